@@ -1,0 +1,1 @@
+"""Understudy: a supervised home for live AI agents."""

@@ -1,0 +1,1 @@
+"""The domain: what lives in the supervision tree."""

@@ -1,0 +1,128 @@
+"""What an actor may answer instead of doing what it was asked.
+
+Every class is a `Refusal`: it reaches the asker and the actor lives on. ``code`` is the word of the platform contract
+(contract/platform.md §1.4); which HTTP status it becomes is decided in one table, `understudy.http.errors`.
+
+    Refusal
+      DomainError
+        Invalid             the request itself is wrong; nothing was changed
+        Unauthenticated     no identity, or one that no longer counts
+          TokenReplay       a rotated refresh token was used again
+        Forbidden           known, but not allowed
+        NotFound            no such thing, or not yours to know of
+        Conflict            true of another state than the present one
+        RateLimited         too many; try again after ``retry_after`` seconds
+        Unavailable         something we stand on is away; try again
+        ProviderFailed      the model's provider failed after its retries
+          CircuitOpen       ... so often that we do not ask it now
+        TimedOut            longer than the request may take
+        TurnCancelled       somebody stopped the turn
+        Interrupted         the turn ended because its actor or node did
+"""
+
+from typing import ClassVar
+
+import attrs
+
+from understudy.runtime import Refusal
+
+
+@attrs.frozen
+class Detail:
+    """One thing wrong with a request: where (``message``, ``model.temperature``), what, and the bound it broke."""
+
+    path: str
+    issue: str
+    max: int | None = None
+
+
+class DomainError(Refusal):
+    """Base of what actors refuse with."""
+
+    code: ClassVar[str] = "INTERNAL"
+
+    def __init__(
+        self, message: str, *, details: tuple[Detail, ...] = (), retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.retry_after = retry_after
+
+
+class Invalid(DomainError):
+    """The request is wrong in itself; ``details`` names each field."""
+
+    code = "VALIDATION"
+
+
+class Unauthenticated(DomainError):
+    """The caller is not who they must be: no token, an expired, forged or revoked one, a wrong password."""
+
+    code = "UNAUTHENTICATED"
+
+
+class TokenReplay(Unauthenticated):
+    """A refresh token that had been rotated away was used again: its whole family is revoked."""
+
+    code = "TOKEN_REPLAY"
+
+
+class Forbidden(DomainError):
+    """The caller is known and may not do this."""
+
+    code = "FORBIDDEN"
+
+
+class NotFound(DomainError):
+    """There is no such thing, or none that the caller may know of."""
+
+    code = "NOT_FOUND"
+
+
+class Conflict(DomainError):
+    """The request contradicts the present state: a taken e-mail, a busy session, a key reused with another body."""
+
+    code = "CONFLICT"
+
+
+class RateLimited(DomainError):
+    """Too many requests; ``retry_after`` says when one more would be served."""
+
+    code = "RATE_LIMIT"
+
+
+class Unavailable(DomainError):
+    """The database or another thing we stand on is away for the moment."""
+
+    code = "UNAVAILABLE"
+
+
+class ProviderFailed(DomainError):
+    """The model's provider refused, failed or fell silent."""
+
+    code = "PROVIDER_ERROR"
+
+
+class CircuitOpen(ProviderFailed):
+    """The provider failed so often that it is left alone until ``retry_after``."""
+
+    code = "CIRCUIT_OPEN"
+
+
+class TimedOut(DomainError):
+    """The request took longer than it may."""
+
+    code = "TIMEOUT"
+
+
+class TurnCancelled(DomainError):
+    """The turn was stopped by request."""
+
+    code = "CANCELLED"
+
+
+class Interrupted(DomainError):
+    """The turn ended with the actor or the process that ran it; what had been streamed is kept."""
+
+    code = "INTERRUPTED"

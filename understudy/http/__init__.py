@@ -1,0 +1,1 @@
+"""Translation only: request to message, reply to response."""

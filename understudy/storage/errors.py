@@ -1,0 +1,41 @@
+"""What storage can say went wrong, divided by what the caller can do next.
+
+    StorageError
+      StoreUnavailable    PostgreSQL is away: wait ``retry_after`` seconds and try again
+      Fenced              somebody newer owns this session: stop writing
+      StoreConflict       it contradicts what is stored (a taken e-mail, a reused key): tell the caller
+      DataDirectoryInUse  another live server owns the embedded database: choose another directory
+      MigrationError      the schema is not one this version can use
+"""
+
+
+class StorageError(Exception):
+    """Base of everything raised by `understudy.storage`."""
+
+
+class StoreUnavailable(StorageError):
+    """PostgreSQL could not be reached in time. Nothing is known to be lost; try again after ``retry_after`` seconds."""
+
+    def __init__(self, message: str = "the database is unavailable", *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Fenced(StorageError):
+    """A newer incarnation owns the session: what this one still wanted to write is void."""
+
+
+class StoreConflict(StorageError):
+    """The write contradicts a uniqueness rule; ``what`` names it (``email``, ``idempotency_key``)."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is taken")
+        self.what = what
+
+
+class DataDirectoryInUse(StorageError):
+    """A live server already uses the embedded database's directory."""
+
+
+class MigrationError(StorageError):
+    """A migration failed, or one that ran before has changed since."""

@@ -1,0 +1,258 @@
+"""The values that rows become: frozen, complete, shared by the actors and the repositories.
+
+No record knows SQL and none knows an actor. Times are UTC and aware.
+"""
+
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+Json = Mapping[str, Any]
+
+
+def new_id(prefix: str) -> str:
+    """A fresh identifier: *prefix*, an underscore and 128 random bits, URL-safe. Never a counter."""
+    return f"{prefix}_{secrets.token_urlsafe(16)}"
+
+
+class SessionStatus(StrEnum):
+    """Whether a session still takes turns."""
+
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+
+
+class TurnStatus(StrEnum):
+    """How far a turn got. All but ``RUNNING`` are final."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class Role(StrEnum):
+    """Who a message is from."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+    SYSTEM = "system"
+
+
+class WorkspaceRole(StrEnum):
+    """What a member may do (contract/platform.md §7.1), most first."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
+
+
+@attrs.frozen
+class User:
+    """A person with an account. ``token_version`` rises when all their access tokens must stop counting."""
+
+    id: str
+    email: str
+    password_hash: str
+    created_at: datetime
+    name: str | None = None
+    token_version: int = 0
+    disabled_at: datetime | None = None
+
+
+@attrs.frozen
+class RefreshToken:
+    """One refresh token, known only by its SHA-256. ``family_id`` is shared by all that were rotated from one login."""
+
+    jti: str
+    uid: str
+    family_id: str
+    token_hash: bytes
+    issued_at: datetime
+    expires_at: datetime
+    rotated_at: datetime | None = None
+    replaced_by: str | None = None
+    revoked_at: datetime | None = None
+
+
+@attrs.frozen
+class Workspace:
+    """A tenant. ``plan`` is personal, team or enterprise."""
+
+    id: str
+    name: str
+    owner_id: str
+    plan: str
+    created_at: datetime
+    settings: Json = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Membership:
+    """That a user belongs to a workspace, and as what."""
+
+    workspace: Workspace
+    uid: str
+    role: WorkspaceRole
+    joined_at: datetime
+
+
+@attrs.frozen
+class SessionKey:
+    """What makes two chats the same conversation (contract/platform.md §0.1 no. 6)."""
+
+    workspace_id: str
+    uid: str
+    agent_id: str
+    surface: str
+    surface_id: str
+
+
+@attrs.frozen
+class Session:
+    """A conversation. ``epoch`` is the fencing number of the actor that may write it; ``last_seq`` its newest event."""
+
+    id: str
+    key: SessionKey
+    status: SessionStatus
+    created_at: datetime
+    last_active_at: datetime
+    epoch: int = 0
+    last_seq: int = 0
+    message_count: int = 0
+    token_count: int = 0
+    summary: str | None = None
+    archived_at: datetime | None = None
+
+
+@attrs.frozen
+class ToolCall:
+    """A tool call asked for by the model; ``arguments`` is the JSON text as it came."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@attrs.frozen
+class Message:
+    """One message of a session, in the order of ``position``.
+
+    ``status`` is complete, cancelled, interrupted or failed: a partial answer is kept, and says so.
+    """
+
+    id: str
+    session_id: str
+    turn_id: str | None
+    role: Role
+    content: str
+    created_at: datetime
+    position: int = 0
+    status: str = "complete"
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    tokens: int = 0
+
+
+@attrs.frozen
+class Usage:
+    """Tokens of one turn, summed over its inference rounds."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """The sum of two rounds."""
+        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+
+
+@attrs.frozen
+class IdempotencyKey:
+    """A caller's promise that requests with this key are one request (contract/platform.md §4.4).
+
+    ``scope`` is the caller and the route (uid, workspace, method, path); ``request_hash`` the SHA-256 of the body.
+    """
+
+    scope: str
+    key: str
+    request_hash: bytes
+
+
+@attrs.frozen
+class Turn:
+    """One question and what became of it. ``first_seq`` is the sequence number just before its first event."""
+
+    id: str
+    session_id: str
+    status: TurnStatus
+    first_seq: int
+    started_at: datetime
+    content: str = ""
+    model: str | None = None
+    tools_used: tuple[str, ...] = ()
+    usage: Usage = attrs.field(factory=Usage)
+    error_code: str | None = None
+    error_message: str | None = None
+    idempotency: IdempotencyKey | None = None
+    finished_at: datetime | None = None
+
+
+@attrs.frozen
+class RunEvent:
+    """One event of a session's log; ``data`` is what a stream shows under ``type``."""
+
+    session_id: str
+    seq: int
+    turn_id: str | None
+    type: str
+    data: Json
+    created_at: datetime
+
+
+@attrs.frozen
+class StoredAnswer:
+    """What an idempotency key answers with: a turn (chat) or a stored response, or nothing yet (still running)."""
+
+    key: IdempotencyKey
+    created_at: datetime
+    turn_id: str | None = None
+    status_code: int | None = None
+    body: bytes | None = None
+
+
+@attrs.frozen
+class AuditEntry:
+    """One line of the audit log. ``metadata`` never holds a secret."""
+
+    id: str
+    event: str
+    severity: str
+    created_at: datetime
+    uid: str | None = None
+    workspace_id: str | None = None
+    agent_id: str | None = None
+    session_id: str | None = None
+    request_id: str | None = None
+    metadata: Json = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class DiagnosticRun:
+    """One stored run of the diagnostics: ``report`` is the whole answer of ``GET /diagnostics``."""
+
+    id: str
+    status: str
+    created_at: datetime
+    report: Json
