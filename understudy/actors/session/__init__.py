@@ -1,0 +1,1 @@
+"""Sessions: one actor per live conversation; a turn is linked work beneath it."""

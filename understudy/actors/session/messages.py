@@ -1,0 +1,179 @@
+"""What can be asked of sessions, and what they answer.
+
+`sessions/directory` knows which session a conversation key means and answers everything about *sessions* (start,
+reset, list, read). `session/<id>` is one live conversation and answers everything about *this* one (cancel, status).
+Ask the directory to start a turn: it forwards to the right session and its answer comes straight back.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+import attrs
+
+from understudy.runtime import Ask
+from understudy.storage.records import (
+    IdempotencyKey,
+    Message,
+    Session,
+    SessionKey,
+    SessionStatus,
+    TurnStatus,
+)
+
+DIRECTORY = "sessions/directory"
+
+
+def session_address(session_id: str) -> str:
+    """The address of the session's actor."""
+    return f"session/{session_id}"
+
+
+class OnBusy(StrEnum):
+    """What a new message does to a session that is in the middle of a turn."""
+
+    ENQUEUE = "enqueue"
+    """Wait for the running turn to end, in order (default)."""
+    REJECT = "reject"
+    """Refuse with `Conflict`."""
+    INTERRUPT = "interrupt"
+    """Cancel the running turn, keep what it streamed, then run."""
+    ROLLBACK = "rollback"
+    """Cancel the running turn, drop its question and its partial answer from the history, then run."""
+
+
+@attrs.frozen
+class TurnStarted:
+    """The turn is recorded and will run: its events follow ``after`` in the log of ``session_id``.
+
+    ``replayed`` says that an earlier request with the same idempotency key started it.
+    """
+
+    turn_id: str
+    session_id: str
+    is_new: bool
+    after: int
+    replayed: bool = False
+
+
+@attrs.frozen
+class StartTurn(Ask[TurnStarted]):
+    """Put a user's message to the conversation *key*; answered once the message and the turn are committed.
+
+    With ``grace`` (seconds) the turn is cancelled when nobody has read its events for that long; None never.
+    Refused with `NotFound` (agent), `Forbidden`, `Conflict` (busy with ``reject``; key reused), `RateLimited`
+    (queue full), `Unavailable`.
+    """
+
+    key: SessionKey
+    message: str
+    on_busy: OnBusy = OnBusy.ENQUEUE
+    idempotency: IdempotencyKey | None = None
+    grace: float | None = 30.0
+
+
+@attrs.frozen
+class ResetDone:
+    """The old session (if there was one) is archived and a new one is ready."""
+
+    archived_session_id: str | None
+    session_id: str
+
+
+@attrs.frozen
+class Reset(Ask[ResetDone]):
+    """Archive the active session of *key* and open a new one; a running turn is cancelled first."""
+
+    key: SessionKey
+
+
+@attrs.frozen
+class ResumeStream(Ask[TurnStarted]):
+    """Find the turn that event ``seq`` of ``session_id`` belongs to, for a reader that comes back.
+
+    `NotFound` for a session that is not the caller's, `Invalid` for a sequence number that has not been reached.
+    """
+
+    uid: str
+    workspace_id: str
+    session_id: str
+    seq: int
+
+
+@attrs.frozen
+class SessionPage:
+    """One page of sessions, newest activity first."""
+
+    sessions: tuple[Session, ...]
+    total: int
+
+
+@attrs.frozen
+class ListSessions(Ask[SessionPage]):
+    """The caller's sessions."""
+
+    uid: str
+    status: SessionStatus | None = None
+    agent_id: str | None = None
+    surface: str | None = None
+    limit: int = 20
+    offset: int = 0
+
+
+@attrs.frozen
+class SessionDetail:
+    """A session with its newest messages in the order of time; ``state`` is the live actor's word, or None."""
+
+    session: Session
+    messages: tuple[Message, ...]
+    running_turn: str | None
+
+
+@attrs.frozen
+class GetSession(Ask[SessionDetail]):
+    """A session of the caller's with its newest ``limit`` messages (older than ``before``, a message id)."""
+
+    uid: str
+    session_id: str
+    limit: int = 50
+    before: str | None = None
+
+
+@attrs.frozen
+class AuthorizeSession(Ask[Session]):
+    """The session, when it is the caller's (`NotFound` when not): asked before its events are streamed."""
+
+    uid: str
+    session_id: str
+
+
+@attrs.frozen
+class Cancelled:
+    """The session is quiet. ``turn_id`` is the turn that was stopped, None when none was running."""
+
+    session_id: str
+    turn_id: str | None
+    status: TurnStatus | None
+    last_seq: int
+
+
+@attrs.frozen
+class CancelTurn(Ask[Cancelled]):
+    """Stop the running turn of the caller's session and drop what waits behind it; answered when it is quiet.
+
+    After the answer no byte is read from the provider and no event of that turn appears.
+    """
+
+    uid: str
+    session_id: str
+
+
+@attrs.frozen
+class Presence:
+    """What an agent does for a user at the moment: idle, thinking, tool, streaming or error."""
+
+    agent_id: str
+    session_id: str
+    workspace_id: str
+    uid: str
+    state: str
+    since: datetime
