@@ -1,0 +1,1 @@
+"""Agent configurations: what an agent is, before it lives."""

@@ -1,0 +1,1 @@
+"""Is the node well, and if not, what is wrong?"""

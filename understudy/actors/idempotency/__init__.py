@@ -1,0 +1,1 @@
+"""One request, however often it is sent."""

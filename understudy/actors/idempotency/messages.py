@@ -1,0 +1,62 @@
+"""How a POST that may be sent twice runs once (contract/platform.md §4.4). Chat turns have a way of their own.
+
+Ask `Begin`; on `Fresh` do the work, then `Complete` with the answer or `Release` when it may be tried again; on
+`Stored` send what is in it. A key counts for 300 s from its first use and outlives the process.
+"""
+
+from typing import TypeAlias
+
+import attrs
+
+from understudy.runtime import Ask
+from understudy.storage.records import IdempotencyKey as IdempotencyKey
+
+IDEMPOTENCY = "idempotency"
+"""The address of the idempotency actor."""
+
+
+@attrs.frozen
+class Fresh:
+    """Nobody has done this request, and nobody else will while you do: it is yours."""
+
+
+@attrs.frozen
+class Stored:
+    """The request was done before: this was its answer."""
+
+    status_code: int
+    body: bytes
+
+
+Begun: TypeAlias = Fresh | Stored
+"""What `Begin` answers with."""
+
+
+@attrs.frozen
+class Begin(Ask[Begun]):
+    """Claim the key. Waits while the same request runs on this node, as long as the asker waits.
+
+    Refused with `Conflict` (the key was used with another body; or the same request still runs and does not end within
+    the asker's time), `Unavailable`.
+    """
+
+    key: IdempotencyKey
+
+
+@attrs.frozen
+class Complete(Ask[None]):
+    """Keep the answer of the claimed request; who waited for it gets it. Committed when answered.
+
+    Refused with `Unavailable`.
+    """
+
+    key: IdempotencyKey
+    status_code: int
+    body: bytes
+
+
+@attrs.frozen
+class Release(Ask[None]):
+    """Give the claim back without an answer: the next request with this key runs anew. Refused with `Unavailable`."""
+
+    key: IdempotencyKey

@@ -1,0 +1,1 @@
+"""Token buckets: how much one caller may ask for."""

@@ -1,0 +1,1 @@
+"""What agents are doing for their users at the moment."""
