@@ -46,7 +46,11 @@ class MessagesAdded:
 
 @attrs.frozen
 class TurnClosed:
-    """A turn ends, whichever way: its final row, the assistant's message if any, the session's totals."""
+    """A turn ends, whichever way: its final row, the assistant's message if any, the session's totals.
+
+    A status other than COMPLETED gives the turn's idempotency key back. With ``rolled_back`` the turn's messages are
+    marked ``rolled_back``: kept for the record, left out of the history and of what readers are shown.
+    """
 
     epoch: int
     turn_id: str
@@ -60,6 +64,7 @@ class TurnClosed:
     usage: Usage = attrs.field(factory=Usage)
     error_code: str | None = None
     error_message: str | None = None
+    rolled_back: bool = False
 
 
 @attrs.frozen

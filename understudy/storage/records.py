@@ -145,7 +145,7 @@ class ToolCall:
 class Message:
     """One message of a session, in the order of ``position``.
 
-    ``status`` is complete, cancelled, interrupted or failed: a partial answer is kept, and says so.
+    ``status`` is complete, cancelled, interrupted, failed or rolled_back: a partial answer is kept, and says so.
     """
 
     id: str
