@@ -4,7 +4,9 @@
       StoreUnavailable    PostgreSQL is away: wait ``retry_after`` seconds and try again
       Fenced              somebody newer owns this session: stop writing
       StoreConflict       it contradicts what is stored (a taken e-mail, a reused key): tell the caller
-      DataDirectoryInUse  another live server owns the embedded database: choose another directory
+      Unstorable          the values themselves cannot be stored: do not try again
+      EmbeddedError       the embedded server could not be made or started: the message says why
+        DataDirectoryInUse  another live server owns the embedded database: choose another directory
       MigrationError      the schema is not one this version can use
 """
 
@@ -33,7 +35,15 @@ class StoreConflict(StorageError):
         self.what = what
 
 
-class DataDirectoryInUse(StorageError):
+class Unstorable(StorageError):
+    """A value breaks a rule of the schema (a check, a missing parent, a number out of range): trying again cannot help."""
+
+
+class EmbeddedError(StorageError):
+    """The embedded server cannot be made, started or stopped; the message is one sentence for the operator."""
+
+
+class DataDirectoryInUse(EmbeddedError):
     """A live server already uses the embedded database's directory."""
 
 

@@ -5,7 +5,7 @@ No record knows SQL and none knows an actor. Times are UTC and aware.
 
 import secrets
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -80,6 +80,38 @@ class RefreshToken:
     rotated_at: datetime | None = None
     replaced_by: str | None = None
     revoked_at: datetime | None = None
+
+
+class RotationOutcome(StrEnum):
+    """What became of a request to rotate a refresh token."""
+
+    ROTATED = "rotated"
+    REPEATED = "repeated"
+    REPLAYED = "replayed"
+    REFUSED = "refused"
+
+
+@attrs.frozen
+class Rotation:
+    """The answer to a rotation.
+
+    ``token`` is the successor that now counts (``ROTATED``), the successor stored the first time (``REPEATED``: the
+    same token came twice within the grace), the token that was replayed (``REPLAYED``: its family is revoked), or
+    None (``REFUSED``: unknown, expired or revoked).
+    """
+
+    outcome: RotationOutcome
+    token: RefreshToken | None = None
+
+
+@attrs.frozen
+class LockoutRule:
+    """When failures lock a subject: *limit* of them within *window*; the first lock lasts *first*, each next twice as long."""
+
+    limit: int
+    window: timedelta
+    first: timedelta
+    ceiling: timedelta
 
 
 @attrs.frozen
@@ -246,6 +278,26 @@ class AuditEntry:
     session_id: str | None = None
     request_id: str | None = None
     metadata: Json = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class AuditVerdict:
+    """What checking the audit chain found: how many lines, and the position of the first one that does not fit, if any."""
+
+    entries: int
+    broken_at: int | None = None
+
+
+@attrs.frozen
+class OutboxItem:
+    """A published fact on its way out; ``attempts`` counts this claim too."""
+
+    id: str
+    topic: str
+    workspace_id: str | None
+    payload: bytes
+    created_at: datetime
+    attempts: int
 
 
 @attrs.frozen
