@@ -1,0 +1,72 @@
+"""The reference of the configuration, as Markdown made from the declarations."""
+
+from itertools import groupby
+
+from understudy.config.declare import Setting
+from understudy.config.providers import ALIASES, KNOWN_PROVIDERS
+from understudy.config.settings import settings_table
+
+_HEAD = """\
+# Configuration
+
+Made from the code by `understudy reference configuration`: edit the declarations in `understudy/config/`, not this
+page.
+
+A setting is taken from the first of: the command line's flag, the environment variable (an empty one counts as unset),
+`understudy.toml` in the working directory (another file with `--config` or `UNDERSTUDY_CONFIG`), the default. A wrong
+value refuses to start, and all wrong values are named at once. An unknown key in the file, or a variable that begins
+with `UNDERSTUDY_` and means nothing, is a warning with a suggestion.
+
+Durations are written `30s`, `15m`, `1h30m`, `7d`; a plain number is seconds. Lists have commas between, or are TOML
+arrays. A key with a dot is in a TOML table: `outbound.allow` is `allow` under `[outbound]`.
+"""
+
+_PROVIDERS = """\
+## Providers
+
+A provider is configured by its key or its base URL, in the environment or in `understudy.toml`:
+
+```toml
+[providers.openai]
+api_key = "sk-…"
+
+[providers.mycompany]                  # any server that speaks OpenAI's chat completions, under a name of your own
+base_url = "https://models.example.org/v1"
+```
+
+| provider | key | base URL | its default | usual model |
+|---|---|---|---|---|
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    parts = [_HEAD]
+    for group, settings in groupby(settings_table(), key=lambda setting: setting.group):
+        parts.append(f"\n## {group}\n")
+        parts.extend(_entry(setting) for setting in settings)
+        if group == "Models":
+            parts.append("\n" + _providers())
+    return "".join(parts)
+
+
+def _entry(setting: Setting) -> str:
+    env = " or ".join(f"`{name}`" for name in setting.env)
+    flag = f"`{setting.flag}`" if setting.flag else "none, it is secret"
+    default = f"`{setting.default}`" if setting.default is not None else setting.unset
+    return f"\n### `{setting.key}`\n\n{setting.doc}\n\n- environment: {env}\n- flag: {flag}\n- default: {default}\n"
+
+
+def _providers() -> str:
+    rows = []
+    for known in KNOWN_PROVIDERS:
+        aliases = "".join(f" (also `{alias}`)" for alias, name in ALIASES.items() if name == known.name)
+        model = f"`{known.usual_model}`" if known.usual_model else "none: name one"
+        rows.append(
+            f"| `{known.name}`{aliases} | `{known.key_env}` | `{known.url_env}` | `{known.base_url}` | {model} |\n"
+        )
+    return (
+        _PROVIDERS
+        + "".join(rows)
+        + "\n`builtin/rehearsal` is always there: a deterministic stand-in that needs no key and no network.\n"
+    )

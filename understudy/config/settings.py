@@ -1,0 +1,218 @@
+"""The settings themselves. To add one, add a field here; flags, loader and reference follow."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from understudy.config import values
+from understudy.config.declare import Setting, declared_settings, setting
+from understudy.config.providers import ProviderSettings
+
+_SERVER = "Server"
+_DATABASE = "Database"
+_MODELS = "Models"
+_IDENTITY = "Identity"
+_LIMITS = "Limits"
+_SESSIONS = "Sessions"
+_WEB = "Web"
+_LOG = "Log"
+
+
+@attrs.frozen
+class Settings:
+    """Everything an operator can decide, read once at start and handed down from the composition root.
+
+    `understudy.config.load` makes one and reports every problem together. The bare constructor gives the defaults.
+    Values have one unit each: seconds, bytes, counts. ``jwt_secret`` and ``internal_api_key`` are empty until
+    `understudy.config.ensure_secrets` has read or made them. Secrets do not appear in the repr.
+    """
+
+    host: str = setting(
+        values.text,
+        "127.0.0.1",
+        env="UNDERSTUDY_HOST",
+        group=_SERVER,
+        doc="The address to listen on. `0.0.0.0` opens the server to the network.",
+    )
+    port: int = setting(
+        values.integer(0, 65535, "a port"),
+        "8080",
+        env=("PORT", "UNDERSTUDY_PORT"),
+        group=_SERVER,
+        doc="The port to listen on; 0 takes any free one and says which.",
+    )
+    data_dir: Path = setting(  # noqa: RUF009 - a path is immutable, and `setting` declares a field
+        values.path,
+        ".understudy",
+        env="UNDERSTUDY_DATA_DIR",
+        group=_SERVER,
+        doc="Where the server keeps its secrets and, without a database URL, its database. Made with mode 0700.",
+    )
+    drain_timeout: float = setting(
+        values.duration(0, 3600),
+        "30s",
+        env="UNDERSTUDY_DRAIN_TIMEOUT",
+        group=_SERVER,
+        doc="How long a stopping server lets running turns and open streams come to an end.",
+    )
+    database_url: str | None = setting(
+        values.postgres_url,
+        None,
+        env="DATABASE_URL",
+        group=_DATABASE,
+        secret=True,
+        unset="an embedded PostgreSQL in the data directory",
+        doc="The PostgreSQL server to use. Secret, since it may carry a password.",
+    )
+    model: str = setting(
+        values.model_name,
+        None,
+        env="UNDERSTUDY_MODEL",
+        group=_MODELS,
+        absent="builtin/rehearsal",
+        unset="the first configured provider's usual model, else `builtin/rehearsal`",
+        doc="The model of agents that name none, as `provider/model`.",
+    )
+    providers: Mapping[str, ProviderSettings] = attrs.field(factory=dict)
+    jwt_secret: str = setting(
+        values.signing_secret,
+        None,
+        env="JWT_SECRET",
+        group=_IDENTITY,
+        secret=True,
+        absent="",
+        unset="made once in the data directory (`jwt_secret`, mode 0600)",
+        doc="Signs access and refresh tokens; 32 characters at least.",
+    )
+    jwt_secret_prev: str | None = setting(
+        values.signing_secret,
+        None,
+        env="JWT_SECRET_PREV",
+        group=_IDENTITY,
+        secret=True,
+        unset="none",
+        doc="The signing secret before this one: tokens signed with it still count. It signs nothing.",
+    )
+    jwt_algorithm: str = setting(
+        values.one_of("HS256"),
+        "HS256",
+        env="JWT_ALGORITHM",
+        group=_IDENTITY,
+        doc="How tokens are signed. Only `HS256` is supported; anything else refuses to start.",
+    )
+    jwt_access_seconds: int = setting(
+        values.whole_seconds(10, 86400),
+        "15m",
+        env=("JWT_ACCESS_EXPIRES", "JWT_EXPIRY"),
+        group=_IDENTITY,
+        key="jwt_access_expires",
+        doc="How long an access token counts.",
+    )
+    jwt_refresh_seconds: int = setting(
+        values.whole_seconds(60, 366 * 86400),
+        "7d",
+        env=("JWT_REFRESH_EXPIRES", "JWT_REFRESH_EXPIRY"),
+        group=_IDENTITY,
+        key="jwt_refresh_expires",
+        doc="How long a refresh token counts.",
+    )
+    internal_api_key: str = setting(
+        values.text,
+        None,
+        env="INTERNAL_API_KEY",
+        group=_IDENTITY,
+        secret=True,
+        absent="",
+        unset="made once in the data directory (`internal_api_key`, mode 0600)",
+        doc="The operator's key, sent as `X-Api-Key` to `/diagnostics` and its like.",
+    )
+    password_min_length: int = setting(
+        values.integer(1, 128, "a length"),
+        "6",
+        env="UNDERSTUDY_PASSWORD_MIN_LENGTH",
+        group=_IDENTITY,
+        doc="The shortest password that registration accepts, in characters.",
+    )
+    rate_limit_max: int = setting(
+        values.integer(0, 1_000_000, "a count"),
+        "30",
+        env="RATE_LIMIT_MAX",
+        group=_LIMITS,
+        doc="Chat requests per user, and anonymous requests per address, in 60 seconds; 0 is no limit.",
+    )
+    user_rate_limit_max: int = setting(
+        values.integer(0, 1_000_000, "a count"),
+        "60",
+        env="USER_RATE_LIMIT_MAX",
+        group=_LIMITS,
+        doc="Requests of any kind per user in 60 seconds; 0 is no limit.",
+    )
+    request_timeout: float = setting(
+        values.milliseconds(1, 3600),
+        "120000",
+        env="REQUEST_TIMEOUT_MS",
+        group=_LIMITS,
+        key="request_timeout_ms",
+        doc="The longest a request may take, in milliseconds.",
+    )
+    stream_grace: float = setting(
+        values.duration(0, 3600),
+        "30s",
+        env="UNDERSTUDY_STREAM_GRACE",
+        group=_SESSIONS,
+        doc="How long a streamed turn goes on without any reader before it is cancelled.",
+    )
+    session_idle_after: float = setting(
+        values.duration(1, 7 * 86400),
+        "5m",
+        env="UNDERSTUDY_SESSION_IDLE_AFTER",
+        group=_SESSIONS,
+        doc="How long a session's actor stays in memory with nothing to do. The conversation itself is kept for good.",
+    )
+    outbound_allow: tuple[values.Network, ...] = setting(
+        values.networks,
+        None,
+        env="UNDERSTUDY_OUTBOUND_ALLOW",
+        group=_WEB,
+        key="outbound.allow",
+        absent=(),
+        unset="none",
+        doc="Private networks (CIDR) that requests made for agents may also reach; public addresses they always may.",
+    )
+    cors_origins: tuple[str, ...] = setting(
+        values.origins,
+        None,
+        env="CORS_ORIGINS",
+        group=_WEB,
+        absent=(),
+        unset="none",
+        doc="Web origins whose pages may call the API from a browser.",
+    )
+    trust_proxy: bool = setting(
+        values.boolean,
+        "false",
+        env="TRUST_PROXY",
+        group=_WEB,
+        doc="Believe `X-Forwarded-For` and `X-Forwarded-Proto`. Only behind a proxy that sets them.",
+    )
+    log_level: str = setting(
+        values.one_of("debug", "info", "warning", "error"),
+        "info",
+        env="LOG_LEVEL",
+        group=_LOG,
+        doc="The least severe lines to log: `debug`, `info`, `warning` or `error`.",
+    )
+    log_json: bool | None = setting(
+        values.maybe,
+        "auto",
+        env="UNDERSTUDY_LOG_JSON",
+        group=_LOG,
+        doc="Log lines as JSON. `auto` is: JSON unless standard error is a terminal.",
+    )
+    warnings: tuple[str, ...] = ()
+
+
+def settings_table() -> tuple[Setting, ...]:
+    """Every declared setting, in the order of the reference."""
+    return declared_settings(Settings)
