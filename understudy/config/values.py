@@ -28,7 +28,7 @@ class BadValue(ValueError):
 
 def text(raw: object) -> str:
     """Any non-empty text on one line."""
-    if not isinstance(raw, str) or not raw.strip() or "\n" in raw.strip():
+    if not isinstance(raw, str) or not raw.strip() or not raw.strip().isprintable():
         raise BadValue("give text on one line")
     return raw.strip()
 
@@ -139,7 +139,10 @@ def one_of(*choices: str) -> Callable[[object], str]:
 
 def path(raw: object) -> Path:
     """A path; ``~`` is the home directory."""
-    return Path(text(raw)).expanduser()
+    try:
+        return Path(text(raw)).expanduser()
+    except RuntimeError as error:
+        raise BadValue("give a path below a home directory that exists") from error
 
 
 def names(raw: object) -> tuple[str, ...]:
