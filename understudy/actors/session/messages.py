@@ -177,3 +177,11 @@ class Presence:
     uid: str
     state: str
     since: datetime
+
+
+@attrs.frozen
+class Moved:
+    """Told to the directory by a session that has been replaced: *key* now means ``session_id``."""
+
+    key: SessionKey
+    session_id: str

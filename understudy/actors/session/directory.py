@@ -1,0 +1,168 @@
+"""Which session a conversation key means, and everything that is asked about sessions rather than of one."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
+
+from understudy.actors.agents.messages import AGENTS, ResolveAgent
+from understudy.actors.errors import DomainError, Invalid, NotFound, Unavailable
+from understudy.actors.serving import Server
+from understudy.actors.session.messages import (
+    AuthorizeSession,
+    Cancelled,
+    CancelTurn,
+    GetSession,
+    ListSessions,
+    Moved,
+    Reset,
+    ResetDone,
+    ResumeStream,
+    SessionDetail,
+    SessionPage,
+    StartTurn,
+    TurnStarted,
+    session_address,
+)
+from understudy.actors.session.ports import SessionStore
+from understudy.runtime import Ask, Deferred, receive
+from understudy.storage.errors import StoreUnavailable
+from understudy.storage.records import Session, SessionKey, SessionStatus
+
+REMEMBERED = 50_000
+"""Conversation keys whose session is known without asking the database."""
+
+
+class Directory(Server):
+    """Finds the session of a conversation, making it when there is none, and passes messages on to it.
+
+    What it remembers is only a shortcut: the database decides, and a session that has been replaced sends its
+    messages on. Killed at any moment it loses nothing.
+    """
+
+    def __init__(self, store: SessionStore, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+        self._known: OrderedDict[SessionKey, str] = OrderedDict()
+
+    @receive
+    def start_turn(self, message: StartTurn) -> Deferred[TurnStarted]:
+        """Pass the turn on to the conversation's session."""
+        return self._pass_on(message.key, message)
+
+    @receive
+    def reset(self, message: Reset) -> Deferred[ResetDone]:
+        """Pass the reset on to the conversation's session; without one, a new session is all there is to do."""
+        if message.key in self._known:
+            return self._pass_on(message.key, message)
+        return self.answer(message, self._reset_unknown, message)
+
+    @receive
+    def cancel_turn(self, message: CancelTurn) -> Deferred[Cancelled]:
+        """Pass it on to the session if it lives; a session without an actor is quiet."""
+        address = session_address(message.session_id)
+        if self.system.whereis(address) is not None:
+            return self.forward(address, message)
+        return self.answer(message, self._quiet, message)
+
+    @receive
+    def list_sessions(self, message: ListSessions) -> Deferred[SessionPage]:
+        """One page of the caller's sessions."""
+        return self.answer(message, self._list, message)
+
+    @receive
+    def get_session(self, message: GetSession) -> Deferred[SessionDetail]:
+        """One session of the caller's, with messages."""
+        return self.answer(message, self._detail, message)
+
+    @receive
+    def authorize(self, message: AuthorizeSession) -> Deferred[Session]:
+        """The session, if it is the caller's."""
+        return self.answer(message, self._owned, message.uid, message.session_id)
+
+    @receive
+    def resume(self, message: ResumeStream) -> Deferred[TurnStarted]:
+        """The turn that an event belongs to."""
+        return self.answer(message, self._resume, message)
+
+    @receive
+    def moved(self, message: Moved) -> None:
+        """A session has been replaced."""
+        self._remember(message.key, message.session_id)
+
+    def _pass_on(self, key: SessionKey, message: Ask[TurnStarted] | Ask[ResetDone]) -> Deferred[object]:
+        known = self._known.get(key)
+        if known is not None:
+            self._known.move_to_end(key)
+            return self.forward(session_address(known), message)
+        deferred = self.defer(message)
+        self.work(self._open_and_pass_on, key, message, deferred, name="open")
+        return deferred
+
+    async def _open_and_pass_on(self, key: SessionKey, message: Ask[object], deferred: Deferred[object]) -> None:
+        try:
+            await self.system.ask(AGENTS, ResolveAgent(key.workspace_id, key.agent_id))
+            session, _ = await self._store.open(key, self._now())
+        except DomainError as refusal:
+            deferred.fail(refusal)
+        except StoreUnavailable as error:
+            deferred.fail(Unavailable("the database is away; try again", retry_after=error.retry_after))
+        else:
+            self._remember(key, session.id)
+            deferred.forward(session_address(session.id), message)
+
+    async def _reset_unknown(self, message: Reset) -> ResetDone:
+        key = message.key
+        await self.system.ask(AGENTS, ResolveAgent(key.workspace_id, key.agent_id))
+        session, made = await self._store.open(key, self._now())
+        self._remember(key, session.id)
+        if made:
+            return ResetDone(archived_session_id=None, session_id=session.id)
+        return await self.system.ask(session_address(session.id), message)
+
+    async def _owned(self, uid: str, session_id: str) -> Session:
+        session = await self._store.load(session_id)
+        if session is None or session.key.uid != uid:
+            raise NotFound("there is no such session")
+        return session
+
+    async def _quiet(self, message: CancelTurn) -> Cancelled:
+        session = await self._owned(message.uid, message.session_id)
+        if await self._store.running_turn(session.id) is not None:
+            # Its actor died and has not come back yet; waking it ends the turn.
+            return await self.system.ask(session_address(session.id), message)
+        return Cancelled(session.id, None, None, session.last_seq)
+
+    async def _list(self, message: ListSessions) -> SessionPage:
+        sessions, total = await self._store.list(
+            message.uid,
+            status=message.status,
+            agent_id=message.agent_id,
+            surface=message.surface,
+            limit=message.limit,
+            offset=message.offset,
+        )
+        return SessionPage(tuple(sessions), total)
+
+    async def _detail(self, message: GetSession) -> SessionDetail:
+        session = await self._owned(message.uid, message.session_id)
+        messages = await self._store.messages(session.id, limit=message.limit, before=message.before)
+        running = await self._store.running_turn(session.id) if session.status is SessionStatus.ACTIVE else None
+        return SessionDetail(session, tuple(messages), running.id if running else None)
+
+    async def _resume(self, message: ResumeStream) -> TurnStarted:
+        session = await self._owned(message.uid, message.session_id)
+        if session.key.workspace_id != message.workspace_id:
+            raise NotFound("there is no such session")
+        if message.seq > session.last_seq:
+            raise Invalid("Last-Event-ID has not been reached yet")
+        page = await self._store.events(session.id, message.seq - 1, 1) if message.seq > 0 else ()
+        turn = await self._store.turn(page[0].turn_id) if page and page[0].turn_id else None
+        if turn is None:
+            raise NotFound("that event is no longer kept")
+        return TurnStarted(turn.id, session.id, is_new=False, after=message.seq, replayed=True)
+
+    def _remember(self, key: SessionKey, session_id: str) -> None:
+        self._known[key] = session_id
+        self._known.move_to_end(key)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)

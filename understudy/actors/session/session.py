@@ -1,0 +1,480 @@
+"""One live conversation."""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+import attrs
+import trio
+
+from understudy.actors.agents.config import AgentConfig
+from understudy.actors.agents.messages import AGENTS, ResolveAgent
+from understudy.actors.errors import Conflict, DomainError, NotFound, RateLimited, TimedOut, TurnCancelled, Unavailable
+from understudy.actors.metrics.messages import METRICS, TurnBegan, TurnFinished
+from understudy.actors.presence.messages import PRESENCE, AnnouncePresence, PresenceChanged, PresenceGone
+from understudy.actors.serving import Server
+from understudy.actors.session.context import HISTORY_LIMIT
+from understudy.actors.session.freshness import has_expired
+from understudy.actors.session.messages import (
+    DIRECTORY,
+    Cancelled,
+    CancelTurn,
+    Moved,
+    OnBusy,
+    Presence,
+    Reset,
+    ResetDone,
+    StartTurn,
+    TurnStarted,
+    session_address,
+)
+from understudy.actors.session.orphan import bury, find_streamed
+from understudy.actors.session.ports import ModelStreams, SessionStore, Writer
+from understudy.actors.session.recorder import Recorder
+from understudy.actors.session.turn import Ending, Tools, Turn, failed
+from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, Timer, WorkDone, receive
+from understudy.storage.entries import TurnOpened
+from understudy.storage.errors import StoreConflict
+from understudy.storage.records import (
+    IdempotencyKey,
+    Message,
+    Role,
+    RunEvent,
+    Session,
+    SessionStatus,
+    TurnStatus,
+    new_id,
+)
+
+MAX_QUEUE = 16
+"""Messages that may wait behind a running turn."""
+
+OPENING_BOUND = 5.0
+"""Seconds within which a turn must be recorded, or it is refused."""
+
+
+@attrs.frozen
+class SessionServices:
+    """What every session is given: its store, the journal, models, tools, the clock, and its bounds in seconds."""
+
+    store: SessionStore
+    writer: Writer
+    models: ModelStreams
+    tools: Tools
+    now: Callable[[], datetime]
+    turn_timeout: float = 120.0
+
+
+class OpeningLost(Exception):
+    """Whether a turn was recorded could not be learnt: the actor starts again from what the database knows."""
+
+
+@attrs.define(eq=False)
+class Running:
+    """The turn under way and everybody who waits for its end."""
+
+    message: StartTurn
+    started: Deferred[TurnStarted]
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    turn: Turn | None = None
+    offered: bool = False
+    why: Ending | None = None
+    status: TurnStatus | None = None
+    on_quiet: list[Callable[[], None]] = attrs.field(factory=list)
+    unread: Timer | None = None
+
+    def cancel(self, why: Ending) -> None:
+        """Stop it, unless it is already being closed; the first reason counts."""
+        if self.why is None:
+            self.why = why
+        self.scope.cancel()
+
+
+@attrs.frozen
+class Unread:
+    """Nobody has read the turn's events for the whole of its grace."""
+
+    running: Running
+
+
+CANCELLED_BY_REQUEST = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was cancelled")
+CANCELLED_BY_NEXT = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was interrupted by a newer message")
+ROLLED_BACK = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was taken back", rolled_back=True)
+CANCELLED_UNREAD = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was cancelled: nobody was reading it")
+TIMED_OUT = Ending(TurnStatus.FAILED, TimedOut.code, "the turn took longer than it may")
+
+
+class SessionActor(Server):
+    """One conversation: runs its turns one at a time, keeps its event log, owns its history.
+
+    Restarted, it takes the session over under a new epoch and ends the turn that its predecessor left running.
+    """
+
+    def __init__(self, session_id: str, services: SessionServices) -> None:
+        self._id = session_id
+        self._services = services
+        self._session: Session | None = None
+        self._history: list[Message] | None = None
+        self._current: Running | None = None
+        self._queue: deque[tuple[StartTurn, Deferred[TurnStarted]]] = deque()
+        self._resetting = False
+        self._successor: str | None = None
+        self._state = "idle"
+        self._since = services.now()
+
+    async def started(self) -> None:
+        """Claim the session and end an orphaned turn. An unknown session refuses everything with `NotFound`."""
+        store = self._services.store
+        session = await store.claim(self._id)
+        if session is None:
+            return
+        turn = await store.running_turn(self._id)
+        if turn is not None:
+            content, rest = await find_streamed(store, session, turn)
+            closed, appended, event = bury(session, turn, content, rest, self._services.now())
+            await self._services.writer.write(closed, appended)
+            session = attrs.evolve(session, last_seq=event.seq)
+        self._session = session
+        self.events = EventLog[RunEvent](last_seq=session.last_seq, history=self._read_events)
+        self.events.on_readers(self._readers_changed)
+        self.labels = {
+            "workspace": session.key.workspace_id,
+            "uid": session.key.uid,
+            "agent": session.key.agent_id,
+        }
+
+    async def stopping(self, reason: Exit) -> None:
+        """Leave presence. A running turn is cancelled with the actor; the next incarnation ends it."""
+        self.system.tell(PRESENCE, PresenceGone(self._id))
+
+    def snapshot(self) -> Mapping[str, object]:
+        """What an operator may see: never the content."""
+        running = self._current
+        return {
+            "state": self._state,
+            "status": self._session.status.value if self._session else "unknown",
+            "epoch": self._session.epoch if self._session else None,
+            "turn": running.turn.id if running and running.turn else None,
+            "queued": len(self._queue),
+            "lastSeq": self.events.last_seq if self.events else 0,
+            "readers": self.events.readers if self.events else 0,
+            "messagesCached": len(self._history or ()),
+        }
+
+    # --- what can be asked -------------------------------------------------------------------------------------
+
+    @receive
+    def start_turn(self, message: StartTurn) -> Deferred[TurnStarted]:
+        """Run it now, later or not at all, as its ``on_busy`` says."""
+        session = self._require()
+        if self._successor is not None:
+            return self.forward(session_address(self._successor), message)
+        if session.status is SessionStatus.ARCHIVED:
+            return self.forward(DIRECTORY, message)
+        started = self.defer(message)
+        if message.idempotency is not None:
+            # A repeated request gets the first one's turn at once, whatever runs meanwhile.
+            self.work(self._replay_or_admit, message, started, message.idempotency, name="replay")
+        else:
+            self._admit(message, started)
+        return started
+
+    @receive
+    def cancel_turn(self, message: CancelTurn) -> Cancelled | Deferred[Cancelled]:
+        """Stop the running turn and all that waits; answered when the session is quiet."""
+        self._require(message.uid)
+        self._drop_queue()
+        running = self._current
+        if running is None:
+            return self._quiet(None)
+        deferred = self.defer(message)
+        running.on_quiet.append(lambda: deferred.reply(self._quiet(running)))
+        running.cancel(CANCELLED_BY_REQUEST)
+        return deferred
+
+    @receive
+    def reset(self, message: Reset) -> Deferred[ResetDone]:
+        """Archive this session and open its successor; a running turn is cancelled first."""
+        self._require()
+        if self._successor is not None:
+            return self.forward(session_address(self._successor), message)
+        deferred = self.defer(message)
+        self._resetting = True
+        self._drop_queue()
+        if self._current is None:
+            self.work(self._reset, deferred, name="reset")
+        else:
+            self._current.on_quiet.append(lambda: self.work(self._reset, deferred, name="reset"))
+            self._current.cancel(CANCELLED_BY_REQUEST)
+        return deferred
+
+    @receive
+    def announce(self, message: AnnouncePresence) -> None:
+        """Presence has forgotten us: say again what we do."""
+        if self._session is not None and self._current is not None:
+            self._tell_presence()
+
+    # --- the turn's way ----------------------------------------------------------------------------------------
+
+    def _admit(self, message: StartTurn, started: Deferred[TurnStarted]) -> None:
+        if self._successor is not None:
+            self._hand_over(message, started)
+        elif self._current is None and not self._resetting:
+            self._launch(message, started)
+        elif message.on_busy is OnBusy.REJECT:
+            started.fail(Conflict("the session is busy with another turn"))
+        elif len(self._queue) >= MAX_QUEUE:
+            started.fail(RateLimited("too many messages wait for this session", retry_after=1.0))
+        elif self._current is not None and message.on_busy in {OnBusy.INTERRUPT, OnBusy.ROLLBACK}:
+            self._queue.appendleft((message, started))
+            self._current.cancel(CANCELLED_BY_NEXT if message.on_busy is OnBusy.INTERRUPT else ROLLED_BACK)
+        else:
+            self._queue.append((message, started))
+
+    def _launch(self, message: StartTurn, started: Deferred[TurnStarted]) -> None:
+        running = Running(message, started)
+        self._current = running
+        self.work(self._run, running, name="turn", tag=running)
+
+    async def _replay_or_admit(
+        self, message: StartTurn, started: Deferred[TurnStarted], key: IdempotencyKey
+    ) -> None:
+        try:
+            replay = await self._find_replay(key)
+        except DomainError as refusal:
+            started.fail(refusal)
+        else:
+            if replay is not None:
+                started.reply(replay)
+            else:
+                self._admit(message, started)
+
+    async def _find_replay(self, key: IdempotencyKey) -> TurnStarted | None:
+        found = await self._services.store.turn_by_idempotency(key.scope, key.key)
+        if found is None:
+            return None
+        first, turn = found
+        if first.request_hash != key.request_hash:
+            raise Conflict("this idempotency key was used with another body")
+        return TurnStarted(turn.id, turn.session_id, is_new=False, after=turn.first_seq, replayed=True)
+
+    async def _run(self, running: Running) -> None:
+        """Linked work: the whole life of one turn. Cancelling its scope ends it in good order; killing it does not."""
+        ending: Ending | None = None
+        try:
+            with running.scope:
+                running.turn = await self._open(running)
+                if running.turn is None:
+                    return
+                running.scope.deadline = trio.current_time() + self._services.turn_timeout
+                ending = await self._converse(running.turn)
+        except DomainError as refusal:
+            running.started.fail(refusal)
+            return
+        turn = running.turn
+        if turn is None:
+            running.started.fail(TurnCancelled("the turn was cancelled before it began"))
+            if running.offered:
+                raise OpeningLost
+            return
+        ending = ending or running.why or TIMED_OUT
+        await turn.close(ending)
+        running.status = ending.status
+        self.system.tell(
+            METRICS,
+            TurnFinished(
+                agent_id=turn.session.key.agent_id,
+                status=ending.status,
+                seconds=(self._services.now() - turn.started_at).total_seconds(),
+                usage=turn.answer.usage,
+                model=turn.answer.model,
+            ),
+        )
+
+    async def _converse(self, turn: Turn) -> Ending:
+        try:
+            await turn.converse()
+        except DomainError as error:
+            return failed(error)
+        return Ending(TurnStatus.COMPLETED)
+
+    async def _open(self, running: Running) -> Turn | None:
+        """Record the question and the turn, and answer the asker; None when it was answered otherwise.
+
+        Cancelled before the record was offered: nothing is changed. Raises the `DomainError` the asker is refused with.
+        """
+        services, session, message = self._services, self._require(), running.message
+        self._set_state("thinking")
+        config: AgentConfig = await self.system.ask(
+            AGENTS, ResolveAgent(session.key.workspace_id, session.key.agent_id)
+        )
+        now = services.now()
+        if session.message_count and has_expired(
+            session.last_active_at,
+            now,
+            idle_timeout=config.idle_timeout,
+            daily_reset_hour=config.daily_reset_hour,
+            timezone=config.timezone,
+        ):
+            await self._replace()
+            self._hand_over(message, running.started)
+            return None
+        if self._history is None:
+            self._history = list(await services.store.messages(session.id, limit=HISTORY_LIMIT))
+        log = self._log()
+        turn_id, first_seq, is_new = new_id("trn"), log.last_seq, session.message_count == 0
+        question = Message(new_id("msg"), session.id, turn_id, Role.USER, message.message, now)
+        recorder = Recorder(session, turn_id, log, services.writer, services.now)
+        recorder.add("session_resolved", {"sessionId": session.id, "isNew": is_new, "turnId": turn_id})
+        opened = TurnOpened(
+            session.epoch, turn_id, session.id, first_seq, now, question, idempotency=message.idempotency
+        )
+        running.offered = True
+        try:
+            with trio.move_on_after(OPENING_BOUND) as bound:
+                await recorder.flush(opened)
+        except StoreConflict:
+            running.offered = False
+            if message.idempotency is None or (replay := await self._find_replay(message.idempotency)) is None:
+                raise Conflict("this idempotency key is in use") from None
+            running.started.reply(replay)
+            return None
+        if bound.cancelled_caught:
+            running.started.fail(Unavailable("the database is away; try again", retry_after=1.0))
+            raise OpeningLost
+        self._session = attrs.evolve(session, message_count=session.message_count + 1, last_active_at=now)
+        self._history.append(question)
+        turn = Turn(
+            self._session,
+            turn_id,
+            config,
+            self._history,
+            recorder,
+            services.models,
+            services.tools,
+            services.now,
+            self._set_state,
+        )
+        running.started.reply(TurnStarted(turn_id, session.id, is_new, first_seq))
+        self._watch_readers(running)
+        self.system.tell(METRICS, TurnBegan(session.key.agent_id))
+        return turn
+
+    @receive
+    def work_done(self, message: WorkDone) -> None:
+        """A turn or another piece of work ended; an error nobody expected ends this incarnation."""
+        if isinstance(message.outcome, Raised):
+            raise message.outcome.error
+        running = message.work.tag
+        if isinstance(running, Running):
+            self._turn_over(running)
+
+    def _turn_over(self, running: Running) -> None:
+        if running.unread is not None:
+            running.unread.cancel()
+        if running.turn is not None and running.why is ROLLED_BACK and self._history is not None:
+            self._history = [m for m in self._history if m.turn_id != running.turn.id]
+        elif self._history is not None and len(self._history) > HISTORY_LIMIT:
+            del self._history[: len(self._history) - HISTORY_LIMIT]
+        self._current = None
+        if self._session is not None:
+            self._session = attrs.evolve(self._session, last_active_at=self._services.now())
+        self._set_state("idle")
+        for tell in running.on_quiet:
+            tell()
+        self._next()
+
+    def _next(self) -> None:
+        while self._queue and self._current is None and not self._resetting:
+            message, started = self._queue.popleft()
+            if self._successor is not None:
+                self._hand_over(message, started)
+            elif not started.expired:
+                self._launch(message, started)
+
+    # --- resetting ---------------------------------------------------------------------------------------------
+
+    async def _reset(self, deferred: Deferred[ResetDone]) -> None:
+        successor = await self._replace()
+        deferred.reply(ResetDone(archived_session_id=self._id, session_id=successor))
+        self._resetting = False
+        self._next()
+
+    async def _replace(self) -> str:
+        """Archive this session and open its successor; from now on everything is sent on to that one."""
+        session = self._require()
+        old, new = await self._services.store.reset(self._id, self._services.now())
+        self._session = attrs.evolve(session, status=old.status, archived_at=old.archived_at)
+        self._successor = new.id
+        self.system.tell(DIRECTORY, Moved(session.key, new.id))
+        return new.id
+
+    def _hand_over(self, message: StartTurn, started: Deferred[TurnStarted]) -> None:
+        assert self._successor is not None  # noqa: S101 - callers have just looked
+        started.forward(session_address(self._successor), message)
+
+    # --- readers -----------------------------------------------------------------------------------------------
+
+    async def _read_events(self, after: int, limit: int) -> Sequence[Numbered[RunEvent]]:
+        return [Numbered(e.seq, e) for e in await self._services.store.events(self._id, after, limit)]
+
+    def _readers_changed(self, count: int) -> None:
+        if self._current is not None:
+            self._watch_readers(self._current)
+
+    def _watch_readers(self, running: Running) -> None:
+        """Start or stop the clock that ends a turn which nobody reads."""
+        if running.unread is not None:
+            running.unread.cancel()
+            running.unread = None
+        if running.turn is None and not running.started.done:
+            return
+        if running.message.grace is not None and not self._log().readers:
+            running.unread = self.after(running.message.grace, Unread(running))
+
+    @receive
+    def unread(self, message: Unread) -> None:
+        """The grace of a turn is over."""
+        if message.running is self._current and not self._log().readers:
+            message.running.cancel(CANCELLED_UNREAD)
+
+    # --- small things ------------------------------------------------------------------------------------------
+
+    def _require(self, uid: str | None = None) -> Session:
+        session = self._session
+        if session is None or (uid is not None and session.key.uid != uid):
+            raise NotFound("there is no such session")
+        return session
+
+    def _log(self) -> EventLog[RunEvent]:
+        if self.events is None:
+            raise NotFound("there is no such session")
+        return self.events
+
+    def _quiet(self, running: Running | None) -> Cancelled:
+        turn = running.turn if running else None
+        return Cancelled(
+            session_id=self._id,
+            turn_id=turn.id if turn else None,
+            status=running.status if running else None,
+            last_seq=self._log().last_seq,
+        )
+
+    def _drop_queue(self) -> None:
+        while self._queue:
+            _, started = self._queue.popleft()
+            started.fail(TurnCancelled("the turn was cancelled before it began"))
+
+    def _set_state(self, state: str) -> None:
+        if state != self._state:
+            self._state, self._since = state, self._services.now()
+            self.status = state
+            self._tell_presence()
+
+    def _tell_presence(self) -> None:
+        session = self._require()
+        key = session.key
+        self.system.tell(
+            PRESENCE,
+            PresenceChanged(Presence(key.agent_id, session.id, key.workspace_id, key.uid, self._state, self._since)),
+        )
