@@ -1,13 +1,13 @@
 """What storage can say went wrong, divided by what the caller can do next.
 
-    StorageError
-      StoreUnavailable    PostgreSQL is away: wait ``retry_after`` seconds and try again
-      Fenced              somebody newer owns this session: stop writing
-      StoreConflict       it contradicts what is stored (a taken e-mail, a reused key): tell the caller
-      Unstorable          the values themselves cannot be stored: do not try again
-      EmbeddedError       the embedded server could not be made or started: the message says why
-        DataDirectoryInUse  another live server owns the embedded database: choose another directory
-      MigrationError      the schema is not one this version can use
+StorageError
+  StoreUnavailable    PostgreSQL is away: wait ``retry_after`` seconds and try again
+  Fenced              somebody newer owns this session: stop writing
+  StoreConflict       it contradicts what is stored (a taken e-mail, a reused key): tell the caller
+  Unstorable          the values themselves cannot be stored: do not try again
+  EmbeddedError       the embedded server could not be made or started: the message says why
+    DataDirectoryInUse  another live server owns the embedded database: choose another directory
+  MigrationError      the schema is not one this version can use
 """
 
 
@@ -36,7 +36,7 @@ class StoreConflict(StorageError):
 
 
 class Unstorable(StorageError):
-    """A value breaks a rule of the schema (a check, a missing parent, a number out of range): trying again cannot help."""
+    """A value breaks a rule of the schema (a check, a missing parent, a range): trying again cannot help."""
 
 
 class EmbeddedError(StorageError):

@@ -106,7 +106,7 @@ class Rotation:
 
 @attrs.frozen
 class LockoutRule:
-    """When failures lock a subject: *limit* of them within *window*; the first lock lasts *first*, each next twice as long."""
+    """When failures lock: *limit* of them within *window*; for *first*, each time twice as long, up to *ceiling*."""
 
     limit: int
     window: timedelta
@@ -282,7 +282,7 @@ class AuditEntry:
 
 @attrs.frozen
 class AuditVerdict:
-    """What checking the audit chain found: how many lines, and the position of the first one that does not fit, if any."""
+    """What checking the audit chain found: how many lines, and the position of the first that does not fit."""
 
     entries: int
     broken_at: int | None = None

@@ -1,0 +1,398 @@
+# ruff: noqa: SLF001  # psycopg's inner names are this file's business, and only this file's
+"""psycopg 3 on trio: the one file that knows how psycopg waits.
+
+psycopg's protocol is written as generators that yield "wait until this socket is readable or writable"; its asyncio
+class supplies little more than the waiting. `Connection` supplies trio's instead, and differs in what cancellation
+does: a query whose task is cancelled is cancelled on the server too, and the connection is afterwards either usable
+or closed, never in between.
+
+Written against psycopg 3.3.9, whose minor version is pinned: the names it overrides (``wait``, ``_cancel_gen``,
+``conninfo_attempts``) are not public. `tests/storage/test_connection.py` is the contract that an upgrade must keep.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import psycopg
+import trio
+from psycopg import AsyncCursor, AsyncPipeline, AsyncServerCursor, AsyncTransaction, generators, pq, waiting
+from psycopg import errors as e
+from psycopg._capabilities import capabilities
+from psycopg._connection_base import BaseConnection
+from psycopg._conninfo_attempts import conninfo_attempts
+from psycopg.abc import AdaptContext, ConnDict, ConnParam, PQGen, PQGenConn
+from psycopg.adapt import AdaptersMap
+from psycopg.conninfo import make_conninfo, timeout_from_conninfo
+from psycopg.rows import AsyncRowFactory, Row, tuple_row
+
+RV = TypeVar("RV")
+
+CLEANUP_SECONDS = 5.0
+"""How long a cancelled task may wait for the server to confirm, before its connection is closed instead."""
+
+_TURNS_BEFORE_YIELD = 64
+_WAIT_R, _WAIT_W = waiting.WAIT_R, waiting.WAIT_W
+_READY_NONE, _READY_R, _READY_W = waiting.READY_NONE, waiting.READY_R, waiting.READY_W
+_ACTIVE = pq.TransactionStatus.ACTIVE
+_IDLE = pq.TransactionStatus.IDLE
+_INTRANS, _INERROR = pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR
+
+# Whether a socket is ready at this very moment, with psycopg's own (C) poll: sockets asked for writing nearly always
+# are, and then a round through trio's epoll would be most of the cost of a pipelined command or a COPY row.
+_ready_now = waiting._ready
+
+
+class _Lock:
+    """A lock whose uncontended acquire is no checkpoint.
+
+    Clean-up runs in cancelled scopes: a checkpoint between "roll back" and sending it would leave the transaction open.
+    """
+
+    def __init__(self) -> None:
+        self._lock = trio.Lock()
+
+    async def __aenter__(self) -> None:
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class _Transaction(AsyncTransaction):
+    """A transaction whose end is never half done: COMMIT and ROLLBACK are waited for, shielded, for a bounded time."""
+
+    _conn: "Connection[Any]"  # type: ignore[mutable-override]  # made only by `Connection.transaction`
+
+    async def __aenter__(self) -> Self:
+        async with self._conn.lock:
+            self._check_enter()
+            try:
+                await self._conn.wait(self._enter_gen())
+            except BaseException as error:
+                if self.pgconn.status == pq.ConnStatus.OK and not isinstance(error, GeneratorExit):
+                    with self._conn.finishing():
+                        await self._conn.wait(self._exit_gen(type(error), error, None))
+                raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> bool:
+        with self._conn.finishing():
+            return await super().__aexit__(exc_type, exc_val, exc_tb)
+
+
+class _Pipeline(AsyncPipeline):
+    """A pipeline that collects its results even when its task is cancelled, so that the connection stays in step."""
+
+    _conn: "Connection[Any]"  # type: ignore[mutable-override]  # made only by `Connection.pipeline`
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        with self._conn.finishing():
+            await super().__aexit__(exc_type, exc_val, exc_tb)
+
+
+class Connection(psycopg.AsyncConnection[Row]):
+    """A psycopg connection for trio tasks; everything of `psycopg.AsyncConnection` works, COPY and LISTEN included.
+
+    Cancelling a task that waits for a query asks the server to cancel it and waits at most `CLEANUP_SECONDS` for the
+    confirmation; after that the connection is closed. A COMMIT that was begun is waited for likewise.
+    """
+
+    def __init__(self, pgconn: pq.abc.PGconn, row_factory: AsyncRowFactory[Row] = tuple_row) -> None:  # type: ignore[assignment]  # as psycopg's own default
+        # Not AsyncConnection.__init__, which makes an asyncio.Lock.
+        BaseConnection.__init__(self, pgconn)
+        self.row_factory = row_factory
+        self.lock = _Lock()  # type: ignore[assignment]  # what its users need: `async with`
+        self.cursor_factory = AsyncCursor
+        self.server_cursor_factory = AsyncServerCursor
+        self._rounds = 0
+
+    @classmethod
+    async def connect(
+        cls,
+        conninfo: str = "",
+        *,
+        autocommit: bool = False,
+        prepare_threshold: int | None = 5,
+        context: AdaptContext | None = None,
+        row_factory: AsyncRowFactory[Any] | None = None,
+        cursor_factory: type[AsyncCursor[Any]] | None = None,
+        **kwargs: ConnParam,
+    ) -> "Connection[Any]":
+        """Connect to the first of the servers named that answers (``host=a,b``).
+
+        ``connect_timeout`` bounds each attempt, and the resolution of the names, which runs in a thread. Cancelled
+        means not connected. Raises `psycopg.OperationalError` (`ConnectionTimeout`) that names every attempt.
+        """
+        params = await cls._get_connection_params(conninfo, **kwargs)
+        timeout = timeout_from_conninfo(params)
+        connection: Connection[Any] = await cls._first_of(await _resolve(params, timeout), timeout)
+        connection._autocommit = bool(autocommit)
+        if row_factory:
+            connection.row_factory = row_factory
+        if cursor_factory:
+            connection.cursor_factory = cursor_factory
+        if context:
+            connection._adapters = AdaptersMap(context.adapters)
+        connection.prepare_threshold = prepare_threshold
+        return connection
+
+    @classmethod
+    async def _first_of(cls, attempts: list[ConnDict], timeout: float | None) -> "Connection[Any]":
+        failures: list[tuple[e.Error, str]] = []
+        for attempt in attempts:
+            try:
+                return await _wait_conn(cls._connect_gen(make_conninfo("", **attempt)), timeout)
+            except e._WaitTimeout:
+                failures.append((e.ConnectionTimeout("connection timeout expired"), _describe(attempt)))
+            except e.Error as error:
+                failures.append((error, _describe(attempt)))
+        last = failures[-1][0]
+        if len(failures) == 1:
+            raise last.with_traceback(None)
+        lines = [str(last), "Multiple connection attempts failed. All failures were:"]
+        lines.extend(f"- {where}: {error}" for error, where in failures)
+        raise type(last)("\n".join(lines), pgconn=last.pgconn)
+
+    async def wait(self, gen: PQGen[RV], interval: float = 0.0, timeout: float | None = None) -> RV:
+        """Drive one of psycopg's protocol generators to its end.
+
+        Cancelled: the server is asked to cancel too, and the connection is in step again, or closed, when this returns.
+
+        Raises:
+            psycopg.errors._WaitTimeout: after *timeout* seconds, if given; the generator is abandoned.
+        """
+        try:
+            if timeout is None:
+                return await self._drive(gen)
+            with trio.move_on_after(timeout):
+                return await self._drive(gen)
+        except Exception:
+            raise
+        except GeneratorExit:
+            # The coroutine is being thrown away: nothing can be awaited any more.
+            self._abandon()
+            raise
+        except BaseException:
+            if self.pgconn.transaction_status == _ACTIVE:
+                await self._quiesce(gen)
+            raise
+        raise e._WaitTimeout("wait timeout expired")
+
+    async def _drive(self, gen: PQGen[RV]) -> RV:
+        fd = self.pgconn.socket
+        try:
+            state = next(gen)
+        except StopIteration as done:
+            # Nothing to wait for (a buffered COPY row): yield now and then, or a long loop starves everybody.
+            self._rounds += 1
+            if self._rounds >= _TURNS_BEFORE_YIELD:
+                self._rounds = 0
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
+        try:
+            while True:
+                if state == _WAIT_R:
+                    self._rounds = 0
+                    await trio.lowlevel.wait_readable(fd)
+                    state = gen.send(_READY_R)
+                    continue
+                ready = _ready_now(fd, state)
+                if ready and self._rounds < _TURNS_BEFORE_YIELD:
+                    self._rounds += 1
+                else:
+                    self._rounds = 0
+                    ready = await _wait_ready(fd, state)
+                state = gen.send(ready)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        except (trio.ClosedResourceError, OSError) as error:
+            raise e.OperationalError("the connection was closed") from error
+
+    async def _quiesce(self, gen: PQGen[Any]) -> None:
+        """After an interruption in the middle of a query: cancel it on the server, collect its end, or close."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEANUP_SECONDS) as scope:
+            try:
+                await self.cancel_safe(timeout=CLEANUP_SECONDS)
+                await self._drive(gen)
+            except e.QueryCanceled:
+                return
+            except psycopg.Error:
+                # Whatever the query itself said (it may have finished, or failed, before the cancel arrived) is of no
+                # interest to a cancelled caller; but a connection still busy after that is not to be trusted.
+                if self.pgconn.transaction_status == _ACTIVE:
+                    self._abandon()
+        if scope.cancelled_caught:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        if self.pgconn.status != pq.ConnStatus.BAD:
+            # Wake whoever still waits on the socket, before its number can mean another connection.
+            trio.lowlevel.notify_closing(self.pgconn.socket)
+        self.pgconn.finish()
+
+    def finishing(self) -> "_Finishing":
+        """A scope for protocol clean-up: shielded, and the connection is closed when it takes too long."""
+        return _Finishing(self)
+
+    async def cancel_safe(self, *, timeout: float = 30.0) -> None:
+        """Ask the server to cancel what this connection is doing, over a connection of its own (encrypted as this one).
+
+        Raises `psycopg.errors.CancellationTimeout`. Success does not promise that there was still something to cancel.
+        """
+        if not self._should_cancel():
+            return
+        if not capabilities.has_cancel_safe():
+            await trio.to_thread.run_sync(self.cancel, abandon_on_cancel=True)
+            return
+        try:
+            await _wait_conn(self._cancel_gen(), timeout)
+        except e._WaitTimeout:
+            raise e.CancellationTimeout("cancellation timeout expired") from None
+
+    @asynccontextmanager
+    async def transaction(
+        self, savepoint_name: str | None = None, force_rollback: bool = False
+    ) -> AsyncIterator[AsyncTransaction]:
+        """A transaction, or a savepoint inside one; rolled back when the block raises or is cancelled."""
+        tx = _Transaction(self, savepoint_name, force_rollback)
+        if self._pipeline:
+            async with self.pipeline(), tx, self.pipeline():
+                yield tx
+        else:
+            async with tx:
+                yield tx
+
+    @asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[AsyncPipeline]:
+        """Send without waiting for each answer inside the block; all answers have arrived when it ends."""
+        async with self.lock:
+            self._check_connection_ok()
+            if (pipeline := self._pipeline) is None:
+                pipeline = self._pipeline = _Pipeline(self)
+        try:
+            async with pipeline:
+                yield pipeline
+        finally:
+            if pipeline.level == 0:
+                self._pipeline = None
+
+    async def close(self) -> None:
+        """Close at once; whoever waits on this connection gets `psycopg.OperationalError`."""
+        if not self.closed:
+            self._closed = True
+            self._abandon()
+
+    async def answers(self, timeout: float) -> bool:
+        """Whether the server answers an empty query within *timeout* seconds; the connection is closed if not."""
+        try:
+            self.pgconn.send_query(b"")
+            await self.wait(generators.execute(self.pgconn), timeout=timeout)
+        except (e._WaitTimeout, psycopg.Error):
+            await self.close()
+            return False
+        return True
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next user finds it as new: connected, no transaction, no pipeline, nothing in flight."""
+        return (
+            self.pgconn.transaction_status == _IDLE
+            and self._pipeline is None
+            and self._num_transactions == 0
+            and self.pgconn.pipeline_status == pq.PipelineStatus.OFF
+        )
+
+    async def restore(self) -> bool:
+        """Bring the connection back to where a new one is, or close it; whether it is usable. Shielded, bounded."""
+        if self.reusable:
+            return True
+        if (
+            self.pgconn.transaction_status in (_INTRANS, _INERROR)
+            and self._pipeline is None
+            and self._num_transactions == 0
+        ):
+            with self.finishing():
+                try:
+                    await self.rollback()
+                except psycopg.Error:
+                    self._abandon()
+        if not self.reusable:
+            await self.close()
+        return not self.closed
+
+
+class _Finishing:
+    """`Connection.finishing`: a shield with a bound, after which the connection is closed and the clean-up fails."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+        self._scope = trio.CancelScope(shield=True)
+
+    def __enter__(self) -> None:
+        self._scope.deadline = trio.current_time() + CLEANUP_SECONDS
+        self._scope.__enter__()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        self._scope.__exit__(exc_type, exc_val, exc_tb)
+        if self._scope.cancelled_caught:
+            self._connection._abandon()
+            raise e.OperationalError(f"the server did not answer within {CLEANUP_SECONDS:g} s; connection closed")
+
+
+async def _resolve(params: ConnDict, timeout: float | None) -> list[ConnDict]:
+    """One attempt per server address, names resolved; psycopg's own logic, in a thread because it calls getaddrinfo."""
+    with trio.move_on_after(timeout if timeout is not None else float("inf")):
+        return await trio.to_thread.run_sync(conninfo_attempts, params, abandon_on_cancel=True)
+    raise e.ConnectionTimeout("connection timeout expired while resolving host names")
+
+
+def _describe(attempt: ConnDict) -> str:
+    return f"host: {attempt.get('host')!r}, port: {attempt.get('port')!r}, hostaddr: {attempt.get('hostaddr')!r}"
+
+
+async def _wait_conn(gen: PQGenConn[RV], timeout: float | None) -> RV:
+    """Drive a generator whose socket may change (connecting, cancelling). Raises `_WaitTimeout` after *timeout*."""
+    with trio.move_on_after(timeout if timeout is not None else float("inf")):
+        try:
+            fd, state = next(gen)
+            while True:
+                ready = await _wait_ready(fd, state)
+                fd, state = gen.send(ready)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        except (trio.ClosedResourceError, OSError) as error:
+            raise e.OperationalError("the connection was closed") from error
+    raise e._WaitTimeout("wait timeout expired")
+
+
+async def _wait_ready(fd: int, state: waiting.Wait) -> waiting.Ready:
+    """Wait until *fd* is what *state* asks for; a checkpoint in any case."""
+    if state == _WAIT_R:
+        await trio.lowlevel.wait_readable(fd)
+        return _READY_R
+    if state == _WAIT_W:
+        await trio.lowlevel.wait_writable(fd)
+        return _READY_W
+    ready = _READY_NONE
+
+    async def either(readiness: waiting.Ready) -> None:
+        nonlocal ready
+        await (trio.lowlevel.wait_readable if readiness == _READY_R else trio.lowlevel.wait_writable)(fd)
+        ready = waiting.Ready(ready | readiness)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(either, _READY_R)
+        nursery.start_soon(either, _READY_W)
+    return ready
