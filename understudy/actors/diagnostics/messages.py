@@ -70,8 +70,8 @@ class DiagnosticHistory(Ask[tuple[DiagnosticRun, ...]]):
 class HealthReport:
     """``status`` is ``ok``, or ``degraded`` when a check is not ``ok`` (then HTTP says 503).
 
-    ``checks`` maps ``typesense`` (the search index) and ``postgres`` to ``ok`` or ``error``; ``engines`` says what truly
-    answers behind each name.
+    ``checks`` maps ``typesense`` (the search index) and ``postgres`` to ``ok`` or ``error``; ``engines`` says what
+    truly answers behind each name.
     """
 
     status: str

@@ -35,12 +35,12 @@ class Client:
 
 @attrs.frozen
 class SignedIn:
-    """An account with a fresh pair of tokens, and its personal workspace."""
+    """An account with a fresh pair of tokens, and its own workspace (None when it no longer has one)."""
 
     user: UserView
     access_token: str = attrs.field(repr=False)
     refresh_token: str = attrs.field(repr=False)
-    workspace_id: str
+    workspace_id: str | None
 
 
 @attrs.frozen
