@@ -64,7 +64,7 @@ class TextDelta:
 
 @attrs.frozen
 class ToolCallStarted:
-    """The model began to call a tool; its arguments follow in `ToolCallCompleted`. ``index`` counts from 0 per answer."""
+    """The model began to call a tool; `ToolCallCompleted` follows. ``index`` counts from 0 in each answer."""
 
     index: int
     id: str

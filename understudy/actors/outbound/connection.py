@@ -1,0 +1,243 @@
+"""One HTTP/1.1 connection to an origin: h11 for the protocol, a trio stream for the bytes.
+
+HttpFault
+  ConnectFailed      no connection came about (name, route, refusal, TLS); nothing was sent
+  ConnectTimedOut    ... within the time allowed
+  ConnectionCut      it ended in the middle of a response
+    StaleConnection  ... of none: a kept connection that the server had given up; safe to try a fresh one
+  BadResponse        what came back is not HTTP
+"""
+
+import select
+import ssl
+from typing import Literal
+from urllib.parse import urlsplit
+
+import attrs
+import h11
+import trio
+
+Headers = list[tuple[bytes, bytes]]
+
+_READ_SIZE = 65_536
+
+
+class HttpFault(Exception):
+    """Base of what goes wrong below the level of a status code."""
+
+
+class ConnectFailed(HttpFault):
+    """The origin could not be reached."""
+
+
+class ConnectTimedOut(ConnectFailed):
+    """The origin did not accept the connection, or did not finish the TLS handshake, in time."""
+
+
+class ConnectionCut(HttpFault):
+    """The connection ended before the response did."""
+
+
+class StaleConnection(ConnectionCut):
+    """A connection kept from an earlier request ended before a single byte of this response."""
+
+
+class BadResponse(HttpFault):
+    """The peer does not speak HTTP/1.1."""
+
+
+@attrs.frozen
+class Origin:
+    """Where connections go: two URLs of one origin may share a connection."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> "Origin":
+        """The origin of *url*. Raises ValueError for anything but an http(s) URL with a host."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"not an http(s) URL: {url!r}")
+        return cls(
+            "https" if parts.scheme == "https" else "http",
+            parts.hostname,
+            parts.port or (443 if parts.scheme == "https" else 80),
+        )
+
+    @property
+    def authority(self) -> str:
+        """The value of the ``Host`` header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        standard = 443 if self.scheme == "https" else 80
+        return host if self.port == standard else f"{host}:{self.port}"
+
+
+@attrs.frozen
+class Head:
+    """A response's status and headers; names are lower-case."""
+
+    status: int
+    headers: Headers
+
+    def header(self, name: bytes) -> str | None:
+        """The first value of *name* (lower-case), or None."""
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
+
+
+class Connection:
+    """One request at a time. Not usable after `close`, nor after any method raised or was cancelled."""
+
+    def __init__(self, origin: Origin, stream: trio.abc.Stream, socket: trio.SocketStream) -> None:
+        self.origin = origin
+        self.idle_since = 0.0
+        self._stream = stream
+        self._socket = socket.socket
+        self._http = h11.Connection(h11.CLIENT)
+        self._used = False
+        self._eof = False
+
+    async def exchange(self, target: bytes, headers: Headers, body: bytes) -> Head:
+        """POST *body* and return the head of the response. Blocks without a time limit of its own.
+
+        Raises `StaleConnection` only when this connection has served before and no byte came.
+        """
+        http = self._http
+        request = h11.Request(method=b"POST", target=target, headers=headers)
+        parts = (http.send(request), http.send(h11.Data(body)), http.send(h11.EndOfMessage()))
+        reused, self._used, silent = self._used, True, True
+        try:
+            await self._stream.send_all(b"".join(part for part in parts if part))
+        except trio.BrokenResourceError as error:
+            # A server may answer (413, 401) and close without reading the whole request: look before giving up.
+            if reused:
+                raise StaleConnection("the server closed the connection while it was idle") from error
+        while True:
+            event = self._next_event()
+            if event is h11.NEED_DATA:
+                try:
+                    data = await self._receive()
+                except ConnectionCut as error:
+                    if silent and reused:
+                        raise StaleConnection("the server closed the connection while it was idle") from error
+                    raise
+                if not data and silent and reused:
+                    raise StaleConnection("the server closed the connection while it was idle")
+                if not data:
+                    raise ConnectionCut("the server closed the connection before it answered")
+                silent = False
+                self._http.receive_data(data)
+            elif isinstance(event, h11.Response):
+                return Head(event.status_code, list(event.headers))
+            elif not isinstance(event, h11.InformationalResponse):
+                raise BadResponse("the server sent no response head")
+
+    async def read_body(self) -> bytes:
+        """The next bytes of the response's body, as many as have come; empty at its end.
+
+        Raises `ConnectionCut` when the connection ends first, `BadResponse` when the framing is broken.
+        """
+        while not self.ended:
+            pieces: list[bytes] = []
+            while True:
+                event = self._next_event()
+                if isinstance(event, h11.Data):
+                    pieces.append(event.data)
+                else:
+                    break
+            if pieces:
+                return b"".join(pieces) if len(pieces) > 1 else bytes(pieces[0])
+            if event is not h11.NEED_DATA:
+                break
+            if self._eof:
+                raise ConnectionCut("the connection was cut in the middle of the answer")
+            data = await self._receive()
+            self._eof = not data
+            self._http.receive_data(data)
+        return b""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the response was read to its end."""
+        return self._http.their_state in {h11.DONE, h11.MUST_CLOSE, h11.CLOSED}
+
+    def renew(self) -> bool:
+        """Make ready for another request; False when this connection cannot serve one. Does not block."""
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        return not self._http.trailing_data[0]
+
+    def went_away(self) -> bool:
+        """Whether the peer closed (or wrote out of turn) while nothing was asked of it. Does not block."""
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close the socket at once, without a TLS farewell; does not block, may be called twice.
+
+        Bytes that had come and were not read make the kernel reset the connection, so the peer knows at once.
+        """
+        self._socket.close()
+
+    def _next_event(self) -> object:
+        try:
+            return self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            if self._http.their_state is h11.ERROR and "without sending complete" in str(error):
+                raise ConnectionCut("the connection was cut in the middle of the answer") from error
+            raise BadResponse(f"not a valid HTTP response: {error}") from error
+
+    async def _receive(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(_READ_SIZE))
+        except trio.BrokenResourceError as error:
+            raise ConnectionCut("the connection was reset in the middle of the answer") from error
+
+
+async def connect(origin: Origin, tls: ssl.SSLContext | None, timeout: float) -> Connection:
+    """Open a connection: name, TCP, TLS handshake, all within *timeout* seconds.
+
+    Raises `ConnectFailed` or `ConnectTimedOut`; cancelled means closed. *tls* is needed for https.
+    """
+    socket: trio.SocketStream | None = None
+    stream: trio.abc.Stream
+    done = False
+    try:
+        with trio.move_on_after(timeout):
+            stream = socket = await trio.open_tcp_stream(origin.host, origin.port)
+            if origin.scheme == "https":
+                secured = trio.SSLStream(
+                    socket, tls or ssl.create_default_context(), server_hostname=origin.host, https_compatible=True
+                )
+                await secured.do_handshake()
+                stream = secured
+            done = True
+            return Connection(origin, stream, socket)
+    except trio.BrokenResourceError as error:
+        raise ConnectFailed(f"TLS handshake with {origin.host} failed: {_innermost(error)}") from error
+    except OSError as error:
+        raise ConnectFailed(f"cannot connect to {origin.host} port {origin.port}: {_innermost(error)}") from error
+    finally:
+        if socket is not None and not done:
+            socket.socket.close()
+    raise ConnectTimedOut(f"no connection to {origin.host} port {origin.port} within {timeout:g} s")
+
+
+def _innermost(error: BaseException) -> str:
+    """The plainest description: the first real cause under the wrapping that trio puts around it."""
+    while True:
+        cause: BaseException | None = error.__cause__
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        if cause is None:
+            break
+        error = cause
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
