@@ -12,7 +12,7 @@ import hashlib
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 import attrs
 import jwt
@@ -132,7 +132,7 @@ class TokenCodec:
         )
 
     def read_refresh(self, token: str, now: datetime) -> RefreshClaims:
-        """What a refresh token says; raises `BadToken` as `read_access` does. Whether it was revoked is unknown here."""
+        """What a refresh token says; raises `BadToken` as `read_access` does. Revoked ones look the same here."""
         claims = self._verify(token, now)
         if claims.get("type") != "refresh":
             raise BadToken("not a refresh token")
@@ -197,5 +197,5 @@ def _seconds(time: datetime) -> int:
     return int(time.timestamp())
 
 
-def _is_integer(value: object) -> bool:
+def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

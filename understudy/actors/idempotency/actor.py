@@ -1,0 +1,140 @@
+"""The actor that runs a repeated request once."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+import attrs
+import trio
+
+from understudy.actors.clock import utc_now
+from understudy.actors.errors import Conflict
+from understudy.actors.idempotency.messages import (
+    IDEMPOTENCY,
+    Begin,
+    Begun,
+    Complete,
+    Fresh,
+    IdempotencyKey,
+    Release,
+    Stored,
+)
+from understudy.actors.idempotency.ports import Keys
+from understudy.actors.serving import Server
+from understudy.runtime import ChildSpec, Deferred, receive
+from understudy.storage.errors import StoreConflict, StoreUnavailable
+
+TTL = timedelta(seconds=300)
+"""How long a key counts, from its first use."""
+PATIENCE = 30.0
+"""Seconds that a repeated request waits for the first one before it is told `Conflict`."""
+LOOK_AGAIN_EVERY = 0.5
+"""Seconds between two looks at a key that something else than this incarnation has claimed."""
+SWEEP_EVERY = 600.0
+
+
+@attrs.frozen
+class _Sweep:
+    """Timer: delete what has run out."""
+
+
+class Idempotency(Server):
+    """The claims are in the database; here is only who waits for which.
+
+    A waiter looks at the database again when a claim ends here, and every half second besides: the claim may be an
+    earlier incarnation's, or another node's.
+    """
+
+    mailbox_limit: ClassVar[int] = 5_000
+
+    def __init__(self, keys: Keys, now: Callable[[], datetime] = utc_now, patience: float = PATIENCE) -> None:
+        self._keys = keys
+        self._now = now
+        self._patience = patience
+        self._ended: dict[tuple[str, str], trio.Event] = {}
+        self._replayed = self._claimed = 0
+
+    async def started(self) -> None:
+        """Begin to sweep."""
+        self.every(SWEEP_EVERY, _Sweep())
+
+    @receive
+    def begin(self, message: Begin) -> Deferred[Begun]:
+        """Claim the key, or say how it ended."""
+        return self.answer(message, self._begin, message.key)
+
+    @receive
+    def complete(self, message: Complete) -> Deferred[None]:
+        """Keep the answer."""
+        return self.answer(message, self._complete, message)
+
+    @receive
+    def release(self, message: Release) -> Deferred[None]:
+        """Give the claim back."""
+        return self.answer(message, self._release, message.key)
+
+    @receive
+    def sweep(self, message: _Sweep) -> None:
+        """Delete expired keys, beside the mailbox."""
+        self.work(self._sweep, name="sweep")
+
+    def snapshot(self) -> Mapping[str, object]:
+        """How many keys were claimed and replayed, and for how many somebody waits."""
+        return {"claimed": self._claimed, "replayed": self._replayed, "waited_for": len(self._ended)}
+
+    async def _begin(self, key: IdempotencyKey) -> Begun:
+        with trio.move_on_after(self._patience):
+            while True:
+                begun = await self._try(key)
+                if begun is not None:
+                    return begun
+                await self._wait(key)
+        raise Conflict("the same request is still running; try again later", retry_after=1.0)
+
+    async def _try(self, key: IdempotencyKey) -> Begun | None:
+        try:
+            found = await self._keys.begin(key, now=self._now(), ttl=TTL)
+        except StoreConflict as conflict:
+            raise Conflict("this idempotency key was used with another request") from conflict
+        if found is None:
+            self._claimed += 1
+            return Fresh()
+        if found.status_code is None:
+            return None
+        self._replayed += 1
+        return Stored(found.status_code, found.body or b"")
+
+    async def _wait(self, key: IdempotencyKey) -> None:
+        """Until the claim ends here, or for a moment."""
+        name = (key.scope, key.key)
+        ended = self._ended.setdefault(name, trio.Event())
+        try:
+            with trio.move_on_after(LOOK_AGAIN_EVERY):
+                await ended.wait()
+        finally:
+            if not ended.is_set() and ended.statistics().tasks_waiting == 0 and self._ended.get(name) is ended:
+                del self._ended[name]
+
+    async def _complete(self, message: Complete) -> None:
+        await self._keys.complete(message.key, status_code=message.status_code, body=message.body)
+        self._wake(message.key)
+
+    async def _release(self, key: IdempotencyKey) -> None:
+        await self._keys.release(key)
+        self._wake(key)
+
+    def _wake(self, key: IdempotencyKey) -> None:
+        ended = self._ended.pop((key.scope, key.key), None)
+        if ended is not None:
+            ended.set()
+
+    async def _sweep(self) -> None:
+        try:
+            await self._keys.sweep(now=self._now())
+        except StoreUnavailable:
+            return  # the next sweep finds the same rows
+
+
+def idempotency_spec(keys: Keys, *, now: Callable[[], datetime] = utc_now) -> ChildSpec:
+    """The child at `IDEMPOTENCY`."""
+    return ChildSpec(IDEMPOTENCY, Idempotency, args=(keys, now))

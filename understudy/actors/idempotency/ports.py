@@ -1,0 +1,26 @@
+"""What idempotency needs of the storage. Every method may raise `StoreUnavailable`."""
+
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from understudy.storage.records import IdempotencyKey, StoredAnswer
+
+
+class Keys(Protocol):
+    """The keys that were used of late."""
+
+    async def begin(self, key: IdempotencyKey, *, now: datetime, ttl: timedelta = ...) -> StoredAnswer | None:
+        """Claim the key: None when it was free, else what is stored; `StoreConflict` when its body was another."""
+        ...
+
+    async def complete(self, key: IdempotencyKey, *, status_code: int, body: bytes) -> None:
+        """Store the answer of a claimed key."""
+        ...
+
+    async def release(self, key: IdempotencyKey) -> None:
+        """Forget a key that was claimed and not completed."""
+        ...
+
+    async def sweep(self, *, now: datetime) -> int:
+        """Delete the expired; how many."""
+        ...
