@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import click
 
+from understudy.cli.errors import innermost
 from understudy.cli.group import LazyGroup
 from understudy.config import ConfigError
 
@@ -49,8 +50,8 @@ def _run(arguments: list[str]) -> int:
         result = understudy.main(arguments, prog_name="understudy", standalone_mode=False)
     except SystemExit:
         raise
-    except BaseException as error:  # the outermost frame: a user sees a traceback only who asks for it
-        return _explain(_innermost(error), debug)
+    except BaseException as error:  # noqa: BLE001 - the outermost frame: nobody sees a traceback unasked
+        return _explain(innermost(error), debug)
     return result if isinstance(result, int) else 0
 
 
@@ -79,13 +80,6 @@ def _explain(error: BaseException, debug: bool) -> int:
         case _:
             click.echo(f"understudy: {type(error).__name__}: {_first_line(error)} (--debug shows where)", err=True)
             return 1
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """What went wrong inside trio's exception groups: their first leaf."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _first_line(error: BaseException) -> str:

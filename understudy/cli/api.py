@@ -2,9 +2,10 @@
 
 import contextlib
 import ipaddress
+import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import click
@@ -59,7 +60,7 @@ class Api:
             trust_env=not _is_loopback(url),  # a proxy set for the web at large cannot reach this machine's loopback
         )
 
-    async def __aenter__(self) -> "Api":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -134,7 +135,7 @@ class Api:
         return {"Authorization": f"Bearer {known.access_token}"} if known else {}
 
     @contextlib.contextmanager
-    def _reachable(self) -> Any:
+    def _reachable(self) -> Iterator[None]:
         try:
             yield
         except httpx.TransportError as error:
@@ -183,6 +184,4 @@ def _is_loopback(url: str) -> bool:
 
 
 def _json(body: bytes) -> Any:
-    import json
-
     return json.loads(body) if body else None
