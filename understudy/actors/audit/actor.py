@@ -50,6 +50,7 @@ class Audit(Server):
     async def stopping(self, reason: Exit) -> None:
         """Write what still waits, if the database takes it in time."""
         with trio.move_on_after(LAST_CHANCE):
+            await self.cancel_work()
             await self._drain()
 
     def snapshot(self) -> Mapping[str, object]:

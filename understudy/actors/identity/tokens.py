@@ -25,6 +25,8 @@ LEEWAY = 30
 LONGEST = 4096
 """Characters of the longest token that is looked at."""
 
+_END_OF_TIME = int(datetime.max.replace(tzinfo=UTC).timestamp())
+
 
 class BadToken(Exception):
     """The token does not count; the message says why, without quoting it."""
@@ -151,7 +153,7 @@ class TokenCodec:
             isinstance(claims["sub"], str) and isinstance(claims["jti"], str) and claims.get("uid") == claims["sub"]
         ):
             raise BadToken("a claim is missing")
-        if not (_is_integer(claims["iat"]) and _is_integer(claims["exp"])):
+        if not (_is_time(claims["iat"]) and _is_time(claims["exp"])):
             raise BadToken("a claim is missing")
         # Compared here and not by pyjwt, which reads the machine's clock: ours is handed in.
         seconds = now.timestamp()
@@ -199,3 +201,7 @@ def _seconds(time: datetime) -> int:
 
 def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_time(value: object) -> bool:
+    return _is_integer(value) and 0 <= value < _END_OF_TIME

@@ -51,6 +51,11 @@ class OpenConnections:
 
 
 @attrs.frozen
+class CountConnections(Ask[OpenConnections]):
+    """How many WebSockets and event streams are open. Does not block."""
+
+
+@attrs.frozen
 class CacheUsed:
     """Tell: so many look-ups in the named cache found what they sought, so many did not, since the last tell."""
 

@@ -1,0 +1,61 @@
+"""A look at what the node stands on, bounded in time."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+
+import attrs
+import trio
+
+from understudy.actors.diagnostics.ports import Engine
+from understudy.storage.errors import StorageError
+
+WITHIN = 1.0
+"""Seconds that an engine has to answer."""
+UNKNOWN = "PostgreSQL"
+
+
+@attrs.frozen
+class Condition:
+    """What the engines said at one moment; ``seen_at`` is on trio's clock."""
+
+    checks: Mapping[str, str]
+    engines: Mapping[str, str]
+    ws_connections: int
+    timestamp: datetime
+    seen_at: float
+
+    @property
+    def well(self) -> bool:
+        """Whether every engine answered."""
+        return all(state == "ok" for state in self.checks.values())
+
+
+async def look(engine: Engine, ws_connections: int, now: Callable[[], datetime]) -> Condition:
+    """Ask each engine, side by side. Takes at most `WITHIN` seconds and never raises for an engine's sake.
+
+    The contract's names stay (contract/platform.md §20) though one PostgreSQL stands behind both; ``engines`` says so.
+    """
+    checks = {"typesense": "error", "postgres": "error"}
+    version = UNKNOWN
+
+    async def ask(name: str, question: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await question()
+        except (StorageError, OSError):
+            return
+        checks[name] = "ok"
+
+    async def ask_version() -> None:
+        nonlocal version
+        try:
+            version = await engine.version()
+        except (StorageError, OSError):
+            return
+
+    with trio.move_on_after(WITHIN):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "postgres", engine.ping)
+            nursery.start_soon(ask, "typesense", engine.search)
+            nursery.start_soon(ask_version)
+    engines = {"typesense": f"{version} full-text search", "postgres": version}
+    return Condition(checks, engines, ws_connections, now(), trio.current_time())
