@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to an origin: h11 for the protocol, a trio stream for the bytes.
+"""One HTTP/1.1 connection to an origin: h11 for the heads, a trio stream for the bytes.
 
 HttpFault
   ConnectFailed      no connection came about (name, route, refusal, TLS); nothing was sent
@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import attrs
 import h11
 import trio
+
+from understudy.actors.outbound.body import BadFraming, Body, LengthBody, body_of
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -97,80 +99,66 @@ class Connection:
         self.idle_since = 0.0
         self._stream = stream
         self._socket = socket.socket
-        self._http = h11.Connection(h11.CLIENT)
         self._used = False
-        self._eof = False
+        self._persistent = False
+        self._pending = b""  # what came with the head
+        self._body: Body = LengthBody(0)
 
     async def exchange(self, target: bytes, headers: Headers, body: bytes) -> Head:
         """POST *body* and return the head of the response. Blocks without a time limit of its own.
 
         Raises `StaleConnection` only when this connection has served before and no byte came.
         """
-        http = self._http
-        request = h11.Request(method=b"POST", target=target, headers=headers)
-        parts = (http.send(request), http.send(h11.Data(body)), http.send(h11.EndOfMessage()))
-        reused, self._used, silent = self._used, True, True
+        http = h11.Connection(h11.CLIENT)
+        opening = http.send(h11.Request(method=b"POST", target=target, headers=headers))
+        sent = http.send(h11.Data(body)), http.send(h11.EndOfMessage())
+        reused, self._used = self._used, True
         try:
-            await self._stream.send_all(b"".join(part for part in parts if part))
+            await self._stream.send_all(b"".join(part for part in (opening, *sent) if part))
         except trio.BrokenResourceError as error:
             # A server may answer (413, 401) and close without reading the whole request: look before giving up.
             if reused:
                 raise StaleConnection("the server closed the connection while it was idle") from error
-        while True:
-            event = self._next_event()
-            if event is h11.NEED_DATA:
-                try:
-                    data = await self._receive()
-                except ConnectionCut as error:
-                    if silent and reused:
-                        raise StaleConnection("the server closed the connection while it was idle") from error
-                    raise
-                if not data and silent and reused:
-                    raise StaleConnection("the server closed the connection while it was idle")
-                if not data:
-                    raise ConnectionCut("the server closed the connection before it answered")
-                silent = False
-                self._http.receive_data(data)
-            elif isinstance(event, h11.Response):
-                return Head(event.status_code, list(event.headers))
-            elif not isinstance(event, h11.InformationalResponse):
-                raise BadResponse("the server sent no response head")
+        response = await self._read_head(http, reused)
+        self._persistent = response.http_version >= b"1.1" and not any(
+            name == b"connection" and b"close" in value.lower() for name, value in response.headers
+        )
+        head = Head(response.status_code, list(response.headers))
+        self._pending = http.trailing_data[0]
+        self._body = body_of(head.status, head.headers)
+        return head
 
     async def read_body(self) -> bytes:
         """The next bytes of the response's body, as many as have come; empty at its end.
 
         Raises `ConnectionCut` when the connection ends first, `BadResponse` when the framing is broken.
         """
-        while not self.ended:
-            pieces: list[bytes] = []
-            while True:
-                event = self._next_event()
-                if isinstance(event, h11.Data):
-                    pieces.append(event.data)
-                else:
+        body = self._body
+        while not body.done:
+            data, self._pending = self._pending, b""
+            data = data or await self._receive()
+            if not data:
+                if body.end():
                     break
-            if pieces:
-                return b"".join(pieces) if len(pieces) > 1 else bytes(pieces[0])
-            if event is not h11.NEED_DATA:
-                break
-            if self._eof:
                 raise ConnectionCut("the connection was cut in the middle of the answer")
-            data = await self._receive()
-            self._eof = not data
-            self._http.receive_data(data)
+            try:
+                piece = body.feed(data)
+            except BadFraming as error:
+                raise BadResponse(f"not a valid HTTP response: {error}") from error
+            if piece:
+                return piece
         return b""
 
     @property
     def ended(self) -> bool:
         """Whether the response was read to its end."""
-        return self._http.their_state in {h11.DONE, h11.MUST_CLOSE, h11.CLOSED}
+        return self._body.done
 
-    def renew(self) -> bool:
-        """Make ready for another request; False when this connection cannot serve one. Does not block."""
-        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
-            return False
-        self._http.start_next_cycle()
-        return not self._http.trailing_data[0]
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow: the response has ended, with nothing behind it, and may be followed."""
+        body = self._body
+        return self._persistent and body.done and not body.rest and not self._pending
 
     def went_away(self) -> bool:
         """Whether the peer closed (or wrote out of turn) while nothing was asked of it. Does not block."""
@@ -185,13 +173,29 @@ class Connection:
         """
         self._socket.close()
 
-    def _next_event(self) -> object:
-        try:
-            return self._http.next_event()
-        except h11.RemoteProtocolError as error:
-            if self._http.their_state is h11.ERROR and "without sending complete" in str(error):
-                raise ConnectionCut("the connection was cut in the middle of the answer") from error
-            raise BadResponse(f"not a valid HTTP response: {error}") from error
+    async def _read_head(self, http: h11.Connection, reused: bool) -> h11.Response:
+        silent = True
+        while True:
+            try:
+                event = http.next_event()
+            except h11.RemoteProtocolError as error:
+                raise BadResponse(f"not a valid HTTP response: {error}") from error
+            if isinstance(event, h11.Response):
+                return event
+            if event is not h11.NEED_DATA:
+                continue  # 1xx: the real one follows
+            try:
+                data = await self._receive()
+            except ConnectionCut as error:
+                if silent and reused:
+                    raise StaleConnection("the server closed the connection while it was idle") from error
+                raise
+            if not data and silent and reused:
+                raise StaleConnection("the server closed the connection while it was idle")
+            if not data:
+                raise ConnectionCut("the server closed the connection before it answered")
+            silent = False
+            http.receive_data(data)
 
     async def _receive(self) -> bytes:
         try:

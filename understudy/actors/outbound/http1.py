@@ -53,7 +53,7 @@ class Response:
         """
         if not self._released:
             self._released = True
-            if self._connection.ended and self._connection.renew():
+            if self._connection.reusable:
                 self._keep(self._connection)
             else:
                 self._connection.close()
