@@ -42,9 +42,9 @@ def test_an_event_that_is_never_finished_is_never_given() -> None:
     assert decode(b"event: content\ndata: {}\n", []) == []
 
 
-def test_comments_and_unknown_fields_say_nothing_and_the_id_stays_until_the_next() -> None:
+def test_comments_and_unknown_fields_say_nothing_and_an_id_is_of_its_own_event() -> None:
     stream = b"\xef\xbb\xbf: ping\n\nid: 1\ndata: a\n\nretry: 5\nfuture: x\ndata:b\ndata: c\n\nid: 2\n\n"
-    assert decode(stream, [1, 2, 20]) == [ServerEvent("message", "a", "1"), ServerEvent("message", "b\nc", "1")]
+    assert decode(stream, [1, 2, 20]) == [ServerEvent("message", "a", "1"), ServerEvent("message", "b\nc", "")]
 
 
 def test_a_line_separator_inside_json_does_not_end_the_line() -> None:

@@ -108,6 +108,34 @@ async def test_a_server_that_is_restarting_is_waited_for_as_long_as_it_says() ->
     assert follower.sequence == list(range(1, TOTAL + 1))
 
 
+async def test_a_parting_word_of_the_connection_is_not_the_end_of_the_turn() -> None:
+    tries = 0
+
+    async def answer(exchange: Exchange) -> None:
+        nonlocal tries
+        tries += 1
+        await serve_from(exchange, upto=5 if tries == 1 else TOTAL)
+        await exchange.raw(b'event: error\ndata: {"message": "stopping", "code": "INTERRUPTED"}\n\n')
+
+    with trio.fail_after(10):
+        async with scripted(answer) as server, Api(server.url) as api:
+            follower = Follower(api)
+            last = await follower.turn.run()
+    assert last.type == "done"
+    assert follower.sequence == list(range(1, TOTAL + 1))
+
+
+async def test_a_stream_that_always_ends_early_is_given_up() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.open_events()
+
+    with trio.fail_after(10):
+        async with scripted(answer) as server, Api(server.url) as api:
+            with pytest.raises(Unreachable, match="keeps ending the stream"):
+                await Follower(api).turn.run()
+    assert len(server.asked) == QUICK.tries + 1
+
+
 async def test_a_server_that_never_comes_back_is_given_up_with_a_sentence() -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.open_events()

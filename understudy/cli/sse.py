@@ -12,7 +12,7 @@ _LINE = re.compile(rb"(.*?)(\r\n|\n|\r)", re.DOTALL)
 
 @attrs.frozen
 class ServerEvent:
-    """One event. ``id`` is the last one that the stream gave, on this event or before it; empty when none was."""
+    """One event. ``id`` is the one it carried itself, empty when it had none."""
 
     type: str
     data: str
@@ -62,5 +62,6 @@ class EventDecoder:
 
     def _dispatch(self) -> ServerEvent | None:
         kind, data = self._type or "message", self._data
-        self._type, self._data = "", []
-        return ServerEvent(kind, "\n".join(data), self._id) if data else None
+        event_id = self._id
+        self._type, self._data, self._id = "", [], ""
+        return ServerEvent(kind, "\n".join(data), event_id) if data else None

@@ -8,7 +8,7 @@ import attrs
 import httpx
 import trio
 
-from understudy.cli.api import Api, ApiError, new_key, unreachable
+from understudy.cli.api import Api, ApiError, Unreachable, new_key, unreachable
 from understudy.cli.sse import EventDecoder, ServerEvent
 
 TERMINAL = frozenset({"done", "error"})
@@ -73,6 +73,8 @@ class StreamedTurn:
             try:
                 if (last := await self._one_connection()) is not None:
                     return last
+                if self._failures >= self._backoff.tries:
+                    raise Unreachable(f"{self._api.url} keeps ending the stream before the turn has ended")
             except httpx.TransportError as error:
                 if not self._reached or self._failures >= self._backoff.tries:
                     raise unreachable(self._api.url, error) from error
@@ -117,12 +119,15 @@ class StreamedTurn:
         return last
 
     def _take(self, event: ServerEvent) -> bool:
-        """Hand on *event* unless it was seen before."""
-        if event.id:
-            if self._last_id and _sequence(event.id) <= _sequence(self._last_id):
-                return False
-            self._last_id = event.id
-            self.session_known.set()
+        """Hand on *event* unless it was seen before, or is not of the turn.
+
+        What carries no id is not in the session's log: with it the server says why it ends this connection, as when it
+        is about to stop. The turn may well go on, so the answer is to come back.
+        """
+        if not event.id or (self._last_id and _sequence(event.id) <= _sequence(self._last_id)):
+            return False
+        self._last_id = event.id
+        self.session_known.set()
         self._failures = 0
         self._on_event(event)
         return True
