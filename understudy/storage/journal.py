@@ -1,0 +1,95 @@
+"""The hot path's writes: many groups in one transaction, each applied whole or not at all.
+
+There is one statement (``journal_write``), sent once: its commit is the transaction's. When the connection is lost
+before its answer came, whether it was committed is not known, and it is simply sent again: entries are idempotent.
+"""
+
+from collections.abc import Sequence
+
+import psycopg
+import trio
+
+from understudy.storage.batch import Batch
+from understudy.storage.entries import Entry, TurnOpened
+from understudy.storage.errors import Fenced, StorageError, StoreConflict, StoreUnavailable, Unstorable
+from understudy.storage.pool import Pool
+from understudy.storage.repository import (
+    is_connection_lost,
+    is_transient,
+    is_value_error,
+    pause_before_retry,
+    translate,
+)
+
+_WRITE = b"SELECT fenced, taken FROM journal_write($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+
+
+class Journal:
+    """Writes groups of entries through *pool*, giving PostgreSQL *timeout* seconds to be there.
+
+    Holds no state of its own: any number of tasks may write at once, but it is one that should, with what all the
+    others want written (group commit; see `understudy.actors.store.journal`).
+    """
+
+    def __init__(self, pool: Pool, *, timeout: float = 5.0) -> None:
+        self._pool = pool
+        self._timeout = timeout
+
+    async def write(
+        self, groups: Sequence[Sequence[Entry]], *, timeout: float | None = None
+    ) -> tuple[StorageError | None, ...]:
+        """Commit *groups*; what became of each, in order: None (committed), `Fenced`, `StoreConflict` or `Unstorable`.
+
+        Cancelled means: all are written or none is, and which is not known. Groups may be written again.
+
+        Raises:
+            StoreUnavailable: the database did not take them in time; likewise not known, likewise repeatable.
+        """
+        deadline = trio.current_time() + (self._timeout if timeout is None else timeout)
+        for group in groups:
+            if sum(isinstance(entry, TurnOpened) for entry in group) > 1:
+                raise ValueError("a group opens at most one turn")
+        try:
+            return await self._write(groups, deadline)
+        except psycopg.Error as error:
+            if not is_value_error(error):
+                raise translate(error) from error
+            if len(groups) == 1:
+                return (Unstorable(_first_line(error)),)
+        # Some value broke a rule of the schema and took the whole transaction with it: find whose it was, by halves.
+        half = len(groups) // 2
+        remaining = max(0.0, deadline - trio.current_time())
+        first = await self.write(groups[:half], timeout=remaining)
+        remaining = max(0.0, deadline - trio.current_time())
+        return first + await self.write(groups[half:], timeout=remaining)
+
+    async def _write(self, groups: Sequence[Sequence[Entry]], deadline: float) -> tuple[StorageError | None, ...]:
+        arguments = Batch(groups).arguments()
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                async with self._pool.connection(max(0.0, deadline - trio.current_time())) as connection:
+                    result = await connection.call(_WRITE, *arguments)
+            except psycopg.Error as error:
+                if not (is_connection_lost(error) or is_transient(error)):
+                    raise
+                if trio.current_time() >= deadline:
+                    raise StoreUnavailable(f"the database went away: {_first_line(error)}") from error
+                await pause_before_retry(attempt, deadline)
+                continue
+            outcomes: list[StorageError | None] = [None] * len(groups)
+            for number in _numbers(result.get_value(0, 0)):
+                outcomes[number] = Fenced("a newer incarnation owns the session")
+            for number in _numbers(result.get_value(0, 1)):
+                outcomes[number] = StoreConflict("idempotency_key")
+            return tuple(outcomes)
+
+
+def _numbers(array: bytes | None) -> list[int]:
+    """PostgreSQL's text of an integer array, ``{1,2}`` or NULL."""
+    return [int(number) for number in array[1:-1].split(b",") if number] if array else []
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]

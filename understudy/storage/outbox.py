@@ -1,0 +1,59 @@
+"""Published facts on their way to whoever wants them: written with the change they tell of, delivered at least once."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime, timedelta
+
+from understudy.storage.records import OutboxItem
+from understudy.storage.repository import Repository
+
+CHANNEL = "understudy_outbox"
+
+
+class OutboxRepository(Repository):
+    """The outbox, oldest first. Any number of claimers share it without meeting."""
+
+    async def claim(self, limit: int, *, now: datetime, lease: timedelta) -> tuple[OutboxItem, ...]:
+        """Take at most *limit* items; whoever has not called `done` when the lease ends has lost them to the next."""
+        found = await self._rows(
+            "UPDATE outbox SET claimed_until = %s, attempts = attempts + 1 WHERE id IN ("
+            " SELECT id FROM outbox WHERE done_at IS NULL AND (claimed_until IS NULL OR claimed_until <= %s)"
+            " ORDER BY created_at, id LIMIT %s FOR UPDATE SKIP LOCKED)"
+            " RETURNING id, topic, workspace_id, payload, created_at, attempts",
+            now + lease,
+            now,
+            limit,
+        )
+        return tuple(sorted((OutboxItem(*row) for row in found), key=lambda item: (item.created_at, item.id)))
+
+    async def done(self, ids: Sequence[str], *, now: datetime) -> int:
+        """Mark items as delivered; how many were not yet."""
+        return await self._count(
+            "UPDATE outbox SET done_at = %s WHERE id = ANY (%s) AND done_at IS NULL", now, list(ids)
+        )
+
+    async def prune(self, before: datetime) -> int:
+        """Delete items delivered before *before*; how many."""
+        return await self._count("DELETE FROM outbox WHERE done_at < %s", before)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Callable[[float], Awaitable[bool]]]:
+        """A function that waits, at most so many seconds, for a hint that something was published; whether one came.
+
+        Holds a connection meanwhile. A hint can be missed while there is no connection: look now and then anyway.
+        Raises `psycopg.OperationalError` when the server goes away.
+        """
+        async with self._pool.connection() as connection:
+            await connection.execute(f"LISTEN {CHANNEL}".encode(), prepare=False)
+
+            async def wait(seconds: float) -> bool:
+                async with aclosing(connection.notifies(timeout=seconds, stop_after=1)) as hints:
+                    async for _ in hints:
+                        return True
+                return False
+
+            try:
+                yield wait
+            finally:
+                # Closed rather than returned: the next user would be sent our hints.
+                await connection.close()

@@ -1,0 +1,46 @@
+"""All repositories of one database, in one value."""
+
+from typing import Self
+
+import attrs
+
+from understudy.storage.audit import AuditRepository
+from understudy.storage.diagnostics import DiagnosticsRepository
+from understudy.storage.idempotency import IdempotencyRepository
+from understudy.storage.lockouts import LockoutRepository
+from understudy.storage.outbox import OutboxRepository
+from understudy.storage.pool import Pool
+from understudy.storage.sessions import SessionRepository
+from understudy.storage.tokens import TokenRepository
+from understudy.storage.users import UserRepository
+from understudy.storage.workspaces import WorkspaceRepository
+
+
+@attrs.frozen
+class Repositories:
+    """What the composition root hands out, each part to whoever needs it."""
+
+    users: UserRepository
+    tokens: TokenRepository
+    lockouts: LockoutRepository
+    workspaces: WorkspaceRepository
+    sessions: SessionRepository
+    idempotency: IdempotencyRepository
+    audit: AuditRepository
+    outbox: OutboxRepository
+    diagnostics: DiagnosticsRepository
+
+    @classmethod
+    def on(cls, pool: Pool) -> Self:
+        """The repositories of the database behind *pool*."""
+        return cls(
+            users=UserRepository(pool),
+            tokens=TokenRepository(pool),
+            lockouts=LockoutRepository(pool),
+            workspaces=WorkspaceRepository(pool),
+            sessions=SessionRepository(pool),
+            idempotency=IdempotencyRepository(pool),
+            audit=AuditRepository(pool),
+            outbox=OutboxRepository(pool),
+            diagnostics=DiagnosticsRepository(pool),
+        )

@@ -1,0 +1,139 @@
+# ruff: noqa: S608  # queries are put together from constants of this module only; values are parameters
+"""Conversations: found by key, owned by epoch."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from understudy.storage.connection import Connection
+from understudy.storage.events import EventReads
+from understudy.storage.messages import MessageReads
+from understudy.storage.records import Session, SessionKey, SessionStatus, new_id
+from understudy.storage.repository import Row, rows
+from understudy.storage.turns import TurnReads
+
+_COLUMNS = (
+    "id, workspace_id, uid, agent_id, surface, surface_id, status, created_at, last_active_at, epoch, last_seq,"
+    " message_count, token_count, summary, archived_at"
+)
+_OF_KEY = "workspace_id = %s AND uid = %s AND agent_id = %s AND surface = %s AND surface_id = %s"
+_ACTIVE = f"SELECT {_COLUMNS} FROM sessions WHERE {_OF_KEY} AND status = 'active'"
+_INSERT = (
+    "INSERT INTO sessions (id, workspace_id, uid, agent_id, surface, surface_id, status, created_at, last_active_at)"
+    " VALUES (%s, %s, %s, %s, %s, %s, 'active', %s, %s)"
+    " ON CONFLICT (uid, workspace_id, agent_id, surface, surface_id) WHERE status = 'active' DO NOTHING"
+)
+_FILTER = (
+    "uid = %(uid)s AND (%(status)s::text IS NULL OR status = %(status)s)"
+    " AND (%(agent)s::text IS NULL OR agent_id = %(agent)s)"
+    " AND (%(surface)s::text IS NULL OR surface = %(surface)s)"
+    " AND (%(workspace)s::text IS NULL OR workspace_id = %(workspace)s)"
+)
+
+
+class SessionRepository(MessageReads, TurnReads, EventReads):
+    """Sessions, and reading what they hold. What turns write goes through the journal."""
+
+    async def open(self, key: SessionKey, now: datetime) -> tuple[Session, bool]:
+        """The active session of *key*, made when there is none, and whether this call made it.
+
+        However many ask at the same time, one session is made and one caller told so.
+        """
+        made = new_id("ses")
+
+        async def work(connection: Connection[Any]) -> Session:
+            while True:
+                found = await rows(connection, _ACTIVE, *_values(key))
+                if found:
+                    return _session(found[0])
+                await rows(connection, _INSERT, made, *_values(key), now, now)
+
+        session = await self._run(work)
+        return session, session.id == made
+
+    async def claim(self, session_id: str) -> Session | None:
+        """Raise the session's epoch: the caller may write with the new one, whoever held the old one is fenced."""
+        row = await self._row(f"UPDATE sessions SET epoch = epoch + 1 WHERE id = %s RETURNING {_COLUMNS}", session_id)
+        return _session(row) if row else None
+
+    async def load(self, session_id: str) -> Session | None:
+        """The session, whoever it belongs to."""
+        row = await self._row(f"SELECT {_COLUMNS} FROM sessions WHERE id = %s", session_id)
+        return _session(row) if row else None
+
+    async def get(self, session_id: str, *, uid: str) -> Session | None:
+        """The session, if it is this user's."""
+        row = await self._row(f"SELECT {_COLUMNS} FROM sessions WHERE id = %s AND uid = %s", session_id, uid)
+        return _session(row) if row else None
+
+    async def list(
+        self,
+        uid: str,
+        *,
+        status: SessionStatus | None = None,
+        agent_id: str | None = None,
+        surface: str | None = None,
+        workspace_id: str | None = None,
+        limit: int = 20,
+        offset: int = 0,
+    ) -> tuple[Sequence[Session], int]:
+        """One page of the user's sessions, newest activity first, and how many there are on all pages."""
+        wanted = {
+            "uid": uid,
+            "status": status.value if status else None,
+            "agent": agent_id,
+            "surface": surface,
+            "workspace": workspace_id,
+        }
+
+        async def work(connection: Connection[Any]) -> tuple[Sequence[Session], int]:
+            page = await rows(
+                connection,
+                f"SELECT {_COLUMNS}, count(*) OVER () FROM sessions WHERE {_FILTER}"
+                " ORDER BY last_active_at DESC, id LIMIT %(limit)s OFFSET %(offset)s",
+                **wanted,
+                limit=limit,
+                offset=offset,
+            )
+            if page:
+                return tuple(_session(row[:-1]) for row in page), page[0][-1]
+            total = await rows(connection, f"SELECT count(*) FROM sessions WHERE {_FILTER}", **wanted)
+            return (), total[0][0]
+
+        return await self._run(work)
+
+    async def reset(self, session_id: str, now: datetime) -> tuple[Session, Session]:
+        """Archive the session and open its successor, in one transaction: (archived, active).
+
+        A session that is archived already is left as it is, and answered with the active one of its key: of many that
+        reset one session at the same time, one does. Raises LookupError when there is no such session.
+        """
+        made = new_id("ses")
+
+        async def work(connection: Connection[Any]) -> tuple[Session, Session] | None:
+            await rows(
+                connection,
+                "UPDATE sessions SET status = 'archived', archived_at = %s WHERE id = %s AND status = 'active'",
+                now,
+                session_id,
+            )
+            old = await rows(connection, f"SELECT {_COLUMNS} FROM sessions WHERE id = %s", session_id)
+            if not old:
+                return None
+            archived = _session(old[0])
+            await rows(connection, _INSERT, made, *_values(archived.key), now, now)
+            active = await rows(connection, _ACTIVE, *_values(archived.key))
+            return archived, _session(active[0])
+
+        done = await self._transact(work)
+        if done is None:
+            raise LookupError(f"there is no session {session_id}")
+        return done
+
+
+def _values(key: SessionKey) -> tuple[str, ...]:
+    return key.workspace_id, key.uid, key.agent_id, key.surface, key.surface_id
+
+
+def _session(row: Row) -> Session:
+    return Session(row[0], SessionKey(*row[1:6]), SessionStatus(row[6]), *row[7:])
