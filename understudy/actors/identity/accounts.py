@@ -1,7 +1,7 @@
 """Accounts and their tokens: what registration, login, refresh and logout do, apart from any actor."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from understudy.actors.audit.ports import Writer
@@ -35,6 +35,9 @@ from understudy.storage.records import (
     Workspace,
     new_id,
 )
+
+FORGET_FAILURES_AFTER = timedelta(days=1)
+"""Well past the longest lock and the window after it: a row this old counts for nothing any more."""
 
 VersionSeen = Callable[[str, int], None]
 """Called with a user's id and new token version, before anybody is answered."""
@@ -116,6 +119,7 @@ class Accounts:
         rotation = await self._store.tokens.rotate(token_hash(message.refresh_token), successor, now=now)
         match rotation.outcome:
             case RotationOutcome.ROTATED | RotationOutcome.REPEATED:
+                await self._check_still_signed_in(user, claims.family)
                 return self._pair(rotation.token, user)
             case RotationOutcome.REPLAYED:
                 await self._alarm(claims.uid, claims.family, message.client)
@@ -144,7 +148,18 @@ class Accounts:
         """Delete tokens and failures that no longer matter."""
         now = self._now()
         await self._store.tokens.sweep(now=now)
-        await self._store.lockouts.sweep(now=now)
+        await self._store.lockouts.sweep(before=now - FORGET_FAILURES_AFTER)
+
+    async def _check_still_signed_in(self, user: User, family: str) -> None:
+        """Refuse when the user signed out since *user* was read, and take back what was rotated in that gap.
+
+        Signing out raises the version before it revokes. So either we see the new version here, or its revocation
+        begins after our rotation and finds the successor.
+        """
+        latest = await self._store.users.by_id(user.id)
+        if latest is None or latest.token_version != user.token_version:
+            await self._store.tokens.revoke_family(family, now=self._now())
+            raise _spent()
 
     def _read_refresh(self, token: str) -> RefreshClaims:
         try:

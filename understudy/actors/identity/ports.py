@@ -76,8 +76,8 @@ class Lockouts(Protocol):
         """Forget the subject's failures."""
         ...
 
-    async def sweep(self, *, now: datetime) -> int:
-        """Delete what no longer counts; how many."""
+    async def sweep(self, *, before: datetime) -> int:
+        """Forget subjects that last failed before then and are not locked; how many."""
         ...
 
 
