@@ -77,7 +77,7 @@ def test_every_problem_of_the_configuration_is_told_and_nothing_is_made(
         (ExceptionGroup("two", [ExceptionGroup("one", [ValueError("inner")])]), 1, "understudy: ValueError: inner"),
         (OSError(errno.ENOSPC, "No space left on device", "/data"), 1, "understudy: /data: No space left on device"),
         (KeyboardInterrupt(), 130, "understudy: stopped"),
-        (click.ClickException("plain words"), 1, "Error: plain words"),
+        (click.ClickException("plain words"), 1, "understudy: plain words"),
     ],
 )
 def test_any_failure_is_one_line_without_a_traceback(

@@ -16,6 +16,7 @@ import click
 from understudy.cli.errors import innermost
 from understudy.cli.group import LazyGroup
 from understudy.config import ConfigError
+from understudy.storage.errors import StorageError
 
 _EPILOG = """\b
 Examples:
@@ -59,8 +60,11 @@ def _explain(error: BaseException, debug: bool) -> int:
     if debug and not isinstance(error, KeyboardInterrupt | click.Abort | click.ClickException | BrokenPipeError):
         traceback.print_exception(error)
     match error:
-        case click.ClickException():
+        case click.UsageError():
             error.show()
+            return error.exit_code
+        case click.ClickException():
+            click.echo(f"understudy: {error.format_message()}", err=True)
             return error.exit_code
         case ConfigError(problems=problems):
             for problem in problems:
@@ -73,6 +77,9 @@ def _explain(error: BaseException, debug: bool) -> int:
             # The reader (`head`, a closed pager) has left. Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        case StorageError():  # each is one sentence for the operator
+            click.echo(f"understudy: {error}", err=True)
+            return 1
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
             click.echo(f"understudy: {where}{error.strerror or error}", err=True)

@@ -28,18 +28,14 @@ class ApiError(click.ClickException):
         self.code = code
         self.retry_after = retry_after
 
-    def show(self, file: Any = None) -> None:
-        """Print the refusal to standard error."""
-        later = f" Try again in {self.retry_after:g} s." if self.retry_after else ""
-        click.echo(f"understudy: {self.message} ({self.code}).{later}", err=True)
+    def format_message(self) -> str:
+        """The server's sentence, its code, and when to try again."""
+        later = f"; try again in {self.retry_after:g} s" if self.retry_after else ""
+        return f"{self.message} ({self.code}){later}"
 
 
 class Unreachable(click.ClickException):
-    """No server answers, or what answers is none of ours."""
-
-    def show(self, file: Any = None) -> None:
-        """Print where we knocked, and what to do."""
-        click.echo(f"understudy: {self.message}", err=True)
+    """No server answers, or the connection failed."""
 
 
 class Api:

@@ -103,7 +103,7 @@ def _converse(conversation: "Conversation", agent: str) -> int:
         except (ApiError, Unreachable) as error:
             # A refusal of one question (a rate limit, a server that is being restarted) is no reason to leave.
             conversation.transcript.end_line()
-            error.show()
+            click.echo(f"understudy: {error.format_message()}", err=True)
 
 
 @attrs.frozen
@@ -160,7 +160,7 @@ class Conversation:
         try:
             await turn.cancel()
         except (ApiError, Unreachable) as error:
-            self.transcript.note(f"it could not be stopped: {error.message}")
+            self.transcript.note(f"it could not be stopped: {error.format_message()}")
 
     async def _reset(self) -> None:
         async with Api(self.url, store=self.store, headers=self.headers) as api:

@@ -47,7 +47,7 @@ class Settings:
         ".understudy",
         env="UNDERSTUDY_DATA_DIR",
         group=_SERVER,
-        doc="Where the server keeps its secrets and, without a database URL, its database. Made with mode 0700.",
+        doc="Where the server keeps its secrets and, without a database URL, its database. Made for its owner alone.",
     )
     drain_timeout: float = setting(
         values.duration(0, 3600),
