@@ -193,7 +193,9 @@ class _Events:
                 data = await self._response.read()
             except HttpFault as fault:
                 if not complete:
-                    raise UpstreamFailed(f"{self._name} cut its answer short: {fault}") from fault
+                    raise UpstreamFailed(
+                        f"{self._name} cut its answer short: {fault}", retryable=not self._spoke
+                    ) from fault
         if scope.cancelled_caught and not complete:
             raise self._watch.expired()
         try:

@@ -1,0 +1,58 @@
+"""What the composition root starts: the supervisor of providers, and the clients behind them."""
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from understudy.actors.errors import NotFound
+from understudy.actors.inference.client import ModelClient
+from understudy.actors.inference.messages import KIND
+from understudy.actors.inference.openai import DEFAULT_BASE_URL, OpenAIClient
+from understudy.actors.inference.provider import Provider, ProviderLimits
+from understudy.actors.inference.rehearsal import PROVIDER as BUILTIN
+from understudy.actors.inference.rehearsal import Rehearsal
+from understudy.actors.inference.timeouts import Timeouts
+from understudy.runtime import ChildSpec, DynamicSpec
+
+
+class ProviderConfig(Protocol):
+    """A provider as configured (`understudy.config.ProviderSettings`)."""
+
+    @property
+    def api_key(self) -> str | None:
+        """The key, if it needs one."""
+        ...
+
+    @property
+    def base_url(self) -> str | None:
+        """Where it is; None is the provider's own address."""
+        ...
+
+
+def open_clients(
+    providers: Mapping[str, ProviderConfig], *, timeouts: Timeouts | None = None, word_delay: float = 0.004
+) -> dict[str, ModelClient]:
+    """A client for each configured provider, and the built-in one. Opens no connection.
+
+    Every provider other than ``openai`` needs a base URL and must speak OpenAI's chat completions; raises ValueError
+    for one without. *word_delay* is the rehearsal's pace in seconds a word.
+    """
+    clients: dict[str, ModelClient] = {BUILTIN: Rehearsal(delay=word_delay)}
+    for name, provider in providers.items():
+        base_url = provider.base_url or (DEFAULT_BASE_URL if name == "openai" else None)
+        if name == BUILTIN:
+            raise ValueError(f"the name {BUILTIN!r} is taken by the built-in provider")
+        if base_url is None:
+            raise ValueError(f"provider {name!r} needs a base URL")
+        clients[name] = OpenAIClient(base_url, provider.api_key, name=name, timeouts=timeouts)
+    return clients
+
+
+def inference_tree(providers: Collection[str], limits: ProviderLimits | None = None) -> DynamicSpec:
+    """The supervisor of ``inference/<provider>``: an actor for each of *providers*, made when first asked."""
+
+    def child(name: str) -> ChildSpec:
+        if name not in providers:
+            raise NotFound(f"there is no provider {name!r} here")
+        return ChildSpec(name, Provider, args=(name, limits))
+
+    return DynamicSpec("inference", kind=KIND, child=child)

@@ -1,0 +1,44 @@
+"""The tools' actor: it lists them and counts. The tools themselves run in the task of whoever calls."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import attrs
+
+from understudy.actors.inference.messages import ToolSpec
+from understudy.actors.tools.messages import HOST, ListTools, ToolList, ToolRan, ToolStatistics
+from understudy.runtime import Actor, ChildSpec, Overflow, receive
+
+
+class ToolHost(Actor):
+    """Knows which tools there are and what became of their runs since it started."""
+
+    mailbox_limit: ClassVar[int] = 10_000
+    overflow: ClassVar[Overflow] = Overflow.DROP_OLDEST  # they are only statistics
+
+    def __init__(self, tools: tuple[ToolSpec, ...]) -> None:
+        self._tools = tools
+        self._statistics = {tool.name: ToolStatistics() for tool in tools}
+
+    @receive
+    def ran(self, message: ToolRan) -> None:
+        """Count a run."""
+        before = self._statistics.get(message.name, ToolStatistics())
+        self._statistics[message.name] = ToolStatistics(
+            before.runs + 1, before.failures + (not message.ok), before.total_ms + message.duration_ms
+        )
+
+    @receive
+    def list_tools(self, message: ListTools) -> ToolList:
+        """All of them, with their counters."""
+        del message
+        return ToolList(self._tools, dict(self._statistics))
+
+    def snapshot(self) -> Mapping[str, object]:
+        """The counters by tool."""
+        return {name: attrs.asdict(statistics) for name, statistics in self._statistics.items()}
+
+
+def tool_host_spec(tools: tuple[ToolSpec, ...]) -> ChildSpec:
+    """The child ``host``, to be started under ``tools`` so that it is found at `HOST`."""
+    return ChildSpec(HOST.rpartition("/")[2], ToolHost, args=(tools,))

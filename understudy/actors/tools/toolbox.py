@@ -1,0 +1,70 @@
+"""The toolbox: runs a model's tool calls in the task of whoever asks."""
+
+import logging
+from collections.abc import Callable, Collection, Iterable
+
+import trio
+
+from understudy.actors.inference.messages import ToolSpec
+from understudy.actors.tools.messages import ToolContext, ToolRan, ToolResult
+from understudy.actors.tools.tool import Tool, ToolFailed
+from understudy.storage.records import ToolCall
+
+OUTPUT_LIMIT = 16 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class Toolbox:
+    """The tools of this node, by name. *report* is told of each run (the host's statistics); it must not block."""
+
+    def __init__(self, tools: Iterable[Tool], *, report: Callable[[ToolRan], None] | None = None) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._report = report
+
+    def specs(self, names: Collection[str] | None = None) -> tuple[ToolSpec, ...]:
+        """The tools to offer a model: all, or those in *names* that exist."""
+        return tuple(tool.spec() for name, tool in self._tools.items() if names is None or name in names)
+
+    def is_serial(self, name: str) -> bool:
+        """Whether calls of this tool must not run beside others of their round."""
+        tool = self._tools.get(name)
+        return tool is not None and tool.serial
+
+    async def run(self, call: ToolCall, context: ToolContext, *, allowed: Collection[str] | None = None) -> ToolResult:
+        """Run one call and return what came of it; a failure is a result with ``ok`` False, never an exception.
+
+        An unknown tool, one that is not in *allowed*, arguments that break the schema and a tool that takes longer
+        than its timeout are such failures. Runs in the caller's task: cancelled means the tool was cancelled.
+        """
+        begin = trio.current_time()
+        ok, text = await self._attempt(call, context, allowed)
+        content, truncated = _capped(text)
+        duration = round((trio.current_time() - begin) * 1000)
+        if self._report is not None and call.name in self._tools:
+            self._report(ToolRan(call.name, ok, duration))
+        return ToolResult(call.id, call.name, ok, content, duration, truncated)
+
+    async def _attempt(self, call: ToolCall, context: ToolContext, allowed: Collection[str] | None) -> tuple[bool, str]:
+        tool = self._tools.get(call.name)
+        if tool is None or (allowed is not None and call.name not in allowed):
+            names = ", ".join(spec.name for spec in self.specs(allowed)) or "none"
+            return False, f"there is no tool {call.name!r} here; there are: {names}"
+        try:
+            arguments = tool.read(call.arguments)
+            with trio.move_on_after(tool.timeout):
+                return True, await tool.run(arguments, context)
+        except ToolFailed as failure:
+            return False, str(failure)
+        except Exception:  # whatever a tool does, the turn goes on; the log gets the whole of it
+            log.exception("tool %s failed", tool.name)
+            return False, f"{tool.name} failed unexpectedly; this was logged"
+        return False, f"{tool.name} took longer than {tool.timeout:g} s and was stopped"
+
+
+def _capped(text: str) -> tuple[str, bool]:
+    data = text.encode("utf-8", "replace")
+    if len(data) <= OUTPUT_LIMIT:
+        return text, False
+    note = f"\n[cut: the first {OUTPUT_LIMIT // 1024} KB of {-(-len(data) // 1024)} KB]"
+    return data[: OUTPUT_LIMIT - len(note)].decode("utf-8", "ignore") + note, True
