@@ -1,0 +1,371 @@
+"""`ActorCell`: the task of one actor, from its start to its end, and the loop in between."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+from trio.lowlevel import Abort, checkpoint, current_task, wait_task_rescheduled
+
+from understudy.runtime.actor import Actor
+from understudy.runtime.cell import State
+from understudy.runtime.context import HERE
+from understudy.runtime.crash import Crash
+from understudy.runtime.errors import PoisonMessage, Refusal, StartTimeout, Unhandled
+from understudy.runtime.exits import Crashed, Exit, Killed, Normal, Shutdown
+from understudy.runtime.linkedcell import LinkedCell
+from understudy.runtime.mailbox import Mailbox
+from understudy.runtime.messages import Down, Raised, WorkDone
+from understudy.runtime.poison import Poison
+from understudy.runtime.reply import Deferred, Slot
+from understudy.runtime.timers import Timer
+from understudy.runtime.upkeep import IdleCheck, ProgressCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from understudy.runtime.childspec import ChildSpec
+    from understudy.runtime.context import Envelope
+    from understudy.runtime.supervisor import Supervisor
+    from understudy.runtime.system import ActorSystem
+    from understudy.runtime.trace import RawEntry
+
+# Messages handled before others get the loop: large enough to make the switch cheap, small enough to be fair.
+QUANTUM = 128
+
+IDLE = Shutdown("idle")
+
+
+class ActorCell(LinkedCell):
+    """One actor's task.
+
+    Idle, it is parked without a cancel scope, which would cost a quarter of its memory: a kill wakes it and is noticed.
+    The scope is made when the first ``async def`` handler comes along, and kept from then on.
+    """
+
+    __slots__ = (
+        "began",
+        "dynamic",
+        "handled",
+        "idle_since",
+        "kind",
+        "passivated",
+        "passivating",
+        "poison",
+        "ring",
+        "start_failed",
+    )
+
+    spec: ChildSpec
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        parent: Supervisor,
+        spec: ChildSpec,
+        address: str,
+        kind: str | None = None,
+    ) -> None:
+        cls = spec.actor if isinstance(spec.actor, type) else Actor
+        limit = cls.mailbox_limit if spec.mailbox_limit is None else spec.mailbox_limit
+        super().__init__(system, parent, spec, address, Mailbox(limit, cls.overflow))
+        self.dynamic = kind is not None
+        self.kind = kind if kind is not None else cls.kind or cls.__name__.lower()
+        self.began = 0.0
+        self.handled = 0
+        self.idle_since = 0.0
+        self.ring: deque[RawEntry] | None = None
+        self.poison: Poison | None = None
+        self.passivating = False
+        self.passivated = False
+        self.start_failed = False
+
+    @property
+    def type_name(self) -> str:  # type: ignore[override]
+        """The actor's class."""
+        return self.spec.actor.__qualname__ if isinstance(self.spec.actor, type) else type(self.actor).__qualname__
+
+    # -- orders --------------------------------------------------------------------------------------------------------
+
+    def stop(self, reason: Exit) -> None:
+        """Ask the actor to stop after the current message."""
+        if self.running and self.ending is None:
+            self.ending = reason
+            self.signal = True
+            self.wake()
+
+    def stop_self(self, exit: Exit | None) -> None:  # noqa: A002
+        """Stop by the actor's own wish."""
+        self.stop(Normal() if exit is None else exit)
+
+    def kill(self, exit: Exit | None = None) -> None:  # noqa: A002
+        """Cancel whatever the incarnation is doing."""
+        if self.running and self.kill_exit is None:
+            self.kill_exit = Killed() if exit is None else exit
+            self.signal = True
+            if self.scope is not None:
+                self.scope.cancel()
+            self.wake()
+
+    def suspend(self) -> None:
+        """Hold user mail and messages from the system lane, from the next message on."""
+        self.suspended = True
+        self.signal = True
+        if self.state is State.IDLE:
+            self.set_state(State.SUSPENDED)
+
+    def resume(self) -> None:
+        """Go on."""
+        self.suspended = False
+        if self.state is State.SUSPENDED:
+            self.set_state(State.IDLE)
+        self.signal = True
+        self.wake()
+
+    def passivate(self) -> None:
+        """Leave, if it is still quiet when the loop looks."""
+        self.passivating = True
+        self.signal = True
+        self.wake()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing here would be missed: no mail, work, timer, promise or subscriber."""
+        box = self.mailbox
+        actor = self.actor
+        return (
+            self.state is State.IDLE
+            and not (box.lane or box.system or box.stash or box.waiting)
+            and not (self.works or self.timers)
+            and not any(not promise.done for promise in self.deferred or ())
+            and (actor is None or actor.events is None or not actor.events.readers)
+        )
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        HERE.set(self)
+        self.signal = True  # the first look settles what was ordered before the task began
+        self.suspended = self.passivating = self.start_failed = False
+        end = await self._live()
+        self.set_state(State.STOPPING)
+        await self._wind_down(end)
+        self._over(end)
+
+    async def _live(self) -> Exit:
+        try:
+            await self._start()
+        except Exception as error:  # noqa: BLE001 - a crash is a value here
+            self.start_failed = True
+            return self._crashed(error)
+        try:
+            end = await self._serve()
+        except Exception as error:  # noqa: BLE001
+            return self._crashed(error)
+        if end is self.kill_exit:
+            return self._crashed(end.error) if isinstance(end, Crashed) else end
+        return await self._say_goodbye(end)
+
+    async def _start(self) -> None:
+        spec = self.spec
+        self.actor = actor = spec.actor(*spec.args, **spec.kwargs)
+        actor._cell = self  # noqa: SLF001 - the kernel gives the actor its place
+        cls = type(actor)
+        if cls.started is not Actor.started:
+            with trio.CancelScope(deadline=self.system.now() + spec.start_timeout) as self.scope:
+                if self.kill_exit is not None:
+                    self.scope.cancel()
+                await actor.started()
+            scope, self.scope = self.scope, None
+            if scope.cancelled_caught and self.kill_exit is None:
+                raise StartTimeout(f"{self.address}: started() took longer than {spec.start_timeout} s")
+        if cls.trace_depth and self.ring is None:
+            self.ring = deque(maxlen=cls.trace_depth)
+        self.set_state(State.IDLE)
+        self.idle_since = self.system.now()
+        idle_after = cls.idle_after if spec.idle_after is None else spec.idle_after
+        if self.dynamic and idle_after is not None:
+            IdleCheck(self, idle_after)
+        progress = cls.progress_timeout if spec.progress_timeout is None else spec.progress_timeout
+        if progress is not None:
+            ProgressCheck(self, progress)
+        if self.system.telemetry.active:
+            self.system.telemetry.started(self)
+        self._notify()
+
+    async def _serve(self) -> Exit:
+        end = await self._loop(scoped=False)
+        if end is None:
+            with trio.CancelScope() as self.scope:
+                end = await self._loop(scoped=True)
+            self.scope = None
+            if end is None:
+                end = self.kill_exit
+        return end if end is not None else Killed("cancelled")
+
+    async def _say_goodbye(self, end: Exit) -> Exit:
+        actor = self.actor
+        if actor is None or type(actor).stopping is Actor.stopping:
+            return end
+        self.set_state(State.STOPPING)
+        with trio.CancelScope(deadline=self.system.now() + (self.spec.shutdown or 5.0)) as self.scope:
+            try:
+                await actor.stopping(end)
+            except Exception as error:  # noqa: BLE001
+                return self._crashed(error)
+        if self.scope.cancelled_caught:
+            return self.kill_exit or Killed(f"stopping() took longer than {self.spec.shutdown} s")
+        return end
+
+    def _over(self, exit: Exit) -> None:  # noqa: A002
+        wanted = self.mailbox.lane or self.mailbox.waiting
+        if exit is IDLE and wanted and self.ending is None and self.kill_exit is None:
+            # Mail arrived while the actor was leaving: the next incarnation takes it, and nobody hears of an exit.
+            self.running = False
+            self.launch()
+            return
+        self.passivated = exit is IDLE
+        super()._over(exit)
+
+    def _crashed(self, error: Exception) -> Crashed:
+        envelope = self.envelope
+        message = None if envelope is None else type(envelope[0])
+        now = self.system.now()
+        self.crash = Crash.of(error, now, message.__name__ if message else None)
+        if envelope is not None and message is not None:
+            if self.poison is None:
+                self.poison = Poison(self.spec.poison_after)
+            self.poison.crashed(envelope[0], now)
+            if self.ring is not None:
+                self.ring.append((self.began, message, envelope[1], envelope[2], "crashed", now - self.began))
+        return Crashed(error)
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def _attend(self) -> Exit | None:
+        """Look at what is not user mail. Return the exit if it is time to go."""
+        if self.kill_exit is not None:
+            return self.kill_exit
+        if self.ending is not None:
+            return self.ending
+        if self.passivating:
+            self.passivating = False
+            if self.is_quiet():
+                return IDLE
+        self.signal = self.suspended or bool(self.mailbox.system)
+        return None
+
+    async def _loop(self, *, scoped: bool) -> Exit | None:
+        """Handle mail until it is time to go, and return why; None asks for a cancel scope to go on in."""
+        actor = self.actor
+        box = self.mailbox
+        lane = box.lane
+        ring = self.ring
+        system = self.system
+        now = system.now
+        telemetry = system.telemetry
+        handlers = type(actor).__handlers__
+        task = current_task()
+        while True:
+            if len(lane) > box.high_water:
+                box.high_water = len(lane)
+            for _ in range(QUANTUM):
+                source = lane
+                if self.signal:
+                    end = self._attend()
+                    if end is not None:
+                        return end
+                    if self.suspended:
+                        break
+                    source = box.system or lane
+                if not source:
+                    break
+                envelope = source.popleft()
+                message, sender, origin, parcel, _ = envelope
+                kind = type(message)
+                handler = handlers.get(kind)
+                if handler is None:
+                    self._unhandled(envelope)
+                    continue
+                call, awaits = handler
+                if awaits and not scoped:
+                    source.appendleft(envelope)
+                    return None
+                if parcel is not None and not parcel.begin(self):
+                    self._too_late(envelope)
+                    continue
+                if self.poison is not None and self._is_poison(envelope):
+                    continue
+                self.envelope = envelope
+                self.began = began = now()
+                try:
+                    result = call(actor, message)
+                    if awaits:
+                        if self.state is not State.BUSY:
+                            self.set_state(State.BUSY)
+                        result = await result
+                except Refusal as refusal:
+                    outcome = "refused"
+                    if type(parcel) is Slot:
+                        parcel.fail(refusal)
+                else:
+                    outcome = "ok"
+                    if type(parcel) is Slot and type(result) is not Deferred and self.stashed is not envelope:
+                        parcel.reply(result)
+                self.handled += 1
+                seconds = now() - began
+                if ring is not None:
+                    ring.append((began, kind, sender, origin, outcome, seconds))
+                if telemetry.messages:
+                    telemetry.message(self, envelope, outcome, seconds)
+            self.envelope = self.stashed = None
+            if box.waiting:
+                self.admit()
+            if self.suspended:
+                if self.state is not State.SUSPENDED:
+                    self.set_state(State.SUSPENDED)
+            elif self.state is not State.IDLE:
+                self.set_state(State.IDLE)
+            elif system.watchers:
+                system.mark(self)
+            if (lane or box.system) and not self.suspended:
+                await checkpoint()
+                continue
+            self.idle_since = now()
+            box.parked = task
+            await wait_task_rescheduled(self._unpark)
+
+    def _unpark(self, _raise_cancel: object) -> Abort:
+        self.mailbox.parked = None
+        return Abort.SUCCEEDED
+
+    def _unhandled(self, envelope: Envelope) -> None:
+        message = envelope[0]
+        if isinstance(message, WorkDone):
+            if isinstance(message.outcome, Raised):
+                self.envelope = envelope
+                raise message.outcome.error  # linked: nobody here wants to know, so it is a crash
+            return
+        if isinstance(message, Down):
+            return
+        if isinstance(envelope[3], Slot):
+            envelope[3].fail(Unhandled(self.address, type(message).__name__))
+        self.system.dead_letters.record("unhandled", self.address, envelope)
+
+    def _too_late(self, envelope: Envelope) -> None:
+        if not isinstance(envelope[3], Timer):
+            self.system.dead_letters.record("expired", self.address, envelope)
+
+    def _is_poison(self, envelope: Envelope) -> bool:
+        if self.poison is None or not self.poison.contains(envelope[0], self.system.now()):
+            return False
+        if isinstance(envelope[3], Slot):
+            envelope[3].fail(PoisonMessage(self.address, "equal messages crashed it before; this one was not tried"))
+        self.system.dead_letters.record("poison", self.address, envelope)
+        return True
+
+    # -- for the tree --------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Mapping[str, object]:
+        """What the actor says of itself."""
+        return self.actor.snapshot() if self.actor is not None else {}

@@ -1,0 +1,115 @@
+"""Reports handlers that keep the loop to themselves."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import trio
+
+from understudy.runtime.actorcell import ActorCell
+from understudy.runtime.work import Work
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+    from understudy.runtime.system import ActorSystem
+
+log = logging.getLogger("understudy.runtime")
+
+_LOOKS = 4  # per threshold: a hold is noticed between once and 1.25 times the threshold
+
+
+class Watchdog:
+    """A thread that samples what the loop's thread is doing. It costs the loop nothing.
+
+    Two looks in a row at the same handler raise a suspicion; the thread then asks the loop for a sign of life. If none
+    comes within the threshold, and every look meanwhile showed the same handler, that handler held the loop. It is
+    reported, with the stack of the last look, once it lets go.
+    """
+
+    def __init__(self, system: ActorSystem, threshold: float) -> None:
+        self._system = system
+        self._threshold = threshold
+        self._token = trio.lowlevel.current_trio_token()
+        self._loop_thread = threading.get_ident()
+        self._stopped = threading.Event()
+        self._alive = threading.Event()
+        self._codes: set[CodeType] = {ActorCell._loop.__code__, ActorCell._live.__code__, Work.run.__code__}  # noqa: SLF001
+        self._thread = threading.Thread(target=self._watch, name=f"{system.name} watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch the calling thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching; returns when the thread has ended, which takes no noticeable time."""
+        self._stopped.set()
+        self._alive.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        pause = self._threshold / _LOOKS
+        last: tuple[object, int] | None = None
+        while not self._stopped.wait(pause):
+            seen = self._look()[0]
+            if seen is not None and seen == last and not self._suspect(seen, pause):
+                return
+            last = seen
+
+    def _suspect(self, seen: tuple[object, int], pause: float) -> bool:
+        """Wait for a sign of life while *seen* runs; False when the loop has gone."""
+        self._alive.clear()
+        held: list[float] = []
+        stack: list[str] = []
+        who: object = None
+
+        def sign() -> None:
+            self._alive.set()
+            if stack:
+                self._report(who, held[0], "".join(stack))
+
+        began = perf_counter()
+        try:
+            self._token.run_sync_soon(sign)
+        except trio.RunFinishedError:
+            return False
+        waited = 2 * pause  # two looks have passed already
+        while not self._alive.wait(pause):
+            now_seen, frame = self._look()
+            if now_seen != seen or frame is None:
+                break
+            waited = perf_counter() - began + 2 * pause
+            held[:] = [waited]
+            if waited >= self._threshold:
+                who = seen[0]
+                stack[:] = traceback.format_stack(frame)
+            del frame
+        self._alive.wait()
+        return not self._stopped.is_set()
+
+    def _look(self) -> tuple[tuple[object, int] | None, FrameType | None]:
+        """Return which handler the loop is in (owner and how many it had handled), and the innermost frame."""
+        frame = top = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - there is no public way
+        while frame is not None:
+            if frame.f_code in self._codes:
+                owner = frame.f_locals.get("self")
+                handled = owner.handled if isinstance(owner, ActorCell) else 0
+                return (owner, handled), top
+            frame = frame.f_back
+        return None, None
+
+    def _report(self, who: object, seconds: float, stack: str) -> None:
+        """Tell the world. Runs in the loop's thread."""
+        address = getattr(who, "address", None)
+        message = None
+        if isinstance(who, ActorCell) and who.ring:
+            message = who.ring[-1][1].__name__
+        elif isinstance(who, Work):
+            message = who.name
+        log.warning("%s held the loop for %.3f s while handling %s\n%s", address, seconds, message, stack)
+        self._system.telemetry.loop_held(address, message, seconds, stack)
