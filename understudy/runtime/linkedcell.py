@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from understudy.runtime.actor import Actor
     from understudy.runtime.childspec import ChildSpec
-    from understudy.runtime.context import Envelope
+    from understudy.runtime.context import Envelope, Origin
     from understudy.runtime.mailbox import Mailbox
     from understudy.runtime.messages import Ask
     from understudy.runtime.ref import Ref
@@ -202,6 +202,18 @@ class LinkedCell(MailCell):
         """Hand the current message's place for an answer to *address*, with *message*."""
         _, sender, origin, parcel, _ = self.current()
         slot = parcel if isinstance(parcel, Slot) else None
+        self._relay(address, message, sender, origin, slot)
+        return Deferred(slot, None)
+
+    def relay(self, slot: Slot, address: str, message: Ask[Any]) -> None:
+        """Hand the place of an answer that was promised earlier to *address*, with *message*."""
+        here = HERE.get()
+        origin = None if here is None or here.envelope is None else here.envelope[2]
+        self._relay(address, message, self.address, origin, slot)
+
+    def _relay(
+        self, address: str, message: Ask[Any], sender: str | None, origin: Origin | None, slot: Slot | None
+    ) -> None:
         try:
             if slot is not None and address in slot.chain:
                 raise self._cycle(slot, address)
@@ -211,7 +223,6 @@ class LinkedCell(MailCell):
                 self.system.dead_letters.record("not_found", address, (message, sender, origin, None, 0.0))
             else:
                 slot.fail(error)
-        return Deferred(slot, None)
 
     @staticmethod
     def _cycle(slot: Slot, address: str) -> Exception:

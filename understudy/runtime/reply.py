@@ -10,6 +10,7 @@ from understudy.runtime.errors import AskTimeout, RuntimeFault
 
 if TYPE_CHECKING:
     from understudy.runtime.actorcell import ActorCell
+    from understudy.runtime.messages import Ask
     from understudy.runtime.system import ActorSystem
 
 R = TypeVar("R")
@@ -133,6 +134,16 @@ class Deferred(Generic[R]):
             raise RuntimeFault(f"an ask can only be failed with an Exception, not {error!r}")
         self._forget()
         return self._slot is not None and self._slot.fail(error)
+
+    def forward(self, address: str, message: Ask[R]) -> None:
+        """Let *address* answer instead, with *message*: as `Actor.forward`, for a promise made earlier.
+
+        The asker and its deadline go along; what goes wrong there reaches the asker. Does not block.
+        """
+        cell, slot = self._cell, self._slot
+        self._forget()
+        if cell is not None and slot is not None and slot.live:
+            cell.relay(slot, address, message)
 
     def _forget(self) -> None:
         if self._cell is not None:
