@@ -19,7 +19,7 @@ _NEVER_SENT = frozenset({"rolled_back"})
 def build_context(config: AgentConfig, history: Sequence[Message], now: datetime) -> tuple[ChatMessage, ...]:
     """The messages of one inference: the system prompt, then the newest part of *history* that fits.
 
-    A tool's result is never sent without the call it answers: what was cut in the middle starts at the next user message.
+    A tool's result is never sent without the call it answers.
     """
     kept: list[Message] = []
     room = MAX_CHARACTERS - len(config.system_prompt)

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.errors import DomainError, Invalid, NotFound, Unavailable
@@ -27,6 +28,8 @@ from understudy.actors.session.ports import SessionStore
 from understudy.runtime import Ask, Deferred, receive
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.records import Session, SessionKey, SessionStatus
+
+R = TypeVar("R")
 
 REMEMBERED = 50_000
 """Conversation keys whose session is known without asking the database."""
@@ -89,7 +92,7 @@ class Directory(Server):
         """A session has been replaced."""
         self._remember(message.key, message.session_id)
 
-    def _pass_on(self, key: SessionKey, message: Ask[TurnStarted] | Ask[ResetDone]) -> Deferred[object]:
+    def _pass_on(self, key: SessionKey, message: Ask[R]) -> Deferred[R]:
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
@@ -98,7 +101,7 @@ class Directory(Server):
         self.work(self._open_and_pass_on, key, message, deferred, name="open")
         return deferred
 
-    async def _open_and_pass_on(self, key: SessionKey, message: Ask[object], deferred: Deferred[object]) -> None:
+    async def _open_and_pass_on(self, key: SessionKey, message: Ask[R], deferred: Deferred[R]) -> None:
         try:
             await self.system.ask(AGENTS, ResolveAgent(key.workspace_id, key.agent_id))
             session, _ = await self._store.open(key, self._now())

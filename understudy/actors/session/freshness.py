@@ -14,7 +14,7 @@ def has_expired(
 ) -> bool:
     """Whether a session last active then must be replaced before its next turn.
 
-    *idle_timeout* is in seconds; *daily_reset_hour* is 0–23 on the clock of *timezone*; None means never.
+    *idle_timeout* is in seconds; *daily_reset_hour* is 0 to 23 on the clock of *timezone*; None means never.
     """
     if idle_timeout is not None and (now - last_active_at).total_seconds() > idle_timeout:
         return True

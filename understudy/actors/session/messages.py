@@ -11,14 +11,13 @@ from enum import StrEnum
 import attrs
 
 from understudy.runtime import Ask
-from understudy.storage.records import (
-    IdempotencyKey,
-    Message,
-    Session,
-    SessionKey,
-    SessionStatus,
-    TurnStatus,
-)
+from understudy.storage.records import IdempotencyKey as IdempotencyKey
+from understudy.storage.records import Message as Message
+from understudy.storage.records import RunEvent as RunEvent
+from understudy.storage.records import Session as Session
+from understudy.storage.records import SessionKey as SessionKey
+from understudy.storage.records import SessionStatus as SessionStatus
+from understudy.storage.records import TurnStatus as TurnStatus
 
 DIRECTORY = "sessions/directory"
 

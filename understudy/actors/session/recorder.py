@@ -47,9 +47,9 @@ class Recorder:
         self._room = trio.Event()
         self._turnstile = trio.Lock()
 
-    def add(self, type: str, data: dict[str, Any]) -> None:
+    def add(self, kind: str, data: dict[str, Any]) -> None:
         """Note an event; it is committed with the next flush. Does not block."""
-        self._pending.append(_Draft(type, data, []))
+        self._pending.append(_Draft(kind, data, []))
         self._work.set()
 
     def text(self, text: str) -> None:

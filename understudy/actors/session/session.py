@@ -80,7 +80,7 @@ class Running:
     offered: bool = False
     why: Ending | None = None
     status: TurnStatus | None = None
-    on_quiet: list[Callable[[], None]] = attrs.field(factory=list)
+    on_quiet: list[Callable[[], object]] = attrs.field(factory=list)
     unread: Timer | None = None
 
     def cancel(self, why: Ending) -> None:
@@ -123,11 +123,11 @@ class SessionActor(Server):
         self._since = services.now()
 
     async def started(self) -> None:
-        """Claim the session and end an orphaned turn. An unknown session refuses everything with `NotFound`."""
+        """Claim the session and end an orphaned turn. Raises `NotFound` for an unknown session, which asks then get."""
         store = self._services.store
         session = await store.claim(self._id)
         if session is None:
-            return
+            raise NotFound("there is no such session")
         turn = await store.running_turn(self._id)
         if turn is not None:
             content, rest = await find_streamed(store, session, turn)
@@ -236,9 +236,7 @@ class SessionActor(Server):
         self._current = running
         self.work(self._run, running, name="turn", tag=running)
 
-    async def _replay_or_admit(
-        self, message: StartTurn, started: Deferred[TurnStarted], key: IdempotencyKey
-    ) -> None:
+    async def _replay_or_admit(self, message: StartTurn, started: Deferred[TurnStarted], key: IdempotencyKey) -> None:
         try:
             replay = await self._find_replay(key)
         except DomainError as refusal:

@@ -4,7 +4,7 @@ A turn is linked work of its session's actor. It ends in exactly one way, and th
 reader does. Cancelling it closes the provider's connection and its tools; what had been streamed is kept.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -35,12 +35,16 @@ MAX_PARALLEL_TOOLS = 4
 class Tools(Protocol):
     """What a turn needs of the toolbox."""
 
-    def specs(self, names: Sequence[str]) -> tuple[ToolSpec, ...]:
+    def specs(self, names: Collection[str] | None = None) -> tuple[ToolSpec, ...]:
         """The tools with these names, as offered to a model; unknown names are left out."""
         ...
 
-    async def run(self, call: ToolCall, context: ToolContext) -> ToolResult:
-        """Run one call in this task; failures are results. Cancelled means stopped."""
+    def is_serial(self, name: str) -> bool:
+        """Whether calls of this tool must not run beside others of their round."""
+        ...
+
+    async def run(self, call: ToolCall, context: ToolContext, *, allowed: Collection[str] | None = None) -> ToolResult:
+        """Run one call in this task, if it is *allowed*; failures are results. Cancelled means stopped."""
         ...
 
 
@@ -149,9 +153,7 @@ class Turn:
                         self.answer.text.append(text)
                         self._recorder.text(text)
                     case ToolCallStarted(index, call_id, name):
-                        self._recorder.add(
-                            "tool_call", {"index": base + index, "name": name, "toolCallId": call_id}
-                        )
+                        self._recorder.add("tool_call", {"index": base + index, "name": name, "toolCallId": call_id})
                     case ToolCallCompleted(index, call_id, name, arguments):
                         calls.append(event.as_call())
                         self._recorder.add(
@@ -179,11 +181,12 @@ class Turn:
             timezone=self.config.timezone,
         )
         results: dict[int, ToolResult] = {}
-        slots = trio.Semaphore(MAX_PARALLEL_TOOLS)
+        serial = any(self._tools.is_serial(call.name) for call in calls)
+        slots = trio.Semaphore(1 if serial else MAX_PARALLEL_TOOLS)
 
         async def run(position: int, call: ToolCall) -> None:
             async with slots:
-                result = await self._tools.run(call, context)
+                result = await self._tools.run(call, context, allowed=self.config.tools)
             results[position] = result
             self.answer.tools_used[call.name] = None
             self._recorder.add(
@@ -243,9 +246,7 @@ class Turn:
                 },
             )
         else:
-            self._recorder.add(
-                "error", {"message": ending.error_message, "code": ending.error_code, "turnId": self.id}
-            )
+            self._recorder.add("error", {"message": ending.error_message, "code": ending.error_code, "turnId": self.id})
         await self._recorder.flush(
             TurnClosed(
                 epoch=session.epoch,

@@ -1,0 +1,42 @@
+"""The part of the tree that sessions live in."""
+
+from understudy.actors.session.directory import Directory
+from understudy.actors.session.messages import DIRECTORY
+from understudy.actors.session.recovery import Recovery
+from understudy.actors.session.session import SessionActor, SessionServices
+from understudy.runtime import ChildSpec, DynamicSpec, SupervisorSpec
+
+QUARANTINE = 30.0
+"""Seconds for which a session that keeps crashing is left alone; nobody else notices."""
+
+RECOVERY_TIMEOUT = 300.0
+"""Seconds within which all turns that a crash left behind must be ended."""
+
+
+def sessions_spec(
+    services: SessionServices, *, idle_after: float = 300.0, max_sessions: int = 100_000, partitions: int = 16
+) -> SupervisorSpec:
+    """The supervisor of all sessions: the directory first, then the live sessions, then recovery.
+
+    *idle_after* is how long (seconds) a session stays in memory with nothing to do.
+    """
+
+    def session(session_id: str) -> ChildSpec:
+        return ChildSpec(session_id, SessionActor, args=(session_id, services), idle_after=idle_after)
+
+    parent, _, directory = DIRECTORY.partition("/")
+    return SupervisorSpec(
+        parent,
+        children=(
+            ChildSpec(directory, Directory, args=(services.store, services.now)),
+            DynamicSpec(
+                "live",
+                kind="session",
+                child=session,
+                max_children=max_sessions,
+                partitions=partitions,
+                quarantine=QUARANTINE,
+            ),
+            ChildSpec("recovery", Recovery, args=(services.store,), start_timeout=RECOVERY_TIMEOUT),
+        ),
+    )
