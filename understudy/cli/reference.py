@@ -12,7 +12,21 @@ def _configuration() -> str:
     return reference()
 
 
-PAGES: dict[str, Callable[[], str]] = {"configuration": _configuration}
+def _http() -> str:
+    from understudy.cli.pages import http_page
+    from understudy.http.app import create_app
+    from understudy.http.openapi import document
+
+    return http_page(document(create_app()))
+
+
+def _telemetry() -> str:
+    from understudy.cli.pages import telemetry_page
+
+    return telemetry_page()
+
+
+PAGES: dict[str, Callable[[], str]] = {"configuration": _configuration, "http": _http, "telemetry": _telemetry}
 
 
 @click.command(hidden=True, epilog="\b\nExample:\n  understudy reference --write docs/reference")
