@@ -8,8 +8,10 @@ HttpFault
   BadResponse        what came back is not HTTP
 """
 
+import os
 import select
 import ssl
+from socket import gaierror
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -242,6 +244,8 @@ def _innermost(error: BaseException) -> str:
         if cause is None:
             break
         error = cause
+    if isinstance(error, OSError) and not isinstance(error, (gaierror, ssl.SSLError)) and error.errno:
+        return os.strerror(error.errno)  # trio's own text repeats the address
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
