@@ -1,0 +1,64 @@
+"""The checks that every node runs."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from understudy.actors.clock import utc_now
+from understudy.actors.diagnostics import configuration, database, machine, tree
+from understudy.actors.diagnostics.check import Check
+from understudy.actors.diagnostics.ports import AuditChain, DatabaseProbe
+
+
+class DiagnosticSettings(Protocol):
+    """What the checks look at in the settings."""
+
+    @property
+    def data_dir(self) -> Path:
+        """Where the data is kept."""
+        ...
+
+    @property
+    def jwt_secret(self) -> str:
+        """What signs tokens."""
+        ...
+
+    @property
+    def internal_api_key(self) -> str:
+        """The operator's key; empty for none."""
+        ...
+
+    @property
+    def providers(self) -> Mapping[str, object]:
+        """The configured providers, by name."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The default model, as ``provider/model``."""
+        ...
+
+
+def standard_checks(
+    settings: DiagnosticSettings, probe: DatabaseProbe, audit: AuditChain, now: Callable[[], datetime] = utc_now
+) -> tuple[Check, ...]:
+    """The checks in the order of the report. Others add theirs to the tuple."""
+    return (
+        database.database_reachable(probe),
+        database.database_writable(probe),
+        database.database_migrated(probe),
+        database.search_ready(probe),
+        database.clock_agrees(probe, now),
+        database.audit_chain_whole(audit),
+        configuration.jwt_secret_strong(settings.jwt_secret),
+        configuration.internal_key_set(settings.internal_api_key),
+        configuration.providers_configured(settings.providers, settings.model),
+        configuration.chad_present(),
+        machine.disk_free(settings.data_dir),
+        machine.memory_free(),
+        machine.loop_responsive(),
+        tree.actors_settled(),
+        tree.mailboxes_drained(),
+        tree.mail_delivered(),
+    )
