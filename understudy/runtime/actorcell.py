@@ -57,7 +57,7 @@ class ActorCell(LinkedCell):
         "start_failed",
     )
 
-    spec: ChildSpec
+    spec: ChildSpec  # type: ignore[mutable-override]  # never reassigned
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class ActorCell(LinkedCell):
         address: str,
         kind: str | None = None,
     ) -> None:
-        cls = spec.actor if isinstance(spec.actor, type) else Actor
+        cls: type[Actor] = spec.actor if isinstance(spec.actor, type) else Actor
         limit = cls.mailbox_limit if spec.mailbox_limit is None else spec.mailbox_limit
         super().__init__(system, parent, spec, address, Mailbox(limit, cls.overflow))
         self.dynamic = kind is not None
@@ -144,43 +144,44 @@ class ActorCell(LinkedCell):
     # -- life ----------------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        # One flat coroutine, because every frame in it is paid for by every idle actor.
         HERE.set(self)
         self.signal = True  # the first look settles what was ordered before the task began
         self.suspended = self.passivating = self.start_failed = False
-        end = await self._live()
+        end: Exit | None = None
+        try:
+            self.actor = actor = self.spec.actor(*self.spec.args, **self.spec.kwargs)
+            actor._cell = self  # noqa: SLF001 - the kernel gives the actor its place
+            if type(actor).started is not Actor.started:
+                await self._await_started(actor)
+            self._begin(actor)
+            end = await self._loop(scoped=False)
+            if end is None:
+                end = await self._scoped_loop()
+        except Exception as error:  # noqa: BLE001 - a crash is a value here
+            self.start_failed = self.state is State.STARTING
+            end = self._crashed(error)
+        else:
+            if end is not self.kill_exit:
+                end = await self._say_goodbye(end)
+            elif isinstance(end, Crashed):
+                end = self._crashed(end.error)
         self.set_state(State.STOPPING)
         await self._wind_down(end)
         self._over(end)
 
-    async def _live(self) -> Exit:
-        try:
-            await self._start()
-        except Exception as error:  # noqa: BLE001 - a crash is a value here
-            self.start_failed = True
-            return self._crashed(error)
-        try:
-            end = await self._serve()
-        except Exception as error:  # noqa: BLE001
-            return self._crashed(error)
-        if end is self.kill_exit:
-            return self._crashed(end.error) if isinstance(end, Crashed) else end
-        return await self._say_goodbye(end)
+    async def _await_started(self, actor: Actor) -> None:
+        with trio.CancelScope(deadline=self.system.now() + self.spec.start_timeout) as self.scope:
+            if self.kill_exit is not None:
+                self.scope.cancel()
+            await actor.started()
+        scope, self.scope = self.scope, None
+        if scope.cancelled_caught and self.kill_exit is None:
+            raise StartTimeout(f"{self.address}: started() took longer than {self.spec.start_timeout} s")
 
-    async def _start(self) -> None:
-        spec = self.spec
-        self.actor = actor = spec.actor(*spec.args, **spec.kwargs)
-        actor._cell = self  # noqa: SLF001 - the kernel gives the actor its place
-        cls = type(actor)
-        if cls.started is not Actor.started:
-            with trio.CancelScope(deadline=self.system.now() + spec.start_timeout) as self.scope:
-                if self.kill_exit is not None:
-                    self.scope.cancel()
-                await actor.started()
-            scope, self.scope = self.scope, None
-            if scope.cancelled_caught and self.kill_exit is None:
-                raise StartTimeout(f"{self.address}: started() took longer than {spec.start_timeout} s")
-        if cls.trace_depth and self.ring is None:
-            self.ring = deque(maxlen=cls.trace_depth)
+    def _begin(self, actor: Actor) -> None:
+        """The actor has started: serve mail from now on."""
+        cls, spec = type(actor), self.spec
         self.set_state(State.IDLE)
         self.idle_since = self.system.now()
         idle_after = cls.idle_after if spec.idle_after is None else spec.idle_after
@@ -193,14 +194,14 @@ class ActorCell(LinkedCell):
             self.system.telemetry.started(self)
         self._notify()
 
-    async def _serve(self) -> Exit:
-        end = await self._loop(scoped=False)
+    async def _scoped_loop(self) -> Exit:
+        with trio.CancelScope() as self.scope:
+            if self.kill_exit is not None:
+                self.scope.cancel()
+            end = await self._loop(scoped=True)
+        self.scope = None
         if end is None:
-            with trio.CancelScope() as self.scope:
-                end = await self._loop(scoped=True)
-            self.scope = None
-            if end is None:
-                end = self.kill_exit
+            end = self.kill_exit
         return end if end is not None else Killed("cancelled")
 
     async def _say_goodbye(self, end: Exit) -> Exit:
@@ -227,7 +228,7 @@ class ActorCell(LinkedCell):
         self.passivated = exit is IDLE
         super()._over(exit)
 
-    def _crashed(self, error: Exception) -> Crashed:
+    def _crashed(self, error: BaseException) -> Crashed:
         envelope = self.envelope
         message = None if envelope is None else type(envelope[0])
         now = self.system.now()
@@ -258,17 +259,21 @@ class ActorCell(LinkedCell):
     async def _loop(self, *, scoped: bool) -> Exit | None:
         """Handle mail until it is time to go, and return why; None asks for a cancel scope to go on in."""
         actor = self.actor
+        if actor is None:
+            return Killed("never started")
         box = self.mailbox
-        lane = box.lane
         ring = self.ring
         system = self.system
         now = system.now
         telemetry = system.telemetry
         handlers = type(actor).__handlers__
         task = current_task()
+        depth = type(actor).trace_depth
         while True:
+            lane = box.lane
             if len(lane) > box.high_water:
                 box.high_water = len(lane)
+            began = now()
             for _ in range(QUANTUM):
                 source = lane
                 if self.signal:
@@ -281,7 +286,7 @@ class ActorCell(LinkedCell):
                 if not source:
                     break
                 envelope = source.popleft()
-                message, sender, origin, parcel, _ = envelope
+                message, sender, origin, parcel, _queued = envelope
                 kind = type(message)
                 handler = handlers.get(kind)
                 if handler is None:
@@ -297,7 +302,7 @@ class ActorCell(LinkedCell):
                 if self.poison is not None and self._is_poison(envelope):
                     continue
                 self.envelope = envelope
-                self.began = began = now()
+                self.began = began
                 try:
                     result = call(actor, message)
                     if awaits:
@@ -313,11 +318,15 @@ class ActorCell(LinkedCell):
                     if type(parcel) is Slot and type(result) is not Deferred and self.stashed is not envelope:
                         parcel.reply(result)
                 self.handled += 1
-                seconds = now() - began
+                # One reading of the clock per message: the end of this one is the beginning of the next.
+                ended = now()
                 if ring is not None:
-                    ring.append((began, kind, sender, origin, outcome, seconds))
+                    ring.append((began, kind, sender, origin, outcome, ended - began))
+                elif depth:
+                    ring = self.ring = deque(((began, kind, sender, origin, outcome, ended - began),), depth)
                 if telemetry.messages:
-                    telemetry.message(self, envelope, outcome, seconds)
+                    telemetry.message(self, envelope, outcome, ended - began)
+                began = ended
             self.envelope = self.stashed = None
             if box.waiting:
                 self.admit()

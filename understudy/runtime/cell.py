@@ -1,4 +1,4 @@
-"""`Cell`: the kernel's side of an actor or supervisor. It outlives incarnations; the address, mail and monitors are its."""
+"""`Cell`: the kernel's side of an actor or supervisor. Incarnations come and go; address, mail and monitors stay with it."""
 
 from __future__ import annotations
 

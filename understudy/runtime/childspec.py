@@ -6,6 +6,7 @@ import enum
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
@@ -60,7 +61,7 @@ class ChildSpec:
     id: str
     actor: Callable[..., Actor]
     args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = attrs.field(factory=dict)
+    kwargs: Mapping[str, Any] = MappingProxyType({})
     restart: Restart = Restart.PERMANENT
     shutdown: float = 5.0
     significant: bool = False

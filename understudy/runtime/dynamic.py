@@ -43,7 +43,7 @@ class DynamicSupervisor(Supervisor):
 
     __slots__ = ("_ender", "_left", "children", "max_children", "troubles")
 
-    spec: DynamicSpec
+    spec: DynamicSpec  # type: ignore[mutable-override]  # never reassigned
 
     def __init__(
         self, system: ActorSystem, parent: Supervisor | None, spec: DynamicSpec, address: str, max_children: int | None

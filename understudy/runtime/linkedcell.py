@@ -9,7 +9,15 @@ import trio
 
 from understudy.runtime.cell import Cell
 from understudy.runtime.context import HERE
-from understudy.runtime.errors import ActorCrashed, LinkedExit, MailboxFull, NotRunning, RuntimeFault, StaleIncarnation
+from understudy.runtime.errors import (
+    ActorCrashed,
+    AskCycle,
+    LinkedExit,
+    MailboxFull,
+    NotRunning,
+    RuntimeFault,
+    StaleIncarnation,
+)
 from understudy.runtime.exits import Crashed, Exit, Killed, NotFound, is_abnormal
 from understudy.runtime.mailcell import MailCell
 from understudy.runtime.messages import Outcome, WorkDone
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
 
     from understudy.runtime.actor import Actor
     from understudy.runtime.childspec import ChildSpec
-    from understudy.runtime.context import Envelope, Origin
+    from understudy.runtime.context import Envelope
     from understudy.runtime.mailbox import Mailbox
     from understudy.runtime.messages import Ask
     from understudy.runtime.ref import Ref
@@ -202,33 +210,18 @@ class LinkedCell(MailCell):
         """Hand the current message's place for an answer to *address*, with *message*."""
         _, sender, origin, parcel, _ = self.current()
         slot = parcel if isinstance(parcel, Slot) else None
-        self._relay(address, message, sender, origin, slot)
-        return Deferred(slot, None)
-
-    def relay(self, slot: Slot, address: str, message: Ask[Any]) -> None:
-        """Hand the place of an answer that was promised earlier to *address*, with *message*."""
-        here = HERE.get()
-        origin = None if here is None or here.envelope is None else here.envelope[2]
-        self._relay(address, message, self.address, origin, slot)
-
-    def _relay(
-        self, address: str, message: Ask[Any], sender: str | None, origin: Origin | None, slot: Slot | None
-    ) -> None:
+        envelope: Envelope = (message, sender, origin, slot, self.system.now())
+        if slot is not None and address in slot.chain:
+            slot.fail(AskCycle((*slot.chain, address)))
+            return Deferred(slot, None)
         try:
-            if slot is not None and address in slot.chain:
-                raise self._cycle(slot, address)
-            self.system.activate(address).deliver((message, sender, origin, slot, self.system.now()))
+            self.system.activate(address).deliver(envelope)
         except Exception as error:  # noqa: BLE001 - the asker's trouble, not the forwarder's
             if slot is None:
-                self.system.dead_letters.record("not_found", address, (message, sender, origin, None, 0.0))
+                self.system.dead_letters.record("not_found", address, envelope)
             else:
                 slot.fail(error)
-
-    @staticmethod
-    def _cycle(slot: Slot, address: str) -> Exception:
-        from understudy.runtime.errors import AskCycle
-
-        return AskCycle((*slot.chain, address))
+        return Deferred(slot, None)
 
     # -- stash ---------------------------------------------------------------------------------------------------------
 

@@ -23,20 +23,40 @@ class Overflow(enum.Enum):
     """The oldest message goes to the dead letters."""
 
 
+_UNOPENED: deque[Envelope] = deque(maxlen=0)
+
+
 class Mailbox:
     """The user lane is bounded and first in, first out; the system lane is neither bounded nor ever behind it.
 
-    ``limit`` is 0 once the mailbox is closed, so that the one comparison which every sender makes covers that as well.
+    ``room`` is the limit while the mailbox is open, and 0 before its first message and after its end: the one comparison
+    which every sender makes covers these as well. Until the first message the lane is a shared empty one, since a deque
+    of its own is a fifth of an idle actor's memory.
     """
 
-    __slots__ = ("high_water", "lane", "limit", "overflow", "parked", "stash", "system", "waiting")
+    __slots__ = ("high_water", "lane", "limit", "overflow", "parked", "room", "stash", "system", "waiting")
 
     def __init__(self, limit: int, overflow: Overflow) -> None:
         self.limit = limit
         self.overflow = overflow
-        self.lane: deque[Envelope] = deque()
+        self.room = 0
+        self.lane = _UNOPENED
         self.system: deque[Envelope] | None = None
         self.stash: deque[Envelope] | None = None
         self.waiting: deque[tuple[Envelope, Task]] | None = None
         self.parked: Task | None = None
         self.high_water = 0
+
+    def open(self) -> bool:
+        """Make the lane when its first message comes; False when that has happened before."""
+        if self.lane is not _UNOPENED:
+            return False
+        self.lane = deque()
+        self.room = self.limit
+        return True
+
+    def close(self) -> None:
+        """Take no more mail."""
+        self.open()
+        self.room = 0
+        self.system = self.stash = None

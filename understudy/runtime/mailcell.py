@@ -45,7 +45,7 @@ class MailCell(Cell):
 
     __slots__ = ("signal",)
 
-    mailbox: Mailbox
+    mailbox: Mailbox  # type: ignore[mutable-override]  # from the first to the last
 
     def __init__(
         self, system: ActorSystem, parent: Supervisor, spec: ChildSpec, address: str, mailbox: Mailbox
@@ -82,7 +82,7 @@ class MailCell(Cell):
         A told message that finds nobody is a dead letter; an ask raises what `Ref.ask` promises.
         """
         box = self.mailbox
-        if len(box.lane) < box.limit:
+        if len(box.lane) < box.room or (self.state is not State.ENDED and box.open()):
             box.lane.append(envelope)
             if box.parked is not None:
                 self.wake()
@@ -202,6 +202,7 @@ class MailCell(Cell):
 
     def put_own(self, message: object, parcel: object) -> None:
         """Queue a timer's message, whatever the limit: the owner's own timers are bound enough."""
+        self.mailbox.open()
         self.mailbox.lane.append((message, self.address, None, parcel, self.system.now()))  # type: ignore[arg-type]
         self.wake()
 
@@ -226,11 +227,10 @@ class MailCell(Cell):
     def _close(self, exit: Exit) -> None:  # noqa: A002
         """Answer whoever still waits; from now on mail is rerouted or dead."""
         box = self.mailbox
-        box.limit = 0
         why = "stopped" if isinstance(self.exit, Normal | Shutdown) else "not_found"
         left = [*(box.stash or ()), *box.lane]
+        box.close()
         box.lane.clear()
-        box.system = box.stash = None
         for envelope in left:
             self._turn_away(envelope, why)
         waiting, box.waiting = box.waiting, None

@@ -39,7 +39,7 @@ class Ref:
         here = HERE.get()
         envelope = None if here is None else here.envelope
         box = cell.mailbox
-        if expires_in is None and box is not None and len(box.lane) < box.limit:
+        if expires_in is None and box is not None and len(box.lane) < box.room:
             if here is None:
                 box.lane.append((message, None, None, None, cell.system.now()))
             else:
@@ -59,7 +59,9 @@ class Ref:
         await self._cell.send(message, timeout)
 
     async def ask(self, message: Ask[R], timeout: float | None = None) -> R:
-        """Send *message* and wait for its answer, at most *timeout* seconds (default 5, never more than the caller has).
+        """Send *message* and wait for its answer, *timeout* seconds at most.
+
+        The default is 5 s, and never more than the caller itself has left.
 
         If this is cancelled before the callee has begun, it never begins.
 

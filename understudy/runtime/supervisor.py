@@ -44,7 +44,7 @@ class Supervisor(Cell):
 
     kind = "supervisor"
     is_supervisor: ClassVar[bool] = True
-    spec: SupervisorSpec | DynamicSpec
+    spec: SupervisorSpec | DynamicSpec  # type: ignore[mutable-override]  # never reassigned
 
     def __init__(
         self, system: ActorSystem, parent: Supervisor | None, spec: SupervisorSpec | DynamicSpec, address: str
@@ -223,7 +223,7 @@ class StaticSupervisor(Supervisor):
 
     __slots__ = ("_resume", "children", "partitioned")
 
-    spec: SupervisorSpec
+    spec: SupervisorSpec  # type: ignore[mutable-override]  # never reassigned
 
     def __init__(self, system: ActorSystem, parent: Supervisor | None, spec: SupervisorSpec, address: str) -> None:
         super().__init__(system, parent, spec, address)

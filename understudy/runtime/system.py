@@ -6,7 +6,8 @@ import contextvars
 import itertools
 import math
 import random
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import trio
@@ -16,7 +17,7 @@ from understudy.runtime.cell import Cell, State
 from understudy.runtime.childspec import Spec, SupervisorSpec, check
 from understudy.runtime.context import HERE, Origin, Outside, limits_here
 from understudy.runtime.deadletters import DeadLetters
-from understudy.runtime.errors import AskTimeout, InspectFailed, NotRunning, SystemDown
+from understudy.runtime.errors import AskTimeout, InspectFailed, NotRunning, Refusal, SystemDown
 from understudy.runtime.exits import Crashed, Exit, Killed, Shutdown, error_of
 from understudy.runtime.mailcell import DEFAULT_TIMEOUT, MailCell
 from understudy.runtime.registry import Registry
@@ -30,7 +31,7 @@ from understudy.runtime.watch import TreeWatch
 from understudy.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
     from types import TracebackType
 
     from understudy.runtime.backoff import Backoff
@@ -79,6 +80,17 @@ class ActorSystem:
     # -- opening and closing -------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        self._block = self._open()
+        await self._block.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._block.__aexit__(kind, error, traceback)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[None]:
         clock = trio.lowlevel.current_clock()
         self.now: Callable[[], float] = clock.current_time
         self.schedule = Schedule(self.now)
@@ -88,39 +100,33 @@ class ActorSystem:
         self._ended = trio.Event()
         self._clean = contextvars.copy_context()
         self._clean.run(HERE.set, None)
-        self._manager = trio.open_nursery()
-        self._nursery = await self._manager.__aenter__()
-        # Shielded: when the block is cancelled the tree still ends children first, instead of everywhere at once.
-        self._nursery.cancel_scope.shield = True
-        self._clean.run(self._nursery.start_soon, self.schedule.run)
-        self._watchdog = Watchdog(self, self._loop_hold) if self._loop_hold is not None else None
-        if self._watchdog is not None:
-            self._watchdog.start()
         self._root = StaticSupervisor(self, None, self._root_spec, "")
         self._root.final = True
-        self._root.launch()
-        await self._root.wait_settled()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        asked = self.exit is None
-        try:
-            if isinstance(error, trio.Cancelled) or (error is not None and not isinstance(error, Exception)):
-                self._root.kill(Killed("the system was cancelled"))
-            with trio.CancelScope(shield=True):
-                await self.stop()
-        finally:
-            if self._watchdog is not None:
-                self._watchdog.stop()
+        gave_up = False
+        held: BaseException | None = None
+        async with trio.open_nursery() as self._nursery:
+            # Shielded: when the block is cancelled the tree still ends children first, instead of everywhere at once.
+            self._nursery.cancel_scope.shield = True
+            self.start_task(self.schedule.run, "schedule")
+            with Watchdog(self, self._loop_hold):
+                self._root.launch()
+                await self._root.wait_settled()
+                try:
+                    yield
+                    gave_up = isinstance(self.exit, Crashed)
+                except BaseException as error:  # noqa: BLE001 - raised again below, as it is: outside, so that the
+                    held = error  # nursery does not wrap it in a group
+                    if not isinstance(error, Exception):
+                        self._root.kill(Killed("the system was cancelled"))
+                with trio.CancelScope(shield=True):
+                    await self.stop()
+                for watch in self.watchers:
+                    watch.finish()
             self._nursery.cancel_scope.cancel()
-            for watch in self.watchers:
-                watch.finish()
-            swallowed = await self._manager.__aexit__(kind, error, traceback)
-        if error is None and not asked and isinstance(self.exit, Crashed):
+        if held is not None:
+            raise held
+        if gave_up and self.exit is not None:
             raise SystemDown(f"{self.name}: the root supervisor gave up") from error_of(self.exit)
-        return swallowed
 
     async def stop(self, reason: Exit | None = None) -> None:
         """Stop the tree: children in reverse order of their start, each within its ``shutdown``. Waits for the end.
@@ -172,7 +178,6 @@ class ActorSystem:
             cell.bury(cell.exit if cell.exit is not None else Killed())
         if error is not None and not isinstance(cell, ActorCell):
             cell.last_word = None
-        from understudy.runtime.errors import Refusal
 
         raise error if isinstance(error, Refusal) else cell.obituary()
 
@@ -214,7 +219,7 @@ class ActorSystem:
         return self._registry.activate(address)
 
     def successor(self, cell: Cell) -> Cell | None:
-        """Return who takes the mail of the buried *cell*: the same address alive again, or activated if it passivated."""
+        """Return who takes the mail of a buried *cell*: who lives there now, or is activated because it passivated."""
         alive = self._registry.get(cell.address)
         if alive is None and isinstance(cell, ActorCell) and cell.passivated:
             return self._registry.activate(cell.address)
@@ -300,7 +305,7 @@ class ActorSystem:
         tenant: str | None = None,
         deadline: float | None = None,
     ) -> Generator[None]:
-        """For code that is no actor: messages sent in this block carry these, and asks end by *deadline* (trio's clock)."""
+        """For code that is no actor: what is sent in this block carries these; asks end by *deadline* (trio's clock)."""
         origin = Origin(request_id, trace, tenant)
         token = HERE.set(Outside(origin, math.inf if deadline is None else deadline))
         try:
@@ -378,9 +383,9 @@ class ActorSystem:
         self._must_find(address).resume()
 
     async def kill(self, address: str) -> None:
-        """Cancel it at once, without ``stopping()``; wait until it has ended. Its supervisor restarts it as its policy says.
+        """Cancel it at once, without ``stopping()``; wait until it has ended.
 
-        Costs nothing of the restart budget and waits for no backoff: an operator is no accident.
+        Its supervisor restarts it as its policy says. That costs nothing of the restart budget and waits for no backoff: an operator is no accident.
 
         Raises:
             NotRunning: Nothing is there.
@@ -424,7 +429,7 @@ class ActorSystem:
 
     def start_task(self, fn: Callable[[], Awaitable[Any]], name: str) -> None:
         """Run *fn* in the system's nursery, in a clean context: not in that of whoever happened to cause it."""
-        self._clean.run(self._nursery.start_soon, fn, name=name)
+        self._clean.run(partial(self._nursery.start_soon, fn, name=name))
 
     def root_over(self, exit: Exit) -> None:  # noqa: A002
         """The root has ended, and with it everything."""

@@ -83,7 +83,7 @@ class Telemetry:
     def attach(self, name: str, listener: Listener, events: Collection[str] | None = None) -> None:
         """Call *listener* for each event (of *events*, if given). It must not block.
 
-        A listener that raises is detached and reported, never fatal. A second one of the same *name* replaces the first.
+        A listener that raises is detached and reported, never fatal. A second of the same *name* replaces the first.
 
         Raises:
             ValueError: *events* names one that does not exist.

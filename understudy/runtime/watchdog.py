@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 import traceback
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import trio
 
@@ -32,25 +33,28 @@ class Watchdog:
     reported, with the stack of the last look, once it lets go.
     """
 
-    def __init__(self, system: ActorSystem, threshold: float) -> None:
+    def __init__(self, system: ActorSystem, threshold: float | None) -> None:
         self._system = system
-        self._threshold = threshold
+        self._threshold = math.inf if threshold is None else threshold
         self._token = trio.lowlevel.current_trio_token()
         self._loop_thread = threading.get_ident()
         self._stopped = threading.Event()
         self._alive = threading.Event()
-        self._codes: set[CodeType] = {ActorCell._loop.__code__, ActorCell._live.__code__, Work.run.__code__}  # noqa: SLF001
+        self._codes: set[CodeType] = {ActorCell._loop.__code__, ActorCell._run.__code__, Work.run.__code__}  # noqa: SLF001
         self._thread = threading.Thread(target=self._watch, name=f"{system.name} watchdog", daemon=True)
 
-    def start(self) -> None:
-        """Begin to watch the calling thread."""
-        self._thread.start()
+    def __enter__(self) -> Self:
+        """Begin to watch the calling thread, unless the threshold is None."""
+        if self._threshold < math.inf:
+            self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop watching; returns when the thread has ended, which takes no noticeable time."""
         self._stopped.set()
         self._alive.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _watch(self) -> None:
         pause = self._threshold / _LOOKS
