@@ -1,4 +1,4 @@
-"""`Cell`: the kernel's side of an actor or supervisor. Incarnations come and go; address, mail and monitors stay with it."""
+"""`Cell`: the kernel's side of an actor or supervisor. Incarnations come and go; address, mail and monitors stay."""
 
 from __future__ import annotations
 

@@ -210,18 +210,27 @@ class LinkedCell(MailCell):
         """Hand the current message's place for an answer to *address*, with *message*."""
         _, sender, origin, parcel, _ = self.current()
         slot = parcel if isinstance(parcel, Slot) else None
-        envelope: Envelope = (message, sender, origin, slot, self.system.now())
-        if slot is not None and address in slot.chain:
+        self._relay(address, (message, sender, origin, slot, self.system.now()))
+        return Deferred(slot, None)
+
+    def relay(self, slot: Slot, address: str, message: Ask[Any]) -> None:
+        """Hand the place of an answer that was promised earlier to *address*, with *message*."""
+        here = HERE.get()
+        origin = None if here is None or here.envelope is None else here.envelope[2]
+        self._relay(address, (message, self.address, origin, slot, self.system.now()))
+
+    def _relay(self, address: str, envelope: Envelope) -> None:
+        slot = envelope[3]
+        if isinstance(slot, Slot) and address in slot.chain:
             slot.fail(AskCycle((*slot.chain, address)))
-            return Deferred(slot, None)
+            return
         try:
             self.system.activate(address).deliver(envelope)
         except Exception as error:  # noqa: BLE001 - the asker's trouble, not the forwarder's
-            if slot is None:
-                self.system.dead_letters.record("not_found", address, envelope)
-            else:
+            if isinstance(slot, Slot):
                 slot.fail(error)
-        return Deferred(slot, None)
+            else:
+                self.system.dead_letters.record("not_found", address, envelope)
 
     # -- stash ---------------------------------------------------------------------------------------------------------
 

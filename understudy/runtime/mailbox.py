@@ -29,9 +29,9 @@ _UNOPENED: deque[Envelope] = deque(maxlen=0)
 class Mailbox:
     """The user lane is bounded and first in, first out; the system lane is neither bounded nor ever behind it.
 
-    ``room`` is the limit while the mailbox is open, and 0 before its first message and after its end: the one comparison
-    which every sender makes covers these as well. Until the first message the lane is a shared empty one, since a deque
-    of its own is a fifth of an idle actor's memory.
+    ``room`` is the limit while the mailbox is open, and 0 before its first message and after its end: the comparison
+    which every sender makes anyway covers these too. Until the first message the lane is a shared empty one, since a
+    deque of its own is a fifth of an idle actor's memory.
     """
 
     __slots__ = ("high_water", "lane", "limit", "overflow", "parked", "room", "stash", "system", "waiting")

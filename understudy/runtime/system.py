@@ -305,7 +305,7 @@ class ActorSystem:
         tenant: str | None = None,
         deadline: float | None = None,
     ) -> Generator[None]:
-        """For code that is no actor: what is sent in this block carries these; asks end by *deadline* (trio's clock)."""
+        """For code that is no actor: what is sent in this block carries these, and asks end by *deadline* (trio's)."""
         origin = Origin(request_id, trace, tenant)
         token = HERE.set(Outside(origin, math.inf if deadline is None else deadline))
         try:
@@ -385,7 +385,8 @@ class ActorSystem:
     async def kill(self, address: str) -> None:
         """Cancel it at once, without ``stopping()``; wait until it has ended.
 
-        Its supervisor restarts it as its policy says. That costs nothing of the restart budget and waits for no backoff: an operator is no accident.
+        Its supervisor restarts it as its policy says. That costs nothing of the restart budget and waits for no
+        backoff: an operator is no accident.
 
         Raises:
             NotRunning: Nothing is there.
