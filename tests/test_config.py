@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy import config
 from understudy.config import ConfigError, Settings, ensure_secrets, find_secrets, load, read, settings_table
 from understudy.config.values import BadValue, duration, show_duration
 
@@ -287,11 +286,6 @@ def test_every_setting_names_its_variable_its_default_and_its_purpose_and_no_two
     names = [name for setting in table for name in setting.env]
     assert len(names) == len(set(names))
     assert len({setting.key for setting in table}) == len(table)
-
-
-def test_the_reference_of_the_configuration_is_fresh() -> None:
-    page = Path(__file__).parent.parent / "docs" / "reference" / "configuration.md"
-    assert page.read_text(encoding="utf-8") == config.reference(), "run: make docs"
 
 
 @given(st.floats(min_value=0, max_value=1e7).map(lambda seconds: round(seconds, 3)))

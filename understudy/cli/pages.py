@@ -3,6 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import trio
+
+from understudy.actors.metrics.actor import metrics_spec
+from understudy.actors.metrics.messages import METRICS, Exposition
+from understudy.runtime import ActorSystem, SupervisorSpec, Telemetry
+
 _HTTP_HEAD = """\
 # HTTP
 
@@ -144,14 +150,41 @@ for `text/plain` or `application/openmetrics-text`. The usual `process_…` metr
 
 
 def telemetry_page() -> str:
-    """The page of the kernel's events and the node's metrics."""
-    from understudy.runtime import Telemetry
-
+    """The page of the kernel's events and the node's metrics. Starts a small actor system of its own for the latter."""
     rows = [
         f"| `{name}` | {kind.meaning} | {_words(kind.measurements)} | {_words(kind.metadata)} |\n"
         for name, kind in Telemetry.EVENTS.items()
     ]
-    return _TELEMETRY_HEAD + "".join(rows)
+    return "".join([_TELEMETRY_HEAD, *rows, _METRICS_HEAD, *_metric_rows(trio.run(_exposition))])
+
+
+class _NothingStored:
+    """The totals of an empty database."""
+
+    async def totals(self) -> tuple[int, int, int]:
+        """No sessions, no messages."""
+        await trio.lowlevel.checkpoint()
+        return 0, 0, 0
+
+
+async def _exposition() -> str:
+    async with ActorSystem("reference") as system:
+        child = metrics_spec(_NothingStored())
+        await system.spawn(SupervisorSpec(METRICS.partition("/")[0], children=(child,)))
+        text = await system.ask(METRICS, Exposition(openmetrics=False))
+        await system.stop()
+    return text.decode()
+
+
+def _metric_rows(exposition: str) -> Iterator[str]:
+    meanings: dict[str, str] = {}
+    for line in exposition.splitlines():
+        if line.startswith("# HELP understudy_"):
+            _, _, name, meaning = line.split(" ", 3)
+            meanings[name] = meaning
+        elif line.startswith("# TYPE understudy_") and not line.split()[2].endswith("_created"):
+            _, _, name, kind = line.split()
+            yield f"| `{name}` | {kind} | {meanings[name]} |\n"
 
 
 def _words(names: tuple[str, ...]) -> str:
