@@ -91,7 +91,7 @@ class SeenRequest:
 
 @attrs.define
 class SeenConnection:
-    """What went over one connection: when each write happened and how many bytes had been sent by then."""
+    """What went over one connection: when each write began and how many bytes had been sent with it."""
 
     id: int
     opened_at: float
@@ -245,11 +245,12 @@ class _Wire:
 
     async def send(self, data: bytes) -> None:
         """Write, unless the client has left: then not one more byte."""
-        if self._recording and self._poll.poll(0):
-            raise _Left
-        await self._stream.send_all(data)
         if self._recording:
+            if self._poll.poll(0):
+                raise _Left
+            # Noted before the bytes go: afterwards would be a tick too late, and look as if they went after a cancel.
             self.seen.sent.append((trio.current_time(), self.seen.total + len(data)))
+        await self._stream.send_all(data)
 
     async def wait(self, seconds: float) -> None:
         """Wait, and notice at once when the client leaves."""
