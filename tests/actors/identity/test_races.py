@@ -1,0 +1,168 @@
+"""What happens to accounts when things happen at once, or the actor is killed in the middle."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import argon2
+import attrs
+import pytest
+import trio
+
+from tests.support.writing import DirectWriter
+from understudy.actors.errors import RateLimited, Unauthenticated
+from understudy.actors.identity.actor import identity_spec
+from understudy.actors.identity.lockout import PATIENCE, KeyedLocks
+from understudy.actors.identity.messages import (
+    IDENTITY,
+    Authenticate,
+    Client,
+    Login,
+    Logout,
+    Refresh,
+    Register,
+    SignedIn,
+)
+from understudy.actors.identity.passwords import Passwords
+from understudy.runtime import ActorCrashed, ActorSystem
+from understudy.storage.journal import Journal
+from understudy.storage.pool import Pool
+from understudy.storage.repositories import Repositories
+
+HOME = Client(ip="192.0.2.1")
+PASSWORD = "s3cret!"
+FAST = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+@attrs.frozen
+class Settings:
+    jwt_secret: str = "the current secret, which is long enough for HS256"
+    jwt_secret_prev: str | None = None
+    jwt_access_seconds: int = 900
+    jwt_refresh_seconds: int = 604_800
+    internal_api_key: str = ""
+    password_min_length: int = 6
+
+
+@asynccontextmanager
+async def running(pool: Pool) -> AsyncIterator[ActorSystem]:
+    with trio.fail_after(20):
+        async with ActorSystem("test") as system:
+            store, writer = Repositories.on(pool), DirectWriter(Journal(pool))
+            await system.spawn(identity_spec(Settings(), store, writer, passwords=lambda: Passwords(hasher=FAST)))
+            yield system
+
+
+async def test_no_refresh_that_races_with_a_logout_keeps_anybody_signed_in(pool: Pool) -> None:
+    async with running(pool) as system:
+        for number in range(15):
+            signed_in = await system.ask(IDENTITY, Register(f"user{number}@example.org", PASSWORD, HOME))
+            survivors: list[str] = []
+
+            async def refresh(signed_in: SignedIn = signed_in, survivors: list[str] = survivors) -> None:
+                try:
+                    survivors.append((await system.ask(IDENTITY, Refresh(signed_in.refresh_token, HOME))).refresh_token)
+                except Unauthenticated:
+                    return
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(refresh)
+                for _ in range(number % 5):
+                    await trio.lowlevel.checkpoint()
+                nursery.start_soon(system.ask, IDENTITY, Logout(signed_in.access_token))
+            for token in survivors:
+                with pytest.raises(Unauthenticated):
+                    await system.ask(IDENTITY, Refresh(token, HOME))
+
+
+async def test_killed_at_any_moment_identity_leaves_accounts_whole_and_serves_on(pool: Pool) -> None:
+    async with running(pool) as system:
+        answered: list[SignedIn] = []
+
+        async def register(number: int) -> None:
+            message = Register(f"user{number}@example.org", PASSWORD, HOME)
+            try:
+                answered.append(await system.ask(IDENTITY, message, timeout=10))
+            except ActorCrashed:
+                return
+
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                nursery.start_soon(register, number)
+                if number % 10 == 7:
+                    await trio.sleep(0.003 * number / 7)
+                    await system.kill(IDENTITY)
+        assert len(answered) > 0
+        for signed_in in answered:
+            principal = await system.ask(IDENTITY, Authenticate(signed_in.access_token))
+            assert principal.uid == signed_in.user.id
+        async with pool.connection() as connection:
+            cursor = await connection.execute(
+                b"SELECT count(*) FROM users u WHERE NOT EXISTS"
+                b" (SELECT FROM workspace_members m WHERE m.uid = u.id AND m.role = 'owner')"
+            )
+            assert await cursor.fetchone() == (0,)
+
+
+async def test_a_disabled_account_can_neither_sign_in_nor_refresh_nor_act(pool: Pool) -> None:
+    async with running(pool) as system:
+        signed_in = await system.ask(IDENTITY, Register("mira@example.org", PASSWORD, HOME))
+        async with pool.connection() as connection:
+            await connection.execute(b"UPDATE users SET disabled_at = %s", (datetime.now(UTC),))
+        for attempt in (
+            Login("mira@example.org", PASSWORD, HOME),
+            Refresh(signed_in.refresh_token, HOME),
+            Authenticate(signed_in.access_token),
+        ):
+            with pytest.raises(Unauthenticated):
+                await system.ask(IDENTITY, attempt)
+
+
+async def test_a_lock_is_kept_only_while_somebody_holds_or_wants_it() -> None:
+    locks = KeyedLocks()
+    order: list[int] = []
+
+    async def hold(number: int) -> None:
+        async with locks.hold("ip:192.0.2.1"):
+            order.append(number)
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hold, 1)
+        async with locks.hold("ip:192.0.2.2"):
+            assert len(locks) == 1
+        nursery.start_soon(hold, 2)
+    assert sorted(order) == [1, 2]
+    assert len(locks) == 0
+
+
+async def test_who_would_wait_too_long_for_a_lock_is_told_to_come_back() -> None:
+    locks = KeyedLocks()
+    refused = 0
+
+    async def hold() -> None:
+        nonlocal refused
+        try:
+            async with locks.hold("ip:192.0.2.1"):
+                await trio.lowlevel.checkpoint()
+        except RateLimited:
+            refused += 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(PATIENCE + 11):
+            nursery.start_soon(hold)
+    assert refused == 10
+    assert len(locks) == 0
+
+
+async def test_a_waiter_that_is_cancelled_leaves_no_lock_behind() -> None:
+    locks = KeyedLocks()
+    with trio.move_on_after(0.01):
+        async with locks.hold("a"), trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                async with locks.hold("a"):
+                    raise AssertionError("two hold one lock")
+
+            nursery.start_soon(wait)
+    assert len(locks) == 0
