@@ -19,7 +19,7 @@ from understudy.storage.entries import (
     TurnClosed,
     TurnOpened,
 )
-from understudy.storage.records import AuditEntry, Message
+from understudy.storage.records import AuditEntry, Message, TurnStatus
 
 IDEMPOTENCY_TTL = timedelta(hours=24)
 """How long an idempotency key answers."""
@@ -48,6 +48,8 @@ class _Opened(_Row):
     s: str
     seq: int
     at: datetime
+    scope: str | None = None
+    key: str | None = None
 
 
 class _Closed(_Row):
@@ -62,7 +64,12 @@ class _Closed(_Row):
     model: str | None = None
     code: str | None = None
     error: str | None = None
-    undo: bool = False
+
+
+class _Undone(_Row):
+    t: str
+    s: str
+    messages: bool = False
 
 
 class _Message(_Row):
@@ -128,6 +135,7 @@ class Batch:
         "opened",
         "published",
         "touched",
+        "undone",
     )
 
     def __init__(self, groups: Iterable[Sequence[Entry]]) -> None:
@@ -135,6 +143,7 @@ class Batch:
         self.keys: list[_Key] = []
         self.opened: list[_Opened] = []
         self.closed: list[_Closed] = []
+        self.undone: list[_Undone] = []
         self.messages: list[_Message] = []
         self.events: list[_Event] = []
         self.touched: list[_Touched] = []
@@ -154,6 +163,7 @@ class Batch:
                 self.keys,
                 self.opened,
                 self.closed,
+                self.undone,
                 self.messages,
                 self.events,
                 self.touched,
@@ -177,6 +187,7 @@ class Batch:
                 self._close(g, entry)
             case MessagesAdded(epoch, session, messages):
                 self.fences.append(_Fence(g, session, epoch))
+                self.touched.append(_Touched(g, session))
                 for message in messages:
                     self._message(g, message)
             case Audited(line):
@@ -188,13 +199,13 @@ class Batch:
     def _open(self, g: int, turn: TurnOpened) -> None:
         session, at = turn.session_id, turn.started_at
         self.fences.append(_Fence(g, session, turn.epoch))
-        self.opened.append(_Opened(g, turn.turn_id, session, turn.first_seq, at))
         self._message(g, turn.message)
         self.touched.append(_Touched(g, session, None, at))
-        if (key := turn.idempotency) is not None:
-            self.keys.append(
-                _Key(g, key.scope, key.key, key.request_hash, turn.turn_id, at, at + IDEMPOTENCY_TTL),
-            )
+        if (key := turn.idempotency) is None:
+            self.opened.append(_Opened(g, turn.turn_id, session, turn.first_seq, at))
+            return
+        self.opened.append(_Opened(g, turn.turn_id, session, turn.first_seq, at, key.scope, key.key))
+        self.keys.append(_Key(g, key.scope, key.key, key.request_hash, turn.turn_id, at, at + IDEMPOTENCY_TTL))
 
     def _close(self, g: int, turn: TurnClosed) -> None:
         session = turn.session_id
@@ -213,9 +224,10 @@ class Batch:
                 turn.model,
                 turn.error_code,
                 turn.error_message,
-                turn.rolled_back,
             )
         )
+        if turn.status is not TurnStatus.COMPLETED or turn.rolled_back:
+            self.undone.append(_Undone(g, turn.turn_id, session, turn.rolled_back))
         if turn.message is not None:
             self._message(g, turn.message, closes=turn.turn_id)
         self.touched.append(_Touched(g, session, None, turn.finished_at, turn.usage.total_tokens, turn.turn_id))

@@ -21,7 +21,7 @@ from understudy.storage.repository import (
     translate,
 )
 
-_WRITE = b"SELECT fenced, taken FROM journal_write($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+_WRITE = b"SELECT fenced, taken FROM journal_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 
 class Journal:

@@ -6,7 +6,8 @@ from understudy.storage.repository import Repository, Row
 _SELECT = """
 SELECT t.id, t.session_id, t.status, t.first_seq, t.started_at, t.content, t.model, t.tools_used, t.prompt_tokens,
        t.completion_tokens, t.error_code, t.error_message, t.finished_at, k.scope, k.key, k.request_hash
-FROM turns t LEFT JOIN idempotency_keys k ON k.turn_id = t.id
+FROM turns t LEFT JOIN idempotency_keys k
+    ON k.scope = t.idempotency_scope AND k.key = t.idempotency_key AND k.turn_id = t.id
 """
 
 

@@ -95,14 +95,16 @@ CREATE TABLE turns (
     completion_tokens integer NOT NULL DEFAULT 0,
     error_code        text,
     error_message     text,
+    idempotency_scope text,
+    idempotency_key   text,
     started_at        timestamptz NOT NULL,
     finished_at       timestamptz,
-    CHECK ((status = 'running') = (finished_at IS NULL))
+    CHECK ((status = 'running') = (finished_at IS NULL)),
+    CHECK ((idempotency_scope IS NULL) = (idempotency_key IS NULL))
 ) WITH (fillfactor = 80);
 CREATE INDEX turns_session ON turns (session_id);
 CREATE INDEX turns_running ON turns (session_id) WHERE status = 'running';
 
--- Turns are only ever deleted with their session, so that messages and events need no second foreign key.
 CREATE TABLE session_messages (
     id           text PRIMARY KEY,
     session_id   text NOT NULL REFERENCES sessions ON DELETE CASCADE,
@@ -119,8 +121,10 @@ CREATE TABLE session_messages (
 );
 CREATE UNIQUE INDEX session_messages_position ON session_messages (session_id, position);
 
+-- By far the most rows. The journal holds the session's row while it writes them, so that a foreign key would only
+-- ask, for each one, what is known; a trigger deletes them with their session instead.
 CREATE TABLE run_events (
-    session_id text NOT NULL REFERENCES sessions ON DELETE CASCADE,
+    session_id text NOT NULL,
     seq        bigint NOT NULL CHECK (seq > 0),
     turn_id    text,
     type       text NOT NULL,
@@ -129,6 +133,16 @@ CREATE TABLE run_events (
     PRIMARY KEY (session_id, seq)
 );
 CREATE INDEX run_events_age ON run_events USING brin (created_at);
+
+CREATE FUNCTION delete_events_of_session() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM run_events WHERE session_id = OLD.id;
+    RETURN OLD;
+END
+$$;
+CREATE TRIGGER sessions_take_their_events AFTER DELETE ON sessions
+    FOR EACH ROW EXECUTE FUNCTION delete_events_of_session();
 
 CREATE TABLE idempotency_keys (
     scope        text NOT NULL,
@@ -141,8 +155,7 @@ CREATE TABLE idempotency_keys (
     expires_at   timestamptz NOT NULL,
     PRIMARY KEY (scope, key)
 );
-CREATE INDEX idempotency_keys_turn ON idempotency_keys (turn_id) WHERE turn_id IS NOT NULL;
-CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
+CREATE INDEX idempotency_keys_expiry ON idempotency_keys USING brin (expires_at);
 
 CREATE TABLE outbox (
     id            text PRIMARY KEY,

@@ -5,20 +5,22 @@
 -- leaves nothing behind, and its neighbours are not touched. Every write may be repeated: ids and sequence numbers
 -- that are known are left alone.
 --
--- Plans are cached from the first call on, when tables may still be empty: without the settings at the end, a
--- sequential scan chosen then would be kept for as long as nothing makes PostgreSQL look again.
+-- Plans are made once and kept (the settings at the end): planning anew would cost more than the work. They are made
+-- when tables may still be empty, hence no sequential scans and no joins that read whole tables.
 CREATE FUNCTION journal_write(
-    fences json, keys json, opened json, closed json, messages json, events json, touched json, audited json,
-    published json, OUT fenced integer[], OUT taken integer[]
+    fences json, keys json, opened json, closed json, undone json, messages json, events json, touched json,
+    audited json, published json, OUT fenced integer[], OUT taken integer[]
 )
 LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
     failed integer[] := '{}';
     owners text[];
-    ended text[] := '{}';
+    ended text[] := '{}';   -- turns that this call closed
+    added text[] := '{}';   -- sessions, once for each message added
 BEGIN
     IF fences IS NOT NULL THEN
         SELECT array_agg(DISTINCT x.s) INTO owners FROM json_to_recordset(fences) AS x(s text);
@@ -26,35 +28,37 @@ BEGIN
         WITH held AS MATERIALIZED (
             SELECT id, epoch FROM sessions WHERE id = ANY (owners) ORDER BY id FOR NO KEY UPDATE
         )
-        SELECT array_agg(DISTINCT x.g) INTO fenced
+        SELECT array_agg(x.g) INTO fenced
         FROM json_to_recordset(fences) AS x(g integer, s text, e bigint)
-        LEFT JOIN held ON held.id = x.s
-        WHERE held.epoch IS DISTINCT FROM x.e;
+        WHERE NOT EXISTS (SELECT FROM held WHERE held.id = x.s AND held.epoch = x.e);
         failed := coalesce(fenced, failed);
     END IF;
 
     IF keys IS NOT NULL THEN
-        DELETE FROM idempotency_keys k
-        USING json_to_recordset(keys) AS x(g integer, scope text, key text, t text, at timestamptz)
-        WHERE k.scope = x.scope AND k.key = x.key AND k.expires_at <= x.at AND k.turn_id IS DISTINCT FROM x.t
-          AND NOT x.g = ANY (failed);
-        INSERT INTO idempotency_keys (scope, key, request_hash, turn_id, created_at, expires_at)
-        SELECT x.scope, x.key, decode(x.hash, 'base64'), x.t, x.at, x.until
-        FROM json_to_recordset(keys)
-            AS x(g integer, scope text, key text, hash text, t text, at timestamptz, until timestamptz)
-        WHERE NOT x.g = ANY (failed)
-        ON CONFLICT DO NOTHING;
-        SELECT array_agg(DISTINCT x.g) INTO taken
-        FROM json_to_recordset(keys) AS x(g integer, scope text, key text, t text)
-        JOIN idempotency_keys k ON k.scope = x.scope AND k.key = x.key
-        WHERE k.turn_id IS DISTINCT FROM x.t AND NOT x.g = ANY (failed);
+        WITH wanted AS MATERIALIZED (
+            SELECT x.* FROM json_to_recordset(keys)
+                AS x(g integer, scope text, key text, hash text, t text, at timestamptz, until timestamptz)
+            WHERE NOT x.g = ANY (failed)
+        ), granted AS (
+            INSERT INTO idempotency_keys AS k (scope, key, request_hash, turn_id, created_at, expires_at)
+            SELECT DISTINCT ON (x.scope, x.key) x.scope, x.key, decode(x.hash, 'base64'), x.t, x.at, x.until
+            FROM wanted x ORDER BY x.scope, x.key, x.g
+            -- Ours from a former attempt, or nobody's any more.
+            ON CONFLICT (scope, key) DO UPDATE
+            SET request_hash = excluded.request_hash, turn_id = excluded.turn_id, status_code = NULL, body = NULL,
+                created_at = excluded.created_at, expires_at = excluded.expires_at
+            WHERE k.turn_id = excluded.turn_id OR k.expires_at <= excluded.created_at
+            RETURNING k.turn_id
+        )
+        SELECT array_agg(wanted.g) INTO taken FROM wanted WHERE wanted.t NOT IN (SELECT turn_id FROM granted);
         failed := failed || coalesce(taken, '{}');
     END IF;
 
     IF opened IS NOT NULL THEN
-        INSERT INTO turns (id, session_id, status, first_seq, started_at)
-        SELECT x.t, x.s, 'running', x.seq, x.at
-        FROM json_to_recordset(opened) AS x(g integer, t text, s text, seq bigint, at timestamptz)
+        INSERT INTO turns (id, session_id, status, first_seq, started_at, idempotency_scope, idempotency_key)
+        SELECT x.t, x.s, 'running', x.seq, x.at, x.scope, x.key
+        FROM json_to_recordset(opened)
+            AS x(g integer, t text, s text, seq bigint, at timestamptz, scope text, key text)
         WHERE NOT x.g = ANY (failed)
         ON CONFLICT (id) DO NOTHING;
     END IF;
@@ -70,35 +74,27 @@ BEGIN
                 pt integer, ct integer, code text, error text
             )
             WHERE t.id = x.t AND t.session_id = x.s AND t.status = 'running' AND NOT x.g = ANY (failed)
-            RETURNING t.id, t.status
-        ), given_back AS (
-            DELETE FROM idempotency_keys k USING done WHERE k.turn_id = done.id AND done.status <> 'completed'
+            RETURNING t.id
         )
         SELECT coalesce(array_agg(done.id), '{}') INTO ended FROM done;
     END IF;
 
     IF messages IS NOT NULL THEN
-        WITH fresh AS MATERIALIZED (
-            SELECT x.* FROM json_to_recordset(messages) AS x(
+        WITH put AS (
+            INSERT INTO session_messages
+                (id, session_id, turn_id, position, role, content, status, tool_calls, tool_call_id, tokens, created_at)
+            SELECT x.id, x.s, x.t, s.next_position + row_number() OVER (PARTITION BY x.s ORDER BY x.o) - 1,
+                   x.role, x.content, x.status, x.calls, x.call_id, coalesce(x.tokens, 0), x.at
+            FROM json_to_recordset(messages) AS x(
                 g integer, o integer, id text, s text, t text, role text, content text, at timestamptz, status text,
                 calls json, call_id text, tokens integer, closes text
             )
+            JOIN sessions s ON s.id = x.s
             WHERE NOT x.g = ANY (failed) AND (x.closes IS NULL OR x.closes = ANY (ended))
               AND NOT EXISTS (SELECT FROM session_messages known WHERE known.id = x.id)
-        ), counted AS (
-            SELECT fresh.s, count(*) AS added FROM fresh GROUP BY fresh.s
-        ), bumped AS (
-            UPDATE sessions
-            SET next_position = next_position + counted.added, message_count = message_count + counted.added
-            FROM counted WHERE id = counted.s
-            RETURNING id, next_position - counted.added AS first
+            RETURNING session_id
         )
-        INSERT INTO session_messages
-            (id, session_id, turn_id, position, role, content, status, tool_calls, tool_call_id, tokens, created_at)
-        SELECT fresh.id, fresh.s, fresh.t,
-               bumped.first + row_number() OVER (PARTITION BY fresh.s ORDER BY fresh.o) - 1,
-               fresh.role, fresh.content, fresh.status, fresh.calls, fresh.call_id, coalesce(fresh.tokens, 0), fresh.at
-        FROM fresh JOIN bumped ON bumped.id = fresh.s;
+        SELECT coalesce(array_agg(put.session_id), '{}') INTO added FROM put;
     END IF;
 
     IF events IS NOT NULL THEN
@@ -112,28 +108,39 @@ BEGIN
 
     IF touched IS NOT NULL THEN
         WITH sums AS (
-            SELECT x.s, max(x.seq) AS seq, max(x.at) AS at,
-                   coalesce(sum(x.tokens) FILTER (WHERE x.closes = ANY (ended)), 0) AS tokens
-            FROM json_to_recordset(touched)
-                AS x(g integer, s text, seq bigint, at timestamptz, tokens bigint, closes text)
-            WHERE NOT x.g = ANY (failed)
+            SELECT x.s, max(x.seq) AS seq, max(x.at) AS at, sum(x.added)::integer AS added, sum(x.tokens) AS tokens
+            FROM (
+                SELECT y.s, y.seq, y.at, 0 AS added,
+                       CASE WHEN y.closes = ANY (ended) THEN coalesce(y.tokens, 0) ELSE 0 END AS tokens
+                FROM json_to_recordset(touched)
+                    AS y(g integer, s text, seq bigint, at timestamptz, tokens bigint, closes text)
+                WHERE NOT y.g = ANY (failed)
+                UNION ALL
+                SELECT session_id, NULL, NULL, 1, 0 FROM unnest(added) AS session_id
+            ) x
             GROUP BY x.s
         )
         UPDATE sessions
         SET last_seq = greatest(last_seq, sums.seq), last_active_at = greatest(last_active_at, sums.at),
+            next_position = next_position + sums.added, message_count = message_count + sums.added,
             token_count = token_count + sums.tokens
         FROM sums WHERE id = sums.s;
     END IF;
 
-    IF closed IS NOT NULL AND ended <> '{}' THEN
-        WITH undone AS (
+    -- Turns that ended otherwise than well: their idempotency keys are free again; what they said may be taken back.
+    IF undone IS NOT NULL THEN
+        DELETE FROM idempotency_keys k
+        USING json_to_recordset(undone) AS x(t text), turns
+        WHERE x.t = ANY (ended) AND turns.id = x.t
+          AND k.scope = turns.idempotency_scope AND k.key = turns.idempotency_key AND k.turn_id = x.t;
+        WITH back AS (
             UPDATE session_messages m SET status = 'rolled_back'
-            FROM json_to_recordset(closed) AS x(t text, s text, undo boolean)
-            WHERE x.undo AND x.t = ANY (ended) AND m.session_id = x.s AND m.turn_id = x.t
+            FROM json_to_recordset(undone) AS x(t text, s text, messages boolean)
+            WHERE x.messages AND x.t = ANY (ended) AND m.session_id = x.s AND m.turn_id = x.t
               AND m.status <> 'rolled_back'
             RETURNING m.session_id
         ), counted AS (
-            SELECT undone.session_id AS s, count(*) AS gone FROM undone GROUP BY undone.session_id
+            SELECT back.session_id AS s, count(*) AS gone FROM back GROUP BY back.session_id
         )
         UPDATE sessions SET message_count = message_count - counted.gone FROM counted WHERE id = counted.s;
     END IF;

@@ -1,0 +1,92 @@
+"""A real PostgreSQL for the tests: one server per run, one fresh, migrated database per test.
+
+The server is started by the first test that asks, lives in a temporary directory, and is gone with everything it wrote
+when the run ends (the guardian sees to it even when the run is killed).
+"""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import trio
+
+from understudy.storage.connection import Connection
+from understudy.storage.embedded import EmbeddedPostgres
+from understudy.storage.migrate import migrate
+
+# What a crash would lose is of no interest to a test's database.
+FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "100", "wal_level": "minimal",
+        "max_wal_senders": "0"}
+
+_TEMPLATE = "tests_template"
+
+
+class TestServer:
+    """The run's server, in a thread with a trio loop of its own: fixtures that outlive one test cannot be async."""
+
+    __test__ = False  # not a test class, whatever its name says
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="understudy-tests-"))
+        self._directory.chmod(0o755)
+        self._numbers = count(1)
+        self._ready = threading.Event()
+        self._failed: BaseException | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._stopping: trio.Event | None = None
+        self._embedded = EmbeddedPostgres(self._directory, settings=FAST)
+        self._thread = threading.Thread(target=self._run, name="tests-postgres", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._failed is not None:
+            self._thread.join()
+            shutil.rmtree(self._directory, ignore_errors=True)
+            raise self._failed
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._serve)
+        except BaseException as error:
+            self._failed = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._token, self._stopping = trio.lowlevel.current_trio_token(), trio.Event()
+        async with self._embedded:
+            admin = await Connection.connect(self.dsn("postgres"), autocommit=True)
+            await admin.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
+            await admin.close()
+            template = await Connection.connect(self.dsn(_TEMPLATE), autocommit=True)
+            await migrate(template)
+            await template.close()
+            self._ready.set()
+            await self._stopping.wait()
+
+    def dsn(self, database: str) -> str:
+        """How to connect to one database of this server."""
+        return self._embedded.conninfo_of(database)
+
+    @contextmanager
+    def database(self, *, migrated: bool = True) -> Iterator[str]:
+        """The DSN of a database nobody else uses, dropped afterwards."""
+        name = f"test_{next(self._numbers)}"
+        template = _TEMPLATE if migrated else "template0"
+        with psycopg.connect(self.dsn("postgres"), autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
+            try:
+                yield self.dsn(name)
+            finally:
+                admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+    def close(self) -> None:
+        """Stop the server and remove all it wrote."""
+        if self._token is not None and self._stopping is not None:
+            self._token.run_sync_soon(self._stopping.set)
+        self._thread.join()
+        shutil.rmtree(self._directory, ignore_errors=True)
