@@ -20,8 +20,14 @@ from understudy.storage.embedded import EmbeddedPostgres
 from understudy.storage.migrate import migrate
 
 # What a crash would lose is of no interest to a test's database.
-FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "100", "wal_level": "minimal",
-        "max_wal_senders": "0"}
+FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "max_connections": "100",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
 
 _TEMPLATE = "tests_template"
 
@@ -43,15 +49,12 @@ class TestServer:
         self._thread = threading.Thread(target=self._run, name="tests-postgres", daemon=True)
         self._thread.start()
         self._ready.wait()
-        if self._failed is not None:
-            self._thread.join()
-            shutil.rmtree(self._directory, ignore_errors=True)
-            raise self._failed
+        self._raise_failure()
 
     def _run(self) -> None:
         try:
             trio.run(self._serve)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  # carried to the thread that waits
             self._failed = error
         finally:
             self._ready.set()
@@ -67,6 +70,11 @@ class TestServer:
             await template.close()
             self._ready.set()
             await self._stopping.wait()
+
+    def _raise_failure(self) -> None:
+        if self._failed is not None:
+            self.close()
+            raise self._failed
 
     def dsn(self, database: str) -> str:
         """How to connect to one database of this server."""

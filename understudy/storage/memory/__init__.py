@@ -1,0 +1,35 @@
+"""The repositories and the journal without a database: for tests, held to the same suite as the real ones.
+
+Everything is in dictionaries and changes between checkpoints only, so that each method is atomic. Nothing survives
+the process.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from understudy.storage.memory.conversations import MemorySessions
+from understudy.storage.memory.identity import MemoryLockouts, MemoryTokens, MemoryUsers, MemoryWorkspaces
+from understudy.storage.memory.journal import MemoryJournal
+from understudy.storage.memory.ledger import MemoryAudit, MemoryDiagnostics, MemoryIdempotency, MemoryOutbox
+from understudy.storage.memory.tables import Tables
+
+
+class MemoryStore:
+    """All repositories and the journal over one set of tables; the attributes are those of `Repositories`.
+
+    Args:
+        now: the database's own clock, which only unexpired-key look-ups use.
+    """
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.tables = tables = Tables(now)
+        self.users = MemoryUsers(tables)
+        self.tokens = MemoryTokens(tables)
+        self.lockouts = MemoryLockouts(tables)
+        self.workspaces = MemoryWorkspaces(tables)
+        self.sessions = MemorySessions(tables)
+        self.idempotency = MemoryIdempotency(tables)
+        self.audit = MemoryAudit(tables)
+        self.outbox = MemoryOutbox(tables)
+        self.diagnostics = MemoryDiagnostics(tables)
+        self.journal = MemoryJournal(tables)

@@ -1,0 +1,152 @@
+"""Idempotency keys, the audit log, the outbox and diagnostic runs in memory."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import attrs
+
+from understudy.storage.batch import IDEMPOTENCY_TTL
+from understudy.storage.diagnostics import KEPT
+from understudy.storage.errors import StoreConflict
+from understudy.storage.memory.tables import Kept, Tables, seal
+from understudy.storage.records import (
+    AuditEntry,
+    AuditVerdict,
+    DiagnosticRun,
+    IdempotencyKey,
+    OutboxItem,
+    StoredAnswer,
+)
+
+
+class MemoryIdempotency:
+    """See `understudy.storage.idempotency.IdempotencyRepository`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def begin(
+        self, key: IdempotencyKey, *, now: datetime, ttl: timedelta = IDEMPOTENCY_TTL
+    ) -> StoredAnswer | None:
+        """As the real one."""
+        known = await self.find(key.scope, key.key, now=now)
+        if known is None:
+            self._tables.keys[key.scope, key.key] = Kept(StoredAnswer(key, now), now + ttl)
+            return None
+        if known.key.request_hash != key.request_hash:
+            raise StoreConflict("idempotency_key")
+        return known
+
+    async def find(self, scope: str, key: str, *, now: datetime) -> StoredAnswer | None:
+        """As the real one."""
+        self._tables.check()
+        kept = self._tables.keys.get((scope, key))
+        return kept.answer if kept is not None and kept.expires_at > now else None
+
+    async def complete(self, key: IdempotencyKey, *, status_code: int, body: bytes) -> None:
+        """As the real one."""
+        self._tables.check()
+        kept = self._tables.keys.get((key.scope, key.key))
+        if kept is not None and kept.answer.key == key:
+            kept.answer = attrs.evolve(kept.answer, status_code=status_code, body=body)
+
+    async def release(self, key: IdempotencyKey) -> None:
+        """As the real one."""
+        self._tables.check()
+        kept = self._tables.keys.get((key.scope, key.key))
+        if kept is not None and kept.answer == StoredAnswer(key, kept.answer.created_at):
+            del self._tables.keys[key.scope, key.key]
+
+    async def sweep(self, *, now: datetime) -> int:
+        """As the real one."""
+        self._tables.check()
+        expired = [key for key, kept in self._tables.keys.items() if kept.expires_at <= now]
+        for key in expired:
+            del self._tables.keys[key]
+        return len(expired)
+
+
+class MemoryAudit:
+    """See `understudy.storage.audit.AuditRepository`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def append(self, *entries: AuditEntry) -> None:
+        """As the real one."""
+        self._tables.check()
+        for entry in entries:
+            self._tables.append_audit(entry)
+
+    async def of_user(self, uid: str, *, limit: int = 100) -> tuple[AuditEntry, ...]:
+        """As the real one."""
+        self._tables.check()
+        found = [line.entry for line in self._tables.audit if line.entry.uid == uid]
+        return tuple(reversed(found))[:limit]
+
+    async def verify(self) -> AuditVerdict:
+        """As the real one."""
+        self._tables.check()
+        prev = b""
+        for position, line in enumerate(self._tables.audit, start=1):
+            if line.prev_hash != prev or line.hash != seal(prev, position, line.entry):
+                return AuditVerdict(len(self._tables.audit), position)
+            prev = line.hash
+        return AuditVerdict(len(self._tables.audit))
+
+
+class MemoryOutbox:
+    """See `understudy.storage.outbox.OutboxRepository`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def claim(self, limit: int, *, now: datetime, lease: timedelta) -> tuple[OutboxItem, ...]:
+        """As the real one."""
+        self._tables.check()
+        free = [
+            waiting
+            for waiting in self._tables.outbox.values()
+            if waiting.done_at is None and (waiting.claimed_until is None or waiting.claimed_until <= now)
+        ]
+        free.sort(key=lambda waiting: (waiting.item.created_at, waiting.item.id))
+        for claimed in free[:limit]:
+            claimed.claimed_until = now + lease
+            claimed.item = attrs.evolve(claimed.item, attempts=claimed.item.attempts + 1)
+        return tuple(claimed.item for claimed in free[:limit])
+
+    async def done(self, ids: Sequence[str], *, now: datetime) -> int:
+        """As the real one."""
+        self._tables.check()
+        ended = [x for id_ in ids if (x := self._tables.outbox.get(id_)) is not None and x.done_at is None]
+        for item in ended:
+            item.done_at = now
+        return len(ended)
+
+    async def prune(self, before: datetime) -> int:
+        """As the real one."""
+        self._tables.check()
+        old = [id_ for id_, x in self._tables.outbox.items() if x.done_at is not None and x.done_at < before]
+        for id_ in old:
+            del self._tables.outbox[id_]
+        return len(old)
+
+
+class MemoryDiagnostics:
+    """See `understudy.storage.diagnostics.DiagnosticsRepository`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def add(self, run: DiagnosticRun) -> None:
+        """As the real one."""
+        self._tables.check()
+        self._tables.diagnostics.setdefault(run.id, run)
+        kept = await self.last(KEPT)
+        self._tables.diagnostics = {run.id: run for run in kept}
+
+    async def last(self, limit: int = KEPT) -> tuple[DiagnosticRun, ...]:
+        """As the real one."""
+        self._tables.check()
+        runs = sorted(self._tables.diagnostics.values(), key=lambda run: run.id)
+        return tuple(sorted(runs, key=lambda run: run.created_at, reverse=True)[:limit])

@@ -1,0 +1,96 @@
+"""The rows that the memory fakes share."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+import attrs
+import msgspec
+
+from understudy.storage.batch import audit_row, clean
+from understudy.storage.errors import StoreUnavailable
+from understudy.storage.lockouts import Failures
+from understudy.storage.records import (
+    AuditEntry,
+    DiagnosticRun,
+    Message,
+    OutboxItem,
+    RefreshToken,
+    RunEvent,
+    Session,
+    StoredAnswer,
+    Turn,
+    User,
+    Workspace,
+    WorkspaceRole,
+)
+
+
+@attrs.define
+class Kept:
+    """An idempotency key's answer and when it stops counting."""
+
+    answer: StoredAnswer
+    expires_at: datetime
+
+
+@attrs.define
+class Outgoing:
+    """An outbox item and what has become of it."""
+
+    item: OutboxItem
+    claimed_until: datetime | None = None
+    done_at: datetime | None = None
+
+
+@attrs.frozen
+class Line:
+    """A line of the audit log with its seal."""
+
+    entry: AuditEntry
+    prev_hash: bytes
+    hash: bytes
+
+
+def seal(prev_hash: bytes, position: int, entry: AuditEntry) -> bytes:
+    """The hash of a line; not byte for byte that of PostgreSQL, which hashes its own JSON."""
+    return hashlib.sha256(prev_hash + msgspec.json.encode([position, audit_row(entry)], order="sorted")).digest()
+
+
+class Tables:
+    """Rows by key. ``available = False`` makes every method raise `StoreUnavailable`, as when the server is away."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self.now = now
+        self.available = True
+        self.users: dict[str, User] = {}
+        self.workspaces: dict[str, Workspace] = {}
+        self.members: dict[tuple[str, str], tuple[WorkspaceRole, datetime]] = {}
+        self.tokens: dict[bytes, RefreshToken] = {}
+        self.failures: dict[str, Failures] = {}
+        self.sessions: dict[str, Session] = {}
+        self.next_position: dict[str, int] = {}
+        self.turns: dict[str, Turn] = {}
+        self.messages: dict[str, Message] = {}
+        self.events: dict[str, dict[int, RunEvent]] = {}
+        self.keys: dict[tuple[str, str], Kept] = {}
+        self.audit: list[Line] = []
+        self.outbox: dict[str, Outgoing] = {}
+        self.diagnostics: dict[str, DiagnosticRun] = {}
+
+    def check(self) -> None:
+        """Raise `StoreUnavailable` when the store plays dead."""
+        if not self.available:
+            raise StoreUnavailable
+
+    def append_audit(self, entry: AuditEntry) -> None:
+        """Seal a line onto the chain, unless its id is known."""
+        if any(line.entry.id == entry.id for line in self.audit):
+            return
+        prev = self.audit[-1].hash if self.audit else b""
+        self.audit.append(Line(entry, prev, seal(prev, len(self.audit) + 1, entry)))
+
+
+def cleaned_message(message: Message) -> Message:
+    """The message as PostgreSQL would keep it."""
+    return attrs.evolve(message, content=clean(message.content))
