@@ -54,7 +54,6 @@ class ActorCell(LinkedCell):
         "passivating",
         "poison",
         "ring",
-        "start_failed",
     )
 
     spec: ChildSpec  # type: ignore[mutable-override]  # never reassigned
@@ -79,7 +78,6 @@ class ActorCell(LinkedCell):
         self.poison: Poison | None = None
         self.passivating = False
         self.passivated = False
-        self.start_failed = False
 
     @property
     def type_name(self) -> str:  # type: ignore[override]
@@ -147,7 +145,7 @@ class ActorCell(LinkedCell):
         # One flat coroutine, because every frame in it is paid for by every idle actor.
         HERE.set(self)
         self.signal = True  # the first look settles what was ordered before the task began
-        self.suspended = self.passivating = self.start_failed = False
+        self.suspended = self.passivating = False
         end: Exit | None = None
         try:
             self.actor = actor = self.spec.actor(*self.spec.args, **self.spec.kwargs)
@@ -159,13 +157,16 @@ class ActorCell(LinkedCell):
             if end is None:
                 end = await self._scoped_loop()
         except Exception as error:  # noqa: BLE001 - a crash is a value here
-            self.start_failed = self.state is State.STARTING
             end = self._crashed(error)
+            if self.kill_exit is not None:
+                end = self.kill_exit  # it fell over its own feet on the way out
         else:
             if end is not self.kill_exit:
                 end = await self._say_goodbye(end)
             elif isinstance(end, Crashed):
                 end = self._crashed(end.error)
+            else:
+                self._note("killed")
         self.set_state(State.STOPPING)
         await self._wind_down(end)
         self._over(end)
@@ -183,6 +184,7 @@ class ActorCell(LinkedCell):
         """The actor has started: serve mail from now on."""
         cls, spec = type(actor), self.spec
         self.set_state(State.IDLE)
+        self.ever_started = True
         self.idle_since = self.system.now()
         idle_after = cls.idle_after if spec.idle_after is None else spec.idle_after
         if self.dynamic and idle_after is not None:
@@ -237,9 +239,18 @@ class ActorCell(LinkedCell):
             if self.poison is None:
                 self.poison = Poison(self.spec.poison_after)
             self.poison.crashed(envelope[0], now)
-            if self.ring is not None:
-                self.ring.append((self.began, message, envelope[1], envelope[2], "crashed", now - self.began))
+            self._note("crashed")
         return Crashed(error)
+
+    def _note(self, outcome: str) -> None:
+        """Put the message that was cut short into the trace."""
+        envelope = self.envelope
+        depth = type(self.actor).trace_depth if self.actor is not None else 0
+        if envelope is not None and depth:
+            if self.ring is None:
+                self.ring = deque(maxlen=depth)
+            seconds = self.system.now() - self.began
+            self.ring.append((self.began, type(envelope[0]), envelope[1], envelope[2], outcome, seconds))
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -296,7 +307,7 @@ class ActorCell(LinkedCell):
                 if awaits and not scoped:
                     source.appendleft(envelope)
                     return None
-                if parcel is not None and not parcel.begin(self):
+                if parcel is not None and not parcel.begin():
                     self._too_late(envelope)
                     continue
                 if self.poison is not None and self._is_poison(envelope):

@@ -50,10 +50,12 @@ class Cell:
     __slots__ = (
         "_waiters",
         "address",
+        "adopted",
         "attempts",
         "crash",
         "ending",
         "epoch",
+        "ever_started",
         "exit",
         "expected",
         "final",
@@ -106,6 +108,9 @@ class Cell:
         self.final = False
         self.free = False
         self.forced = False
+        # Made while its supervisor was running already (adopted): if it never starts, it is not kept.
+        self.adopted = False
+        self.ever_started = False
         self.turn = 0
         self.attempts = 0
         self.restarts = 0
@@ -125,8 +130,6 @@ class Cell:
 
     def launch(self) -> None:
         """Start the next incarnation. Returns at once; `wait_settled` waits for `started()`."""
-        if self.epoch:
-            self.restarts += 1
         self.epoch = next(self.system.epochs)
         self.since = self.system.now()
         self.ending = self.kill_exit = self.exit = None

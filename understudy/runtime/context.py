@@ -24,7 +24,7 @@ class Origin:
 class Parcel(Protocol):
     """What may ride in an envelope's last place: a reply slot, a timer's ticket, an expiry."""
 
-    def begin(self, holder: object) -> bool:
+    def begin(self) -> bool:
         """Tell it that its message is about to be handled; False means: do not."""
 
 
@@ -57,7 +57,7 @@ class Bound:
         self.deadline = deadline
         self.chain = chain
 
-    def begin(self, holder: object) -> bool:
+    def begin(self) -> bool:
         """Never queued, so never refused."""
         return True
 

@@ -134,7 +134,7 @@ class DynamicSupervisor(Supervisor):
         exit = child.exit  # noqa: A001
         if exit is None or not isinstance(child, ActorCell):
             return
-        if child.start_failed and not child.restarts and isinstance(exit, Crashed):
+        if not child.ever_started and isinstance(exit, Crashed):
             self._never_started(child, exit.error)
             return
         if not child.forced and (child.final or child.passivated or not restarts(child.spec.restart, exit)):
@@ -161,6 +161,16 @@ class DynamicSupervisor(Supervisor):
             Call(self.system.schedule, now + seconds, functools.partial(self._due, child, turn))
         else:
             child.launch()
+
+    def hurry(self, child: Cell) -> None:
+        """Start *child* now, if it is waiting for its backoff."""
+        if isinstance(child, ActorCell):
+            self._due(child, child.turn)
+
+    def pardon(self, address: str) -> bool:
+        """Lift the quarantine of *address*; False when there was none."""
+        trouble = self.troubles.pop(address, None)
+        return trouble is not None and trouble.until > self.system.now()
 
     def _due(self, child: ActorCell, turn: int) -> None:
         """The child's backoff is over."""

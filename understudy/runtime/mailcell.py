@@ -35,7 +35,7 @@ class Expiry:
         self.system = system
         self.best_before = best_before
 
-    def begin(self, holder: object) -> bool:
+    def begin(self) -> bool:
         """Whether it is still good."""
         return self.system.now() < self.best_before
 

@@ -136,6 +136,11 @@ class Registry:
         kind, _, key = address.partition("/")
         return (self._routers.get(kind) if key else None), key
 
+    def pardon(self, address: str) -> bool:
+        """Lift the quarantine of *address*; False when there was none."""
+        router, key = self._router(address)
+        return router is not None and router.pick(key).pardon(address)
+
     async def activated(self, address: str) -> MailCell:
         """As `activate`, but wait for a supervisor that is between restarts."""
         while True:

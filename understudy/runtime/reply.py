@@ -22,7 +22,7 @@ class Slot:
     It is ``live`` until the first of: an answer, a failure, the deadline, the asker's cancellation.
     """
 
-    __slots__ = ("_error", "_task", "_value", "address", "asked", "chain", "deadline", "holder", "live", "system")
+    __slots__ = ("_error", "_task", "_value", "address", "asked", "chain", "deadline", "live", "system")
 
     def __init__(
         self, system: ActorSystem, address: str, asked: type, now: float, deadline: float, chain: tuple[str, ...]
@@ -32,17 +32,15 @@ class Slot:
         self.asked = (asked, now)
         self.deadline = deadline
         self.chain = chain
-        self.holder: ActorCell | None = None
         self.live = True
         self._task: Task | None = None
         self._value: object = None
         self._error: BaseException | None = None
 
-    def begin(self, holder: object) -> bool:
-        """Tell the slot that *holder* is about to serve it. False means that the asker is gone or out of time."""
+    def begin(self) -> bool:
+        """Say that the message is about to be handled. False means that the asker is gone or out of time."""
         if self.live and self.system.now() >= self.deadline:
             self.fire(self.deadline)
-        self.holder = holder  # type: ignore[assignment]  # only actor cells serve slots
         return self.live
 
     def fire(self, now: float) -> None:

@@ -126,6 +126,7 @@ class Supervisor(Cell):
                     self.scope.cancel()
                 await self._start_children()
                 self.set_state(State.IDLE)
+                self.ever_started = True
                 if self.system.telemetry.active:
                     self.system.telemetry.started(self)
                 self._notify()
@@ -163,6 +164,10 @@ class Supervisor(Cell):
         """Make a further child and launch it."""
         raise NotImplementedError
 
+    def hurry(self, child: Cell) -> None:
+        """Start *child* now, if it is waiting for its backoff."""
+        raise NotImplementedError
+
     # -- the budget ----------------------------------------------------------------------------------------------------
 
     def _delay(self, child: Cell, backoff: Backoff) -> float:
@@ -184,6 +189,7 @@ class Supervisor(Cell):
         return GiveUp(Crashed(error))
 
     def _note_restart(self, child: Cell, now: float) -> None:
+        child.restarts += 1
         if child.intensity is None:
             child.intensity = Intensity(self.spec.max_restarts, self.spec.window)
         child.intensity.spend(now)
@@ -251,8 +257,13 @@ class StaticSupervisor(Supervisor):
         if any(child.id == spec.id for child in self.children):
             raise BadSpec(f"{self.address}/{spec.id}: two children with this id")
         cell = self._make(spec)
+        cell.adopted = True
         cell.launch()
         return cell
+
+    def hurry(self, child: Cell) -> None:
+        """Start *child*, and what was to be restarted with it, now."""
+        self.post(_Due([sibling for sibling in self.children if sibling.turn == child.turn], child.turn))
 
     def disown(self, child: Cell) -> None:
         """Forget a child that will not run again."""
@@ -260,6 +271,12 @@ class StaticSupervisor(Supervisor):
             self.children.remove(child)
 
     async def _start_children(self) -> None:
+        # A restarted supervisor begins with everything its specification names, also what had ended for good.
+        for place, spec in enumerate(self.spec.children):
+            if all(child.id != spec.id for child in self.children):
+                cell = self._make(spec)
+                self.children.insert(place, self.children.pop())
+                cell.attempts = 0
         for child in list(self.children):
             child.attempts = 0
             child.launch()
@@ -270,7 +287,11 @@ class StaticSupervisor(Supervisor):
 
     def child_over(self, child: Cell) -> None:
         """Decide about it in the supervisor's own task."""
-        if not child.expected and not self.stopping_children and self.state is not State.STARTING:
+        if child.adopted and not child.ever_started and not child.expected:
+            child.expected = True
+            self.disown(child)
+            child.bury(child.exit if child.exit is not None else Killed())
+        elif not child.expected and not self.stopping_children and self.state is not State.STARTING:
             self.post(child)
 
     async def _decide(self, event: object) -> None:
@@ -298,7 +319,6 @@ class StaticSupervisor(Supervisor):
             if not self.budget.spend(now):
                 raise self._give_up(child, exit)
             seconds = self._delay(child, self.spec.backoff)
-        self._note_restart(child, now)
         affected = list(group(self.spec.strategy, self.children, child))
         for sibling in reversed(affected):
             if sibling is not child:
@@ -308,6 +328,7 @@ class StaticSupervisor(Supervisor):
         turn = next(self.system.turns)
         for sibling in affected:
             sibling.turn = turn
+            self._note_restart(sibling, now)
         if seconds > 0:
             # Not slept here: a stop, or another child's end, must be able to get in between.
             Call(self.system.schedule, now + seconds, functools.partial(self.post, _Due(affected, turn)))
@@ -340,7 +361,8 @@ class StaticSupervisor(Supervisor):
             finally:
                 if limit is not None:
                     limit.cancel()
-        if self.final or child.spec.restart is Restart.TEMPORARY:
+        # A temporary child is not restarted with its group. When the supervisor itself ends, its specification decides.
+        if self.final or (child.spec.restart is Restart.TEMPORARY and (child.adopted or not self.stopping_children)):
             self.disown(child)
             child.bury(child.exit if child.exit is not None else reason)
 

@@ -101,7 +101,6 @@ class ActorSystem:
         self._clean = contextvars.copy_context()
         self._clean.run(HERE.set, None)
         self._root = StaticSupervisor(self, None, self._root_spec, "")
-        self._root.final = True
         gave_up = False
         held: BaseException | None = None
         async with trio.open_nursery() as self._nursery:
@@ -166,20 +165,10 @@ class ActorSystem:
         except trio.Cancelled:
             cell.kill()  # nobody learns of it, so nobody could ever stop it
             raise
-        if not started:
-            await self._never_started(cell)
+        if not started and not cell.ever_started:
+            error = error_of(cell.exit) if cell.exit is not None else None
+            raise error if isinstance(error, Refusal) else cell.obituary()
         return cell.ref
-
-    async def _never_started(self, cell: Cell) -> None:
-        error = error_of(cell.exit) if cell.exit is not None else None
-        cell.expected = True
-        if isinstance(cell.parent, StaticSupervisor):
-            cell.parent.disown(cell)
-            cell.bury(cell.exit if cell.exit is not None else Killed())
-        if error is not None and not isinstance(cell, ActorCell):
-            cell.last_word = None
-
-        raise error if isinstance(error, Refusal) else cell.obituary()
 
     def make_cell(self, parent: StaticSupervisor, spec: Spec, address: str) -> Cell:
         """Make and register the cell of a static child. For supervisors."""
@@ -400,11 +389,16 @@ class ActorSystem:
     async def restart(self, address: str) -> None:
         """Stop it in good order (within its ``shutdown``) and start it again, whatever its policy; wait for the start.
 
+        One that waits for its backoff, or is quarantined, is started at once.
+
         Raises:
             NotRunning: Nothing is there, or it is the root.
             ActorCrashed: It did not start again.
         """
         await trio.lowlevel.checkpoint()
+        if self.find(address) is None and self._registry.pardon(address):
+            await self.ensure(address)
+            return
         cell = self._must_find(address)
         if cell.parent is None:
             raise NotRunning("/", "the root cannot be restarted")
@@ -416,6 +410,8 @@ class ActorSystem:
             await cell.wait_over()
             if limit is not None:
                 limit.cancel()
+        else:
+            cell.parent.hurry(cell)
         while cell.epoch == epoch and cell.state is not State.ENDED:
             await cell.wait_change()
         await cell.wait_started()

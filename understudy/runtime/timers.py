@@ -45,11 +45,12 @@ class Timer:
         if self.seconds is None:
             self.live = False
         else:
-            # The next beat is counted from the last one, so that the timer does not drift; beats missed are skipped.
-            self._next = max(self._next + self.seconds, now)
+            # Counted from the last beat, so that the timer does not drift; beats that were missed are skipped.
+            missed = (now - self._next) // self.seconds
+            self._next += (missed + 1) * self.seconds
             self._cell.system.schedule.at(self._next, self)
 
-    def begin(self, holder: object) -> bool:
+    def begin(self) -> bool:
         """The message has reached the head of the mailbox: say whether it is still wanted."""
         self._queued = False
         if self.seconds is None:

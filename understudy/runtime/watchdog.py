@@ -70,12 +70,12 @@ class Watchdog:
         self._alive.clear()
         held: list[float] = []
         stack: list[str] = []
-        who: object = None
+        message: list[str | None] = []
 
         def sign() -> None:
             self._alive.set()
             if stack:
-                self._report(who, held[0], "".join(stack))
+                self._report(seen[0], message[0], held[0], "".join(stack))
 
         began = perf_counter()
         try:
@@ -90,7 +90,7 @@ class Watchdog:
             waited = perf_counter() - began + 2 * pause
             held[:] = [waited]
             if waited >= self._threshold:
-                who = seen[0]
+                message[:] = [self._message(seen[0])]
                 stack[:] = traceback.format_stack(frame)
             del frame
         self._alive.wait()
@@ -107,13 +107,15 @@ class Watchdog:
             frame = frame.f_back
         return None, None
 
-    def _report(self, who: object, seconds: float, stack: str) -> None:
+    @staticmethod
+    def _message(owner: object) -> str | None:
+        if isinstance(owner, ActorCell):
+            envelope = owner.envelope
+            return None if envelope is None else type(envelope[0]).__name__
+        return getattr(owner, "name", None)
+
+    def _report(self, owner: object, message: str | None, seconds: float, stack: str) -> None:
         """Tell the world. Runs in the loop's thread."""
-        address = getattr(who, "address", None)
-        message = None
-        if isinstance(who, ActorCell) and who.ring:
-            message = who.ring[-1][1].__name__
-        elif isinstance(who, Work):
-            message = who.name
+        address = getattr(owner, "address", None)
         log.warning("%s held the loop for %.3f s while handling %s\n%s", address, seconds, message, stack)
         self._system.telemetry.loop_held(address, message, seconds, stack)
