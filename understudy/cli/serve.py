@@ -89,20 +89,21 @@ def _short(settings: Settings) -> str:
 async def _serve(settings: Settings, announcer: Announcer) -> None:
     from understudy.app import run  # the whole server: not for `serve --help`
 
+    drain = trio.CancelScope()
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            nursery.start_soon(_stop_on_signal, signals, nursery.cancel_scope)
-            await run(settings, on_progress=announcer.progress, on_ready=announcer.ready)
+            nursery.start_soon(_stop_on_signal, signals, drain)
+            with drain:
+                await run(settings, on_progress=announcer.progress, on_ready=announcer.ready)
             nursery.cancel_scope.cancel()
 
 
-async def _stop_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+async def _stop_on_signal(signals: AsyncIterator[int], drain: trio.CancelScope) -> None:
     """Drain on the first signal; end the process on the second, without another word from anybody."""
     first = await anext(signals)
     log.info("stopping", signal=signal.Signals(first).name)
-    scope.cancel()
-    with trio.CancelScope(shield=True):
-        second = await anext(signals)
+    drain.cancel()
+    second = await anext(signals)
     log.warning("killed", signal=signal.Signals(second).name)
     sys.stderr.flush()
     os._exit(128 + second)
