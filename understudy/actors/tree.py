@@ -1,0 +1,119 @@
+"""The supervision tree, as data: started by nobody until `understudy.app` does.
+
+    storage        rest_for_one      postgres (embedded only), database, journal, outbox
+    telemetry      one_for_one       metrics
+    limits, presence, audit, identity, workspaces, agents, idempotency, diagnostics
+    inference      dynamic           one actor per provider
+    tools          one_for_one       host
+    sessions       one_for_one       directory, live (dynamic, one actor per session), recovery
+
+The listener is no part of it, since it belongs to the floor above; the composition root starts it last.
+"""
+
+from collections.abc import Collection
+from typing import Protocol
+
+import attrs
+
+from understudy.actors.agents.actor import agents_spec
+from understudy.actors.audit.actor import audit_spec
+from understudy.actors.diagnostics.actor import diagnostics_spec
+from understudy.actors.diagnostics.ports import AuditChain, DatabaseProbe, Runs
+from understudy.actors.diagnostics.standard import DiagnosticSettings, standard_checks
+from understudy.actors.idempotency.actor import idempotency_spec
+from understudy.actors.idempotency.ports import Keys
+from understudy.actors.identity.actor import IdentitySettings, identity_spec
+from understudy.actors.identity.ports import AccountStore
+from understudy.actors.inference.messages import ToolSpec
+from understudy.actors.inference.tree import inference_tree
+from understudy.actors.limits.actor import limits_spec
+from understudy.actors.metrics.actor import metrics_spec
+from understudy.actors.metrics.messages import METRICS
+from understudy.actors.metrics.ports import Totals
+from understudy.actors.presence.actor import presence_spec
+from understudy.actors.session.session import SessionServices
+from understudy.actors.session.tree import sessions_spec
+from understudy.actors.tools.host import tool_host_spec
+from understudy.actors.tools.messages import HOST
+from understudy.actors.workspaces.actor import workspaces_spec
+from understudy.runtime import ChildSpec, DynamicSpec, SupervisorSpec
+
+
+class TreeSettings(IdentitySettings, DiagnosticSettings, Protocol):
+    """What the tree needs of the settings; `understudy.config.Settings` has it."""
+
+    @property
+    def model(self) -> str:
+        """The model of agents that name none."""
+        ...
+
+    @property
+    def rate_limit_max(self) -> int:
+        """Chats per user and minute; 0 is no limit."""
+        ...
+
+    @property
+    def user_rate_limit_max(self) -> int:
+        """Requests per user and minute; 0 is no limit."""
+        ...
+
+    @property
+    def session_idle_after(self) -> float:
+        """Seconds that a session stays in memory with nothing to do."""
+        ...
+
+
+class Probe(DatabaseProbe, Totals, Protocol):
+    """What diagnostics and metrics ask of the database."""
+
+
+class Stores(AccountStore, Protocol):
+    """The repositories that actors above storage read."""
+
+    @property
+    def idempotency(self) -> Keys:
+        """Idempotency keys of requests other than chats."""
+        ...
+
+    @property
+    def audit(self) -> AuditChain:
+        """The audit log."""
+        ...
+
+    @property
+    def diagnostics(self) -> Runs:
+        """Stored diagnostic runs."""
+        ...
+
+
+@attrs.frozen
+class Services:
+    """What the tree is given: implementations of what its actors need, and nothing that runs."""
+
+    storage: SupervisorSpec
+    stores: Stores
+    probe: Probe
+    sessions: SessionServices
+    providers: Collection[str]
+    tools: tuple[ToolSpec, ...]
+
+
+def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | SupervisorSpec | DynamicSpec, ...]:
+    """The children of the root, in the order in which they start."""
+    stores, writer = services.stores, services.sessions.writer
+    checks = standard_checks(settings, services.probe, stores.audit)
+    return (
+        services.storage,
+        SupervisorSpec(METRICS.partition("/")[0], children=(metrics_spec(services.probe),)),
+        limits_spec(rate_limit_max=settings.rate_limit_max, user_rate_limit_max=settings.user_rate_limit_max),
+        presence_spec(),
+        audit_spec(writer),
+        identity_spec(settings, stores, writer),
+        workspaces_spec(stores.workspaces),
+        agents_spec(settings.model),
+        idempotency_spec(stores.idempotency),
+        diagnostics_spec(checks, engine=services.probe, runs=stores.diagnostics),
+        inference_tree(services.providers),
+        SupervisorSpec(HOST.partition("/")[0], children=(tool_host_spec(services.tools),)),
+        sessions_spec(services.sessions, idle_after=settings.session_idle_after),
+    )

@@ -1,0 +1,148 @@
+"""The composition root: settings become storage, storage and clients become a tree, the tree serves HTTP."""
+
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import trio
+
+from understudy.actors.clock import utc_now
+from understudy.actors.inference.gateway import Inference
+from understudy.actors.inference.tree import open_clients
+from understudy.actors.outbound.guarded import GuardedClient
+from understudy.actors.session.session import SessionServices
+from understudy.actors.store.tree import storage_tree
+from understudy.actors.store.writer import JournalWriter
+from understudy.actors.tools.builtin import builtin_tools
+from understudy.actors.tools.messages import HOST, ToolRan
+from understudy.actors.tools.toolbox import Toolbox
+from understudy.actors.tree import Services, node_tree
+from understudy.config import Settings
+from understudy.http.app import create_app
+from understudy.http.listener import Listener
+from understudy.http.settings import HttpSettings
+from understudy.runtime import ActorSystem, ChildSpec
+from understudy.storage.pool import Pool
+from understudy.storage.probe import Probe
+from understudy.storage.repositories import Repositories
+
+BACKLOG = 1024
+"""Connections that may wait while the listener is being restarted."""
+
+
+class AddressInUse(Exception):
+    """Another program listens on the port already."""
+
+
+async def run(settings: Settings, *, on_progress: Callable[[str], None], on_ready: Callable[[str], None]) -> None:
+    """Run the server until cancelled; then drain it within ``settings.drain_timeout`` and return.
+
+    *on_progress* is told what is being waited for, *on_ready* the URL once requests are served. Raises `AddressInUse`,
+    `StorageError` or `ActorCrashed` when it cannot start, `SystemDown` when the root supervisor gave up.
+    """
+    sockets = bind(settings.host, settings.port)
+    try:
+        await _run(settings, sockets, on_progress, on_ready)
+    finally:
+        for bound in sockets:
+            bound.close()
+
+
+async def _run(
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    on_progress: Callable[[str], None],
+    on_ready: Callable[[str], None],
+) -> None:
+    pool = Pool(settings.database_url or "", max_size=16)
+    clients = open_clients(settings.providers)
+    outbound = GuardedClient(settings.outbound_allow)
+    http = http_settings(settings)
+    try:
+        async with ActorSystem("understudy") as system:
+            try:
+
+                def tool_ran(report: ToolRan) -> None:
+                    system.tell(HOST, report)
+
+                toolbox = Toolbox(builtin_tools(outbound), report=tool_ran)
+                stores = Repositories.on(pool)
+                services = Services(
+                    storage=storage_tree(pool, settings.data_dir, settings.database_url, on_progress),
+                    stores=stores,
+                    probe=Probe(pool),
+                    sessions=SessionServices(
+                        store=stores.sessions,
+                        writer=JournalWriter(system),
+                        models=Inference(system, clients),
+                        tools=toolbox,
+                        now=utc_now,
+                        turn_timeout=settings.request_timeout,
+                    ),
+                    providers=clients,
+                    tools=toolbox.specs(),
+                )
+                for child in node_tree(settings, services):
+                    await system.spawn(child)
+                app = create_app(system, settings=http)
+                await system.spawn(
+                    ChildSpec("server", Listener, args=(app, sockets, http), shutdown=http.drain_timeout + 5.0)
+                )
+                on_ready(url_of(sockets))
+                await system.wait_stopped()
+            finally:
+                # The order to stop comes as a cancellation; what is in flight may still come to its end.
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + settings.drain_timeout + 30.0):
+                    await system.stop()
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
+            await outbound.aclose()
+            for client in clients.values():
+                await client.aclose()
+
+
+def http_settings(settings: Settings) -> HttpSettings:
+    """What of the settings the HTTP floor is told."""
+    return HttpSettings(
+        request_timeout=settings.request_timeout,
+        stream_grace=settings.stream_grace,
+        drain_timeout=settings.drain_timeout,
+        cors_origins=settings.cors_origins,
+        trust_proxy=settings.trust_proxy,
+    )
+
+
+def bind(host: str, port: int) -> tuple[socket.socket, ...]:
+    """Listening sockets on every address that *host* means. Raises `AddressInUse`, or OSError for a foreign address."""
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            bound = socket.socket(family, kind, protocol)
+            sockets.append(bound)
+            bound.setblocking(False)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                with suppress(OSError):
+                    bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # The first one chooses when any free port will do; the others then take the same.
+            chosen = port or (sockets[0].getsockname()[1] if len(sockets) > 1 else 0)
+            bound.bind((address[0], chosen, *address[2:]))
+            bound.listen(BACKLOG)
+    except OSError as error:
+        for bound in sockets:
+            bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(
+                f"another program listens on {host}:{port} already; choose another with --port"
+            ) from None
+        raise
+    return tuple(sockets)
+
+
+def url_of(sockets: Sequence[socket.socket]) -> str:
+    """Where a browser on this machine finds the server."""
+    host, port = sockets[0].getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"
