@@ -96,7 +96,7 @@ class Cell:
         self.suspended = False
         self.scope: trio.CancelScope | None = None
         self.mailbox: Mailbox | None = None
-        self.monitors: set[Monitor] | None = None
+        self.monitors: dict[Monitor, None] | None = None
         self._waiters: list[Task] | None = None
         # How the present incarnation is to end, and how the last one did.
         self.ending: Exit | None = None

@@ -42,7 +42,11 @@ _PRUNE_ABOVE = 64
 
 
 class LinkedCell(MailCell):
-    """A cell whose incarnation owns things. Each collection is made when first needed: most actors have none."""
+    """A cell whose incarnation owns things.
+
+    Each collection is made when first needed, since most actors have none; and is a dict rather than a set, since the
+    order of a set changes from run to run, and with it what a seeded test sees.
+    """
 
     __slots__ = (
         "actor",
@@ -65,9 +69,9 @@ class LinkedCell(MailCell):
         self.envelope: Envelope | None = None
         self.works: dict[Work, None] | None = None
         self.timers: dict[Timer, None] | None = None
-        self.watching: set[Monitor] | None = None
-        self.links: set[LinkedCell] | None = None
-        self.deferred: set[Deferred[Any]] | None = None
+        self.watching: dict[Monitor, None] | None = None
+        self.links: dict[LinkedCell, None] | None = None
+        self.deferred: dict[Deferred[Any], None] | None = None
         self.collected: list[WorkDone] | None = None
         self.stashed: Envelope | None = None
         self.progressed = 0.0
@@ -152,14 +156,14 @@ class LinkedCell(MailCell):
         else:
             watch.attach(target)
             if self.watching is None:
-                self.watching = set()
-            self.watching.add(watch)
+                self.watching = {}
+            self.watching[watch] = None
         return watch
 
     def forget_monitor(self, watch: Monitor) -> None:
         """The monitor is done."""
         if self.watching is not None:
-            self.watching.discard(watch)
+            self.watching.pop(watch, None)
 
     def link(self, target: Ref) -> None:
         """Couple this incarnation's fate with the target's."""
@@ -171,8 +175,8 @@ class LinkedCell(MailCell):
             return
         for one, two in ((self, other), (other, self)):
             if one.links is None:
-                one.links = set()
-            one.links.add(two)
+                one.links = {}
+            one.links[two] = None
 
     def crash_with(self, error: Exception) -> None:
         """End the incarnation as if *error* had come out of it."""
@@ -195,16 +199,16 @@ class LinkedCell(MailCell):
             return Deferred(None, None)  # told, not asked: the answer goes nowhere
         deferred: Deferred[Any] = Deferred(slot, self)  # type: ignore[arg-type]  # an ActorCell
         if self.deferred is None:
-            self.deferred = set()
+            self.deferred = {}
         elif len(self.deferred) > _PRUNE_ABOVE:
-            self.deferred = {promise for promise in self.deferred if not promise.done}
-        self.deferred.add(deferred)
+            self.deferred = {promise: None for promise in self.deferred if not promise.done}
+        self.deferred[deferred] = None
         return deferred
 
     def forget_deferred(self, deferred: Deferred[Any]) -> None:
         """The promise was kept."""
         if self.deferred is not None:
-            self.deferred.discard(deferred)
+            self.deferred.pop(deferred, None)
 
     def forward(self, address: str, message: Ask[Any]) -> Deferred[Any]:
         """Hand the current message's place for an answer to *address*, with *message*."""
@@ -295,7 +299,7 @@ class LinkedCell(MailCell):
         links, self.links = self.links, None
         for other in links or ():
             if other.links is not None:
-                other.links.discard(self)
+                other.links.pop(self, None)
             if is_abnormal(exit):
                 other.crash_with(LinkedExit(f"{other.address}: {self.address}, linked to it, ended: {exit}"))
         self.stashed = None

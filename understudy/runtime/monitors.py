@@ -28,15 +28,15 @@ class Monitor:
         """Watch *target*."""
         self._target = target
         if target.monitors is None:
-            target.monitors = set()
-        target.monitors.add(self)
+            target.monitors = {}
+        target.monitors[self] = None
 
     def cancel(self) -> None:
         """Stop watching: no `Down` arrives any more."""
         if self.active:
             self.active = False
             if self._target is not None and self._target.monitors is not None:
-                self._target.monitors.discard(self)
+                self._target.monitors.pop(self, None)
             self._watcher.forget_monitor(self)
 
     def tell(self, exit: Exit) -> None:  # noqa: A002

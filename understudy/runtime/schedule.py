@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # Finished asks leave their entry behind; the heap is rebuilt when most of it is such husks.
 _COMPACT_ABOVE = 1024
@@ -42,6 +42,10 @@ class Schedule:
     def __len__(self) -> int:
         """How many entries still matter."""
         return sum(entry.live for _, _, entry in self._heap)
+
+    def entries(self) -> Sequence[Scheduled]:
+        """Return what is still to fire."""
+        return [entry for _, _, entry in self._heap if entry.live]
 
     def at(self, when: float, entry: Scheduled) -> None:
         """Fire *entry* at *when*, unless it is dropped before."""

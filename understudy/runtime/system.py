@@ -72,7 +72,7 @@ class ActorSystem:
         self._loop_hold = loop_hold
         self.epochs = itertools.count(1)
         self.turns = itertools.count(1)
-        self.watchers: set[TreeWatch] = set()
+        self.watchers: dict[TreeWatch, None] = {}
         self.late_replies = 0
         self.exit: Exit | None = None
         self._clean = contextvars.Context()
@@ -421,6 +421,10 @@ class ActorSystem:
         if cell is None:
             raise NotRunning(address)
         return cell
+
+    def tasks(self) -> Sequence[trio.lowlevel.Task]:
+        """Return the tasks that run in this system: one per live actor and piece of work, and one of the kernel's."""
+        return list(self._nursery.child_tasks)
 
     # -- for the kernel ------------------------------------------------------------------------------------------------
 

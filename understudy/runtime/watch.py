@@ -43,11 +43,11 @@ class TreeWatch:
         self._first = True
 
     async def __aenter__(self) -> TreeWatch:
-        self._system.watchers.add(self)
+        self._system.watchers[self] = None
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._system.watchers.discard(self)
+        self._system.watchers.pop(self, None)
 
     def __aiter__(self) -> AsyncIterator[TreeChanges]:
         return self
