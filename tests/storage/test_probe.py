@@ -53,6 +53,6 @@ async def test_totals_count_active_sessions_and_all(pool: Pool) -> None:
     user = User("usr_1", "a@example.org", "x", now)
     await repositories.users.create(user, Workspace("ws_1", "Personal", "usr_1", "personal", now))
     key = SessionKey("ws_1", "usr_1", "chad", "chat", "main")
-    await repositories.sessions.open(key, now=now)
-    await repositories.sessions.reset(key, now=now)
+    session, _ = await repositories.sessions.open(key, now=now)
+    await repositories.sessions.reset(session.id, now=now)
     assert await Probe(pool).totals() == (1, 2, 0)
