@@ -11,6 +11,8 @@ HttpFault
 import os
 import select
 import ssl
+from collections.abc import Sequence
+from contextlib import suppress
 from socket import gaierror
 from typing import Literal
 from urllib.parse import urlsplit
@@ -106,13 +108,13 @@ class Connection:
         self._pending = b""  # what came with the head
         self._body: Body = LengthBody(0)
 
-    async def exchange(self, target: bytes, headers: Headers, body: bytes) -> Head:
-        """POST *body* and return the head of the response. Blocks without a time limit of its own.
+    async def exchange(self, target: bytes, headers: Headers, body: bytes, method: str = "POST") -> Head:
+        """Send a request and return the head of the response. Blocks without a time limit of its own.
 
         Raises `StaleConnection` only when this connection has served before and no byte came.
         """
         http = h11.Connection(h11.CLIENT)
-        opening = http.send(h11.Request(method=b"POST", target=target, headers=headers))
+        opening = http.send(h11.Request(method=method, target=target, headers=headers))
         sent = http.send(h11.Data(body)), http.send(h11.EndOfMessage())
         reused, self._used = self._used, True
         try:
@@ -127,7 +129,7 @@ class Connection:
         )
         head = Head(response.status_code, list(response.headers))
         self._pending = http.trailing_data[0]
-        self._body = body_of(head.status, head.headers)
+        self._body = LengthBody(0) if method == "HEAD" else body_of(head.status, head.headers)
         return head
 
     async def read_body(self) -> bytes:
@@ -206,17 +208,21 @@ class Connection:
             raise ConnectionCut("the connection was reset in the middle of the answer") from error
 
 
-async def connect(origin: Origin, tls: ssl.SSLContext | None, timeout: float) -> Connection:
+async def connect(
+    origin: Origin, tls: ssl.SSLContext | None, timeout: float, addresses: Sequence[str] = ()
+) -> Connection:
     """Open a connection: name, TCP, TLS handshake, all within *timeout* seconds.
 
-    Raises `ConnectFailed` or `ConnectTimedOut`; cancelled means closed. *tls* is needed for https.
+    With *addresses* (literal), the name is not resolved: these and no others are tried, in order; the certificate must
+    fit the name all the same. *tls* is needed for https. Raises `ConnectFailed` or `ConnectTimedOut`; cancelled means
+    closed.
     """
     socket: trio.SocketStream | None = None
     stream: trio.abc.Stream
     done = False
     try:
         with trio.move_on_after(timeout):
-            stream = socket = await trio.open_tcp_stream(origin.host, origin.port)
+            stream = socket = await _open_tcp(origin, addresses)
             if origin.scheme == "https":
                 secured = trio.SSLStream(
                     socket, tls or ssl.create_default_context(), server_hostname=origin.host, https_compatible=True
@@ -233,6 +239,16 @@ async def connect(origin: Origin, tls: ssl.SSLContext | None, timeout: float) ->
         if socket is not None and not done:
             socket.socket.close()
     raise ConnectTimedOut(f"no connection to {origin.host} port {origin.port} within {timeout:g} s")
+
+
+async def _open_tcp(origin: Origin, addresses: Sequence[str]) -> trio.SocketStream:
+    if not addresses:
+        return await trio.open_tcp_stream(origin.host, origin.port)
+    *others, last = addresses
+    for address in others:
+        with suppress(OSError):
+            return await trio.open_tcp_stream(address, origin.port)
+    return await trio.open_tcp_stream(last, origin.port)
 
 
 def _innermost(error: BaseException) -> str:
