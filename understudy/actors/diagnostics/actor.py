@@ -31,6 +31,8 @@ from understudy.storage.records import new_id
 
 FRESH = 2.0
 """Seconds that a look at the engines is good for."""
+STORE_WITHIN = 1.0
+"""Seconds that storing a run may add to it."""
 QUICK = 1.8
 """Seconds that a check of the quick run may take: the whole run is promised within two."""
 
@@ -134,7 +136,7 @@ class Diagnostics(Server):
     async def _run_full(self) -> Report:
         report = await _report(self._checks, self.system, "full", self._now, None)
         # A run that finds the database away cannot be stored, and is all the more wanted.
-        with contextlib.suppress(StorageError):
+        with trio.move_on_after(STORE_WITHIN), contextlib.suppress(StorageError):
             await self._runs.add(DiagnosticRun(report.id, report.status.value, report.started_at, as_json(report)))
         return report
 
