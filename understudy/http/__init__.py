@@ -1,1 +1,1 @@
-"""Translation only: request to message, reply to response."""
+"""Translation only: a request becomes a message, what is answered becomes a response."""

@@ -1,0 +1,97 @@
+"""Who is asking, what they may, and how often: each is one question to the actor that knows."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from understudy.actors.errors import RateLimited, Unauthenticated
+from understudy.actors.idempotency.messages import IDEMPOTENCY, Begin, Complete, IdempotencyKey, Release, Stored
+from understudy.actors.identity.messages import IDENTITY, Authenticate, AuthenticateKey, KeyPrincipal, Principal
+from understudy.actors.limits.messages import LIMITS, Bucket, Take
+from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace, WorkspaceRole, WorkspaceView
+from understudy.http.errors import ApiError, invalid
+from understudy.http.replies import Reply, json_bytes
+from understudy.http.request import ApiRequest
+
+REPLAYED = (b"idempotency-replayed", b"true")
+
+
+def bearer(request: ApiRequest) -> str | None:
+    """The token of ``Authorization: Bearer``, or None when there is no such header."""
+    header: str | None = request.headers.get("Authorization")
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("The Authorization header is not a bearer token")
+    return token.strip()
+
+
+async def signed_in(request: ApiRequest) -> Principal:
+    """The user whose access token the request carries. Raises `Unauthenticated` without a good one."""
+    token = bearer(request)
+    if token is None:
+        raise ApiError("UNAUTHENTICATED", "This needs an access token", headers=((b"www-authenticate", b"Bearer"),))
+    return await request.node.ask(IDENTITY, Authenticate(token))
+
+
+async def in_workspace(
+    request: ApiRequest, principal: Principal, needs: WorkspaceRole = WorkspaceRole.MEMBER
+) -> WorkspaceView:
+    """The workspace that ``X-Workspace-Id`` names (or the user's only one), if they may act in it as *needs*."""
+    return await request.node.ask(
+        WORKSPACES, ResolveWorkspace(principal.uid, request.headers.get("X-Workspace-Id"), needs)
+    )
+
+
+async def operator(request: ApiRequest) -> KeyPrincipal:
+    """The holder of the internal key in ``X-Api-Key``. Raises `Unauthenticated` without a good one."""
+    key = request.headers.get("X-Api-Key")
+    if not key:
+        raise ApiError("UNAUTHENTICATED", "This needs the internal key", headers=((b"www-authenticate", b"ApiKey"),))
+    try:
+        return await request.node.ask(IDENTITY, AuthenticateKey(key))
+    except Unauthenticated as refusal:
+        raise ApiError("UNAUTHENTICATED", refusal.message, headers=((b"www-authenticate", b"ApiKey"),)) from None
+
+
+async def limited(request: ApiRequest, *buckets: Bucket) -> None:
+    """Take one from each of *buckets*, or raise `RateLimited`. The answer's ``RateLimit-*`` say what is left."""
+    allowance = await request.node.ask(LIMITS, Take(buckets))
+    request.allowance = allowance
+    if not allowance.allowed:
+        raise RateLimited("Too many requests", retry_after=allowance.retry_after)
+
+
+def idempotency_key(request: ApiRequest, uid: str, workspace_id: str) -> IdempotencyKey | None:
+    """The caller's promise that requests with this header are one; None without it (contract/platform.md §4.4)."""
+    name = "X-Idempotency-Key" if "X-Idempotency-Key" in request.headers else "Idempotency-Key"
+    key = request.headers.get(name)
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 255 or not all("!" <= letter <= "~" for letter in key):
+        raise invalid(name, "invalid_value", f"{name} must be 1 to 255 visible ASCII characters", 255)
+    scope = f"{uid}|{workspace_id}|{request.method} {request.path}"
+    return IdempotencyKey(scope, key, hashlib.sha256(request.payload).digest())
+
+
+async def once(request: ApiRequest, key: IdempotencyKey | None, do: Callable[[], Awaitable[Reply]]) -> Reply:
+    """What *do* answers; when *key* was used before, what it answered then. For POSTs other than chat.
+
+    An error is not kept: the next request with the key tries again.
+    """
+    if key is None:
+        return await do()
+    begun = await request.node.ask(IDEMPOTENCY, Begin(key), timeout=30.0)
+    if isinstance(begun, Stored):
+        return json_bytes(begun.body, begun.status_code, (REPLAYED,))
+    try:
+        reply = await do()
+    except BaseException:
+        # Also when the client has left: the claim must not outlive the work.
+        with trio.move_on_after(5.0, shield=True):
+            await request.node.ask(IDEMPOTENCY, Release(key))
+        raise
+    await request.node.ask(IDEMPOTENCY, Complete(key, reply.status, reply.body))
+    return reply

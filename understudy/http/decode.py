@@ -1,0 +1,96 @@
+"""From bytes and query strings to typed values; what is wrong with them is said field by field."""
+
+import functools
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from understudy.actors.errors import Detail
+from understudy.http.errors import ApiError, invalid
+from understudy.http.request import ApiRequest
+
+T = TypeVar("T")
+
+_AT = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+_LENGTH = re.compile(r"of length (?P<sign><=|>=) (?P<bound>\d+)")
+_BOUND = re.compile(r"(?P<sign><=|>=|<|>) (?P<bound>-?\d+)")
+
+
+@functools.cache
+def _decoder(model: type[T]) -> msgspec.json.Decoder[T]:
+    return msgspec.json.Decoder(model)
+
+
+def body(request: ApiRequest, model: type[T]) -> T:
+    """The request's JSON body as a *model*. Raises `ApiError` VALIDATION naming the first field that is wrong.
+
+    Unknown fields are ignored, as the contract says (contract/platform.md §1.5).
+    """
+    try:
+        value = _decoder(model).decode(request.payload)
+    except msgspec.ValidationError as error:
+        raise _explained(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise invalid("body", "malformed_json", "The body is not valid JSON") from None
+    if b"\\u0000" in request.payload:
+        _refuse_nul(value)
+    return value
+
+
+def optional_body(request: ApiRequest, model: type[T]) -> T:
+    """As `body`, for routes where no body at all means all defaults."""
+    return body(request, model) if request.payload.strip() else model()
+
+
+def query(request: ApiRequest, model: type[T]) -> T:
+    """The query string as a *model*. A value that the route does not know is an error, an unknown name is not."""
+    if not request.query_string:
+        return model()
+    values: dict[str, Any] = request.args.to_dict()
+    if any("\x00" in value for value in values.values()):
+        raise invalid("query", "nul_character", "The query contains a NUL character")
+    try:
+        return msgspec.convert(values, model, strict=False)
+    except msgspec.ValidationError as error:
+        raise _explained(error) from None
+
+
+def _explained(error: msgspec.ValidationError) -> ApiError:
+    text = str(error)
+    at = _AT.search(text)
+    path = at["path"] if at else ""
+    text = text[: at.start()] if at else text
+    issue, limit = "invalid_value", None
+    if missing := _MISSING.search(text):
+        path = f"{path}.{missing['field']}" if path else missing["field"]
+        issue = "missing"
+    elif length := _LENGTH.search(text):
+        issue = "too_long" if length["sign"] == "<=" else "too_short"
+        limit = int(length["bound"]) if issue == "too_long" else None
+    elif "got `" in text or "Expected `object`" in text:
+        issue = "wrong_type"
+    elif bound := _BOUND.search(text):
+        issue = "too_large" if "<" in bound["sign"] else "too_small"
+        limit = int(bound["bound"]) if issue == "too_large" else None
+    path = path or "body"
+    return ApiError("VALIDATION", f"{path}: {text[:1].lower()}{text[1:]}", details=(Detail(path, issue, limit),))
+
+
+def _refuse_nul(value: Any, path: str = "") -> None:
+    """PostgreSQL stores no NUL in text; told here, where it can be said which field has it."""
+    match value:
+        case str():
+            if "\x00" in value:
+                raise invalid(path or "body", "nul_character")
+        case dict():
+            for key, item in value.items():
+                _refuse_nul(key, path)
+                _refuse_nul(item, f"{path}.{key}" if path else str(key))
+        case list() | tuple():
+            for number, item in enumerate(value):
+                _refuse_nul(item, f"{path}[{number}]")
+        case msgspec.Struct():
+            for name, field in zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True):
+                _refuse_nul(getattr(value, field), f"{path}.{name}" if path else name)

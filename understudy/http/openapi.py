@@ -1,0 +1,208 @@
+"""The OpenAPI document, made from the routes and from what each says of itself in `operation`.
+
+quart-schema gives the frame. The schemas are msgspec's own: quart-schema 0.25 keeps only the first component of a
+msgspec model, so that nested ones would be referred to and missing.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from quart_schema import APIKeySecurityScheme, HttpSecurityScheme, Info, OpenAPIProvider, QuartSchema
+from quart_trio import QuartTrio
+from werkzeug.routing import Rule
+
+from understudy.http.envelope import Problem
+from understudy.http.errors import STATUS
+from understudy.http.operation import Auth, Operation, operation_of
+
+_PATH_PARAMETER = re.compile(r"<(?:[^:<>]*:)?([^<>]+)>")
+_REFERENCE = "#/components/schemas/{name}"
+
+_SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
+    Auth.PUBLIC: [],
+    Auth.JWT: [{"bearerAuth": []}],
+    Auth.WORKSPACE: [{"bearerAuth": []}],
+    Auth.KEY: [{"apiKeyAuth": []}],
+}
+
+_HEADERS = {
+    "X-Workspace-Id": ("The workspace to act in; may be left out by a user who has one.", "ws_5"),
+    "X-Idempotency-Key": (
+        "1 to 255 visible ASCII characters. Same key and body within 300 s: one request.",
+        "k1",
+    ),
+    "Last-Event-ID": ("The id of the last event that was read: the stream goes on after it.", "ses_71ab:4"),
+}
+
+_DESCRIPTION = (
+    "Sessions of AI agents as supervised actors. Every error has the shape of `Problem`; every answer carries "
+    "`X-Request-ID`, which a request may choose."
+)
+
+
+class _Provider(OpenAPIProvider):
+    """quart-schema's document, with operations described our way."""
+
+    def generate_rules(self) -> Iterator[Rule]:
+        """The routes that describe themselves, in the order of their paths."""
+        rules = (r for r in self._app.url_map.iter_rules() if not r.websocket)
+        for rule in sorted(rules, key=lambda r: (r.rule, sorted(r.methods or ()))):
+            if operation_of(self._app.view_functions[rule.endpoint]) is not None:
+                yield rule
+
+    def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The path of one rule with its operation, and the schemas that it names."""
+        view = self._app.view_functions[rule.endpoint]
+        described = operation_of(view)
+        assert described is not None  # noqa: S101  # generate_rules has seen to it
+        components: dict[str, Any] = {}
+        summary, _, rest = (inspect.getdoc(view) or "").partition("\n")
+        shown: dict[str, Any] = {
+            "operationId": described.id,
+            "summary": summary.rstrip("."),
+            "tags": [rule.endpoint.partition(".")[0]],
+            "security": _SECURITY[described.auth],
+            "parameters": self._parameters(rule, described, components),
+            "responses": _responses(described, components),
+        }
+        if rest.strip():
+            shown["description"] = rest.strip()
+        if described.body is not None:
+            content: dict[str, Any] = {"schema": _schema(described.body, components)}
+            if described.example is not None:
+                content["example"] = described.example
+            shown["requestBody"] = {"required": _has_required(described.body), "content": {"application/json": content}}
+        methods = sorted(set(rule.methods or ()) - {"HEAD", "OPTIONS"})
+        return {openapi_path(rule.rule): {method.lower(): shown for method in methods}}, components
+
+    def _parameters(self, rule: Rule, described: Operation, components: dict[str, Any]) -> list[dict[str, Any]]:
+        found = [self.build_path_parameter(name, converter) for name, converter in rule._converters.items()]  # noqa: SLF001  # quart-schema does so too; werkzeug shows converters nowhere else
+        if described.query is not None:
+            properties = _schema(described.query, components, inline=True)["properties"]
+            found += [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+        for name in described.headers:
+            description, example = _HEADERS[name]
+            found.append(
+                {
+                    "name": name,
+                    "in": "header",
+                    "description": description,
+                    "schema": {"type": "string"},
+                    "example": example,
+                }
+            )
+        return found
+
+
+def openapi_path(rule: str) -> str:
+    """A werkzeug rule as OpenAPI writes it: ``/sessions/<session_id>`` is ``/sessions/{session_id}``."""
+    return _PATH_PARAMETER.sub(r"{\1}", rule)
+
+
+def document(app: QuartTrio) -> dict[str, Any]:
+    """The whole document for *app*, as JSON-able values. Takes some milliseconds: keep what it gives."""
+    frame = QuartSchema(
+        info=Info(title="Understudy", version=version("understudy"), description=_DESCRIPTION),
+        security_schemes={
+            "bearerAuth": HttpSecurityScheme(scheme="bearer", bearer_format="JWT"),
+            "apiKeyAuth": APIKeySecurityScheme(name="X-Api-Key", in_="header"),
+        },
+    )
+    made = _Provider(app, frame).schema()
+    _, problem = msgspec.json.schema_components([Problem], ref_template=_REFERENCE)
+    made["components"]["schemas"].update(problem)
+    made["components"]["schemas"] = dict(sorted(made["components"]["schemas"].items()))
+    plain: dict[str, Any] = json.loads(json.dumps(made))
+    return plain
+
+
+def _responses(described: Operation, components: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for status, model in described.replies.items():
+        content: dict[str, Any] = {}
+        if model is not None:
+            content["schema"] = _schema(model, components)
+        elif described.media_type != "application/json":
+            content["schema"] = {"type": "string"}
+        if described.reply_example is not None:
+            content["example"] = described.reply_example
+        media = {described.media_type: content}
+        for extra in described.also:
+            media[extra] = {"schema": {"type": "string"}}
+        found[str(status)] = {
+            "description": (model.__doc__ or "").partition("\n")[0] if model else "OK",
+            "content": media,
+        }
+    codes = {"INTERNAL", "UNAVAILABLE", "TIMEOUT", *described.errors}
+    if described.auth is not Auth.PUBLIC:
+        codes.add("UNAUTHENTICATED")
+    if described.auth is Auth.WORKSPACE:
+        codes.add("FORBIDDEN")
+    if described.body is not None or described.query is not None or described.headers:
+        codes |= {"VALIDATION"} | ({"PAYLOAD_TOO_LARGE"} if described.body is not None else set())
+    for status in sorted({STATUS[code] for code in codes}):
+        named = " or ".join(sorted(code for code in codes if STATUS[code] == status))
+        found.setdefault(
+            str(status),
+            {
+                "description": named,
+                "content": {"application/json": {"schema": {"$ref": _REFERENCE.format(name="Problem")}}},
+            },
+        )
+    return found
+
+
+def _schema(model: type, components: dict[str, Any], *, inline: bool = False) -> dict[str, Any]:
+    (reference,), parts = msgspec.json.schema_components([model], ref_template=_REFERENCE)
+    if inline:
+        own: dict[str, Any] = parts.pop(model.__name__)
+        components.update(parts)
+        return own
+    components.update(parts)
+    return reference
+
+
+def _has_required(model: type) -> bool:
+    return any(field.required for field in msgspec.structs.fields(model))
+
+
+def to_yaml(value: Any, indent: int = 0) -> str:
+    """*value* as YAML in blocks; its scalars and keys are written as JSON, which YAML takes as they are."""
+    pad = "  " * indent
+    lines: list[str] = []
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            lines.append(f"{pad}{_key(str(key))}:{_nested(item, indent)}")
+    else:
+        lines.extend(f"{pad}-{_nested(item, indent)}" for item in value)
+    return "\n".join(lines)
+
+
+def _nested(item: Any, indent: int) -> str:
+    if isinstance(item, Mapping | list) and item:
+        return "\n" + to_yaml(item, indent + 1)
+    return " " + json.dumps(item, ensure_ascii=False)
+
+
+_NOT_KEYS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+_PLAIN_KEY = re.compile(r"[A-Za-z_/$][A-Za-z0-9_/{}.-]*")
+
+
+def _key(key: str) -> str:
+    plain = _PLAIN_KEY.fullmatch(key) and key.lower() not in {
+        "y",
+        "n",
+        "yes",
+        "no",
+        "on",
+        "off",
+        "true",
+        "false",
+        "null",
+    }
+    return key if plain else json.dumps(key)

@@ -1,0 +1,53 @@
+"""The request as views see it: quart's, with the node, its id and what became of its limits."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any, cast
+
+from quart import request as _current
+from quart_trio.wrappers import TrioRequest
+
+from understudy.actors.limits.messages import Allowance
+from understudy.http.draining import Draining
+from understudy.http.node import Node
+from understudy.http.settings import HttpSettings
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
+
+
+class ApiRequest(TrioRequest):
+    """One request. ``payload`` is its whole body, read before the view runs."""
+
+    node: Node
+    settings: HttpSettings
+    draining: Draining
+    payload: bytes = b""
+    id: str = ""
+    deadline: float = float("inf")
+    """When (trio's clock) the answer must have begun."""
+    allowance: Allowance | None = None
+    """What the rate limits said, for the headers of the answer; None when the route has none."""
+    log_fields: Mapping[str, Any] = {}
+    """What the view adds to the request's line in the log: never a secret, never content."""
+
+    @property
+    def client_address(self) -> str:
+        """The client's IP address; behind a trusted proxy, the one that the proxy saw."""
+        if self.settings.trust_proxy:
+            forwarded = self.headers.get("X-Forwarded-For")
+            if forwarded:
+                return forwarded.rpartition(",")[2].strip()
+        return self.remote_addr or "local"
+
+
+def this_request() -> ApiRequest:
+    """The request being served in this task."""
+    return cast(ApiRequest, _current._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def request_id(offered: str | None) -> str:
+    """The id that a client *offered*, if it is safe to echo and to log; else a fresh one."""
+    if offered is not None and _REQUEST_ID.fullmatch(offered):
+        return offered
+    return str(uuid.uuid4())

@@ -1,0 +1,80 @@
+"""The rest of `/agent`: reset a conversation, see what agents do."""
+
+from quart import Blueprint
+
+from understudy.actors.limits.messages import Bucket
+from understudy.actors.presence.messages import PRESENCE, ListPresence
+from understudy.actors.session.messages import DIRECTORY, Reset, SessionKey
+from understudy.actors.workspaces.messages import WorkspaceRole
+from understudy.http import schemas
+from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.decode import optional_body
+from understudy.http.operation import Auth, operation
+from understudy.http.replies import Reply, json
+from understudy.http.request import this_request
+
+routes = Blueprint("agent", __name__, url_prefix="/agent")
+
+PATIENCE = 15.0
+"""Seconds for a running turn to be stopped and the change to be recorded."""
+
+
+@routes.post("/reset")
+@operation(
+    "resetSession",
+    Auth.WORKSPACE,
+    body=schemas.Conversation,
+    replies={200: schemas.ResetReply},
+    headers=("X-Workspace-Id", "X-Idempotency-Key"),
+    errors=("FORBIDDEN", "NOT_FOUND", "CONFLICT", "RATE_LIMIT"),
+    example={"agentId": "chad"},
+)
+async def reset() -> Reply:
+    """Begin a conversation anew.
+
+    The session so far is archived, and can still be read; a running turn is stopped first. The next message goes to the
+    new session.
+    """
+    request = this_request()
+    principal = await signed_in(request)
+    workspace = (await in_workspace(request, principal)).workspace
+    await limited(request, Bucket("user", principal.uid))
+    given = optional_body(request, schemas.Conversation)
+    key = SessionKey(workspace.id, principal.uid, given.agent_id, given.surface, given.surface_id)
+
+    async def do() -> Reply:
+        with request.node.context(request_id=request.id, tenant=workspace.id, deadline=request.deadline):
+            done = await request.node.ask(DIRECTORY, Reset(key), timeout=PATIENCE)
+        return json(
+            schemas.ResetReply(ok=True, archived_session_id=done.archived_session_id, session_id=done.session_id)
+        )
+
+    return await once(request, idempotency_key(request, principal.uid, workspace.id), do)
+
+
+@routes.get("/presence")
+@operation(
+    "agentPresence",
+    Auth.WORKSPACE,
+    replies={200: schemas.PresenceReply},
+    headers=("X-Workspace-Id",),
+    errors=("FORBIDDEN", "RATE_LIMIT"),
+)
+async def presence() -> Reply:
+    """See what agents do for you at the moment: idle, thinking, tool, streaming or error."""
+    request = this_request()
+    principal = await signed_in(request)
+    workspace = (await in_workspace(request, principal, WorkspaceRole.VIEWER)).workspace
+    await limited(request, Bucket("user", principal.uid))
+    found = await request.node.ask(PRESENCE, ListPresence(principal.uid, workspace.id))
+    agents = [
+        schemas.AgentPresence(agent_id=p.agent_id, state=p.state, session_id=p.session_id, since=p.since) for p in found
+    ]
+    return json(schemas.PresenceReply(agents=agents))
+
+
+@routes.get("/health")
+@operation("agentHealth", Auth.PUBLIC, replies={200: schemas.Status})
+async def health() -> Reply:
+    """Say that the agent routes are there."""
+    return json(schemas.Status())

@@ -1,0 +1,159 @@
+"""`/agent/chat` and `/agent/chat/stream`: a message to an agent, and its answer whole or as it comes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from quart import Blueprint
+
+from understudy.actors.limits.messages import Bucket
+from understudy.actors.session.messages import (
+    DIRECTORY,
+    ResumeStream,
+    SessionKey,
+    StartTurn,
+    TurnStarted,
+    session_address,
+)
+from understudy.http import schemas
+from understudy.http.access import REPLAYED, idempotency_key, in_workspace, limited, signed_in
+from understudy.http.decode import body
+from understudy.http.errors import ApiError, invalid
+from understudy.http.events import TERMINAL, last_event_id, show_turn
+from understudy.http.operation import Auth, operation
+from understudy.http.replies import Reply, StreamReply, json
+from understudy.http.request import ApiRequest, this_request
+from understudy.http.sse import event_stream, frame
+
+routes = Blueprint("chat", __name__)
+
+PATIENCE = 15.0
+"""Seconds for a turn to be recorded while the database is slow."""
+
+CUT = "The stream ended before the turn did; read the session to see what became of it"
+
+_EXAMPLE = {"message": "What time is it in Lisbon?", "agentId": "chad"}
+_USAGE = {"promptTokens": 812, "completionTokens": 64, "totalTokens": 876}
+_HEADERS = ("X-Workspace-Id", "X-Idempotency-Key")
+_ERRORS = ("FORBIDDEN", "NOT_FOUND", "CONFLICT", "RATE_LIMIT", "PROVIDER_ERROR", "CIRCUIT_OPEN", "TIMEOUT")
+
+
+@routes.post("/agent/chat")
+@operation(
+    "chat",
+    Auth.WORKSPACE,
+    body=schemas.ChatRequest,
+    replies={200: schemas.ChatReply},
+    headers=_HEADERS,
+    errors=_ERRORS,
+    example=_EXAMPLE,
+    reply_example={
+        "content": "It is noon.",
+        "sessionId": "ses_71ab",
+        "toolsUsed": ["datetime_now"],
+        "usage": _USAGE,
+        "agentId": "chad",
+    },
+)
+async def chat() -> Reply:
+    """Send a message and wait for the whole answer.
+
+    With `X-Idempotency-Key` the same request sent again gets the same answer, or waits for the one still running; the
+    agent does not run twice. `onBusy` says what to do when the session is in the middle of another turn.
+    """
+    request = this_request()
+    uid, workspace_id = await _admit(request)
+    given = body(request, schemas.ChatRequest)
+    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
+        started = await _start(request, given, uid, workspace_id)
+        ending = await _ending(request, started)
+    if ending["type"] == "error":
+        data = ending["data"]
+        raise ApiError(str(data.get("code", "INTERNAL")), str(data.get("message", "The turn failed")))
+    headers = (REPLAYED,) if started.replayed else ()
+    return json(_reply(ending["data"], given), headers=headers)
+
+
+@routes.post("/agent/chat/stream")
+@operation(
+    "chatStream",
+    Auth.WORKSPACE,
+    body=schemas.ChatRequest,
+    replies={200: None},
+    media_type="text/event-stream",
+    headers=(*_HEADERS, "Last-Event-ID"),
+    errors=_ERRORS,
+    example=_EXAMPLE,
+    reply_example='id: ses_71ab:1\nevent: session_resolved\ndata: {"sessionId":"ses_71ab","isNew":true}\n\n',
+)
+async def chat_stream() -> StreamReply:
+    """Send a message and read the answer as it comes.
+
+    Seven events: `session_resolved`, `content`, `tool_call`, `tool_call_complete`, `tool_result`, and at the end
+    `done` or `error`. Each has an id: a client that lost its connection sends the last one as `Last-Event-ID` (the body
+    is then not looked at), and gets the rest of that turn.
+    """
+    request = this_request()
+    uid, workspace_id = await _admit(request)
+    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
+        if (seen := last_event_id(request)) is not None:
+            session_id, seq = seen
+            started = await request.node.ask(
+                DIRECTORY, ResumeStream(uid, workspace_id, session_id, seq), timeout=PATIENCE
+            )
+            # From one before, so that it is seen when the event they have is the turn's last.
+            started, skip = attrs.evolve(started, after=max(0, seq - 1)), seq
+        else:
+            given = body(request, schemas.ChatRequest)
+            started = await _start(request, given, uid, workspace_id)
+            skip = started.after
+    address = session_address(started.session_id)
+    reply = event_stream(
+        lambda: request.node.subscribe(address, after=started.after),
+        show_turn(started.session_id, started.turn_id, skip),
+        request.draining,
+        ping_every=request.settings.ping_every,
+        ends_by_itself=True,
+        cut=frame("error", {"message": CUT, "code": "INTERRUPTED"}),
+    )
+    return attrs.evolve(reply, headers=(*reply.headers, REPLAYED)) if started.replayed else reply
+
+
+async def _admit(request: ApiRequest) -> tuple[str, str]:
+    """Who asks, in which workspace, and not too often: the chain of every agent route."""
+    principal = await signed_in(request)
+    view = await in_workspace(request, principal)
+    await limited(request, Bucket("chat", principal.uid), Bucket("user", principal.uid))
+    return principal.uid, view.workspace.id
+
+
+async def _start(request: ApiRequest, given: schemas.ChatRequest, uid: str, workspace_id: str) -> TurnStarted:
+    if not given.message.strip():
+        raise invalid("message", "too_short", "message: there is nothing in it but white space")
+    if given.webhook_url is not None:
+        raise invalid("webhookUrl", "not_available", "webhookUrl: this server does not deliver webhooks yet")
+    request.log_fields = {"uid": uid, "workspace": workspace_id, "agent": given.agent_id}
+    turn = StartTurn(
+        SessionKey(workspace_id, uid, given.agent_id, given.surface, given.surface_id),
+        given.message,
+        given.on_busy,
+        idempotency_key(request, uid, workspace_id),
+        request.settings.stream_grace,
+    )
+    return await request.node.ask(DIRECTORY, turn, timeout=PATIENCE)
+
+
+async def _ending(request: ApiRequest, started: TurnStarted) -> Mapping[str, Any]:
+    """Wait for the turn's last event."""
+    async with request.node.subscribe(session_address(started.session_id), after=started.after) as events:
+        async for item in events:
+            event = getattr(item, "event", None)
+            if event is not None and event.turn_id == started.turn_id and event.type in TERMINAL:
+                return {"type": event.type, "data": event.data}
+    raise ApiError("INTERRUPTED", CUT)
+
+
+def _reply(data: Mapping[str, Any], given: schemas.ChatRequest) -> Mapping[str, Any]:
+    known = {key: data[key] for key in ("content", "sessionId", "toolsUsed", "usage") if key in data}
+    extra = {key: data[key] for key in ("model", "durationMs") if key in data}
+    return {**known, "agentId": given.agent_id, **extra}

@@ -1,0 +1,202 @@
+"""`/diagnostics`: checks on demand, and the actor tree to look at, to watch and to act on. For operators."""
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from quart import Blueprint
+
+from understudy.actors.diagnostics.messages import DIAGNOSTICS, DiagnosticHistory, Report, RunDiagnostics
+from understudy.actors.errors import NotFound
+from understudy.http import schemas
+from understudy.http.access import operator
+from understudy.http.decode import query
+from understudy.http.node import Node
+from understudy.http.operation import Auth, operation
+from understudy.http.replies import Reply, StreamReply, json
+from understudy.http.request import ApiRequest, this_request
+from understudy.http.sse import Frame, event_stream, frame
+from understudy.http.tree import deep, plain, shallow
+from understudy.runtime import NotRunning, TreeChanges
+
+routes = Blueprint("diagnostics", __name__, url_prefix="/diagnostics")
+
+FULL_PATIENCE = 30.0
+"""Seconds for a full run: each check is bounded by itself."""
+
+
+class TreeQuery(schemas.Wire, frozen=True):
+    """Whether to go on with what changes."""
+
+    watch: bool = False
+
+
+@routes.get("")
+@operation("runDiagnostics", Auth.KEY, replies={200: schemas.DiagnosticReport})
+async def run() -> Reply:
+    """Run every check. Always 200: what is wrong is in the report, which is kept."""
+    request = this_request()
+    await operator(request)
+    return json(_report(await request.node.ask(DIAGNOSTICS, RunDiagnostics(full=True), timeout=FULL_PATIENCE)))
+
+
+@routes.get("/quick")
+@operation("quickDiagnostics", Auth.KEY, replies={200: schemas.DiagnosticReport})
+async def quick() -> Reply:
+    """Check connectivity only, within two seconds. Not kept."""
+    request = this_request()
+    await operator(request)
+    return json(_report(await request.node.ask(DIAGNOSTICS, RunDiagnostics(full=False))))
+
+
+@routes.get("/history")
+@operation("diagnosticsHistory", Auth.KEY, replies={200: schemas.DiagnosticHistory})
+async def history() -> Reply:
+    """List the last ten full runs, newest first."""
+    request = this_request()
+    await operator(request)
+    runs = await request.node.ask(DIAGNOSTICS, DiagnosticHistory())
+    return json(schemas.DiagnosticHistory(runs=[dict(run.report) for run in runs]))
+
+
+@routes.get("/actors")
+@operation("actorTree", Auth.KEY, query=TreeQuery, replies={200: dict[str, Any]}, also=("text/event-stream",))
+async def actors() -> Reply | StreamReply:
+    """Look at the whole actor tree.
+
+    With `watch=1` it is a stream: one `snapshot`, then a `change` whenever something does, with the nodes that changed
+    (without their children) and the addresses that are gone. A reader that comes back gets a new snapshot.
+    """
+    request = this_request()
+    await operator(request)
+    if query(request, TreeQuery).watch:
+        return _watch(request)
+    return json(await deep(request.node.tree()))
+
+
+@routes.get("/actors/<path:address>")
+@operation("actor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+async def actor(address: str) -> Reply:
+    """Look at one actor: its node in the tree, and what it says of itself under `inspect`."""
+    request = this_request()
+    await operator(request)
+    node = request.node.node(address)
+    if node is None:
+        raise _unknown(address)
+    shown = await deep(node)
+    try:
+        shown["inspect"] = plain(await request.node.inspect(address))
+    except NotRunning:
+        shown["inspect"] = None  # a supervisor, or an actor between two lives
+    return json(shown)
+
+
+@routes.get("/actors/<path:address>/trace")
+@operation("traceActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+async def trace(address: str) -> Reply:
+    """Read the last messages that an actor handled, with outcome and duration. Their content is not kept."""
+    request = this_request()
+    await operator(request)
+    if request.node.node(address) is None:
+        raise _unknown(address)
+    return json({"address": address, "messages": plain(request.node.trace(address))})
+
+
+@routes.post("/actors/<path:address>/suspend")
+@operation("suspendActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+async def suspend(address: str) -> Reply:
+    """Stop an actor from taking messages; they queue until it is resumed."""
+    return await _control(address, lambda node: node.suspend)
+
+
+@routes.post("/actors/<path:address>/resume")
+@operation("resumeActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+async def resume(address: str) -> Reply:
+    """Let a suspended actor go on."""
+    return await _control(address, lambda node: node.resume)
+
+
+@routes.post("/actors/<path:address>/restart")
+@operation("restartActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+async def restart(address: str) -> Reply:
+    """Stop an actor in order and start it again; its mail is kept."""
+    return await _control(address, lambda node: node.restart)
+
+
+@routes.post("/actors/<path:address>/kill")
+@operation("killActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+async def kill(address: str) -> Reply:
+    """End an actor at once; its supervisor does what it does when a child dies."""
+    return await _control(address, lambda node: node.kill)
+
+
+async def _control(address: str, choose: Callable[[Any], Callable[[str], Awaitable[None]]]) -> Reply:
+    request = this_request()
+    await operator(request)
+    if request.node.node(address) is None:
+        raise _unknown(address)
+    await choose(request.node)(address)
+    node = request.node.node(address)
+    return json({"ok": True, "address": address, "node": shallow(node) if node is not None else None})
+
+
+def _watch(request: ApiRequest) -> StreamReply:
+    numbers = itertools.count(1)
+
+    def render(item: tuple[str, Any]) -> Frame:
+        return Frame(frame(item[0], item[1], str(next(numbers))))
+
+    @asynccontextmanager
+    async def source() -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
+        # Watching begins before the snapshot is taken: a change between the two is shown twice rather than never.
+        async with request.node.watch_tree() as changes:
+            yield _TreeEvents(request.node, changes)
+
+    return event_stream(source, render, request.draining, ping_every=request.settings.ping_every, ends_by_itself=False)
+
+
+class _TreeEvents:
+    """A snapshot of the tree, then its changes. Cancelled means nothing is lost."""
+
+    def __init__(self, node: Node, changes: AsyncIterator[TreeChanges]) -> None:
+        self._node = node
+        self._changes = changes
+        self._begun = False
+
+    def __aiter__(self) -> "_TreeEvents":
+        return self
+
+    async def __anext__(self) -> tuple[str, Any]:
+        if not self._begun:
+            snapshot = await deep(self._node.tree())
+            self._begun = True
+            return "snapshot", snapshot
+        change = await self._changes.__anext__()
+        return "change", {"changed": [shallow(node) for node in change.changed], "removed": list(change.removed)}
+
+
+def _unknown(address: str) -> NotFound:
+    return NotFound(f"There is no actor at {address}")
+
+
+def _report(report: Report) -> schemas.DiagnosticReport:
+    checks = [
+        schemas.Check(
+            name=check.name,
+            status=check.status.value,
+            message=check.message,
+            duration_ms=check.duration_ms,
+            hint=check.hint,
+        )
+        for check in report.checks
+    ]
+    return schemas.DiagnosticReport(
+        id=report.id,
+        kind=report.kind,
+        status=report.status.value,
+        started_at=report.started_at,
+        duration_ms=report.duration_ms,
+        checks=checks,
+        summary=dict(report.summary),
+    )

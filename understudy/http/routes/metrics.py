@@ -1,0 +1,47 @@
+"""`/metrics`: the node in numbers, as JSON or as Prometheus reads them."""
+
+from quart import Blueprint
+
+from understudy.actors.metrics.messages import METRICS, Exposition, Snapshot
+from understudy.http import schemas
+from understudy.http.access import operator
+from understudy.http.operation import Auth, operation
+from understudy.http.replies import Reply, json
+from understudy.http.request import this_request
+
+routes = Blueprint("metrics", __name__)
+
+TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@routes.get("/metrics")
+@operation("metrics", Auth.PUBLIC, replies={200: schemas.Metrics})
+async def metrics() -> Reply:
+    """Read the node's numbers.
+
+    JSON, or by `Accept` Prometheus' text (`text/plain`) or OpenMetrics (`application/openmetrics-text`). What was spent
+    is shown only with the internal key.
+    """
+    request = this_request()
+    wanted = request.accept_mimetypes.best_match(
+        ["application/json", "application/openmetrics-text", "text/plain"], "application/json"
+    )
+    if wanted != "application/json":
+        openmetrics = wanted == "application/openmetrics-text"
+        text = await request.node.ask(METRICS, Exposition(openmetrics=openmetrics))
+        return Reply(200, text, ((b"content-type", OPENMETRICS if openmetrics else TEXT), (b"vary", b"Accept")))
+    view = await request.node.ask(METRICS, Snapshot())
+    body = schemas.Metrics(
+        uptime=view.uptime,
+        ws_connections=view.ws_connections,
+        tools=view.tools,
+        skills=view.skills,
+        sessions=schemas.SessionCounts(active=view.sessions_active, total=view.sessions_total),
+        messages=view.messages,
+        cache=schemas.CacheCounts(hits=view.cache_hits, misses=view.cache_misses),
+    )
+    if "X-Api-Key" in request.headers:
+        await operator(request)
+        body = schemas.with_billing(body, view.billing_month, view.billing_total_cost)
+    return json(body, headers=((b"vary", b"Accept, X-Api-Key"),))

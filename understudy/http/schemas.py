@@ -1,0 +1,329 @@
+"""The JSON of the platform door: what requests may hold and what answers look like (contract/platform.md).
+
+These are what `/openapi.json` describes. Structs and not attrs classes, because msgspec renames fields to the
+contract's camel case only for its own; they never leave this floor.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
+
+from understudy.actors.session.messages import OnBusy, SessionStatus
+
+Email = Annotated[str, Meta(min_length=3, max_length=254, examples=["mira@example.org"])]
+Password = Annotated[str, Meta(min_length=1, max_length=128)]
+Slug = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class Wire(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of all: read-only, named as the contract names."""
+
+
+class Surface(StrEnum):
+    """Where a conversation takes place."""
+
+    CHAT = "chat"
+    PROP = "prop"
+    GROUP = "group"
+
+
+# Requests
+
+
+class Registration(Wire, frozen=True):
+    """A new account."""
+
+    email: Email
+    password: Password
+    name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+
+
+class Credentials(Wire, frozen=True):
+    """An existing account."""
+
+    email: Email
+    password: Password
+
+
+class RefreshRequest(Wire, frozen=True):
+    """A refresh token to spend."""
+
+    refresh_token: Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class LogoutRequest(Wire, frozen=True):
+    """A refresh token, when there is no access token."""
+
+    refresh_token: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+
+
+class Conversation(Wire, frozen=True):
+    """Which conversation: the same four words always mean the same session."""
+
+    agent_id: Slug = "chad"
+    surface: Surface = Surface.CHAT
+    surface_id: Slug = "main"
+
+
+class ChatRequest(Conversation, kw_only=True):
+    """A message to an agent."""
+
+    message: Annotated[str, Meta(min_length=1, max_length=10_000, examples=["What time is it?"])]
+    on_busy: OnBusy = OnBusy.ENQUEUE
+    webhook_url: str | None = None
+
+
+# Answers
+
+
+class User(Wire, frozen=True):
+    """An account."""
+
+    id: str
+    email: str
+    name: str | None
+    created_at: datetime
+
+
+class SignedIn(Wire, frozen=True):
+    """An account, its tokens, and the workspace that was made with it."""
+
+    user: User
+    access_token: str
+    refresh_token: str
+    workspace_id: str
+
+
+class Tokens(Wire, frozen=True):
+    """A fresh pair of tokens."""
+
+    access_token: str
+    refresh_token: str
+
+
+class Ok(Wire, frozen=True):
+    """It was done."""
+
+    ok: bool = True
+
+
+class Status(Wire, frozen=True):
+    """A word."""
+
+    status: str = "ok"
+
+
+class Usage(Wire, frozen=True):
+    """Tokens of one turn, summed over its inference rounds."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatReply(Wire, frozen=True):
+    """The agent's answer."""
+
+    content: str
+    session_id: str
+    tools_used: list[str]
+    usage: Usage
+    agent_id: str | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+    duration_ms: float | UnsetType = UNSET
+
+
+class ResetReply(Wire, frozen=True):
+    """The old session, if there was one, and the new one."""
+
+    ok: bool
+    archived_session_id: str | None
+    session_id: str
+
+
+class AgentPresence(Wire, frozen=True):
+    """What an agent does for the caller at the moment."""
+
+    agent_id: str
+    state: str
+    session_id: str
+    since: datetime
+
+
+class PresenceReply(Wire, frozen=True):
+    """All agents that work for the caller."""
+
+    agents: list[AgentPresence]
+
+
+class Workspace(Wire, frozen=True):
+    """A workspace, as its member sees it. ``createdAt`` is in milliseconds since 1970."""
+
+    id: str
+    name: str
+    owner_id: str
+    plan: str
+    created_at: int
+    settings: dict[str, Any]
+    your_role: str
+
+
+class WorkspaceList(Wire, frozen=True):
+    """The caller's workspaces."""
+
+    workspaces: list[Workspace]
+
+
+class Session(Wire, frozen=True):
+    """A conversation."""
+
+    id: str
+    uid: str
+    workspace_id: str
+    agent_id: str
+    surface: str
+    surface_id: str
+    status: SessionStatus
+    message_count: int
+    token_count: int
+    summary: str | None
+    created_at: datetime
+    last_active_at: datetime
+    archived_at: datetime | None
+    last_event_id: str
+    """The id of its newest event: what `Last-Event-ID` would be after reading everything."""
+
+
+class SessionPage(Wire, frozen=True):
+    """One page of sessions, newest activity first."""
+
+    sessions: list[Session]
+    total: int
+    limit: int
+    offset: int
+
+
+class ToolCall(Wire, frozen=True):
+    """A tool call asked for by the model; ``arguments`` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(Wire, frozen=True):
+    """One message of a session."""
+
+    id: str
+    role: str
+    content: str
+    status: str
+    created_at: datetime
+    turn_id: str | None
+    tokens: int
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    tool_call_id: str | UnsetType = UNSET
+
+
+class SessionDetail(Session, frozen=True):
+    """A session with its newest messages, in the order of time."""
+
+    messages: list[Message]
+    running_turn: str | None
+
+
+class CancelReply(Wire, frozen=True):
+    """The session is quiet: no event of the stopped turn follows ``lastEventId``."""
+
+    ok: bool
+    session_id: str
+    turn_id: str | None
+    status: str | None
+    last_event_id: str
+
+
+class Health(Wire, frozen=True):
+    """What the node stands on."""
+
+    status: str
+    checks: dict[str, str]
+    engines: dict[str, str]
+    ws_connections: int
+    timestamp: datetime
+
+
+class Readiness(Wire, frozen=True):
+    """Whether the node takes requests."""
+
+    ready: bool
+    reason: str | UnsetType = UNSET
+
+
+class SessionCounts(Wire, frozen=True):
+    """How many sessions."""
+
+    active: int
+    total: int
+
+
+class Billing(Wire, frozen=True):
+    """What was spent this month, in USD. Only for the internal key."""
+
+    month: str
+    total_cost: float
+
+
+class CacheCounts(Wire, frozen=True):
+    """How often a cache had what was sought."""
+
+    hits: int
+    misses: int
+
+
+class Metrics(Wire, frozen=True):
+    """The node in a few numbers."""
+
+    uptime: float
+    ws_connections: int
+    tools: int
+    skills: int
+    sessions: SessionCounts
+    messages: int
+    cache: CacheCounts
+    billing: Billing | UnsetType = UNSET
+
+
+class Check(Wire, frozen=True):
+    """One check of the diagnostics."""
+
+    name: str
+    status: str
+    message: str
+    duration_ms: float
+    hint: str | None
+
+
+class DiagnosticReport(Wire, frozen=True):
+    """One run of the diagnostics."""
+
+    id: str
+    kind: str
+    status: str
+    started_at: datetime
+    duration_ms: float
+    checks: list[Check]
+    summary: dict[str, int]
+
+
+class DiagnosticHistory(Wire, frozen=True):
+    """The newest stored runs, newest first."""
+
+    runs: list[dict[str, Any]]
+
+
+def with_billing(metrics: Metrics, month: str, total_cost: float) -> Metrics:
+    """The same numbers, and what was spent."""
+    return replace(metrics, billing=Billing(month=month, total_cost=total_cost))
