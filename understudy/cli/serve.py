@@ -13,6 +13,7 @@ import structlog
 import trio
 from rich.console import Console
 
+from understudy.cli.errors import lone_error
 from understudy.cli.logs import configure_logs
 from understudy.cli.options import read_settings, settings_options
 from understudy.config import Settings, ensure_secrets
@@ -87,15 +88,18 @@ def _short(settings: Settings) -> str:
 
 
 async def _serve(settings: Settings, announcer: Announcer) -> None:
-    from understudy.app import run  # the whole server: not for `serve --help`
+    from understudy.app import AddressInUse, run  # the whole server: not for `serve --help`
 
     drain = trio.CancelScope()
-    async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            nursery.start_soon(_stop_on_signal, signals, drain)
-            with drain:
-                await run(settings, on_progress=announcer.progress, on_ready=announcer.ready)
-            nursery.cancel_scope.cancel()
+    try:
+        with lone_error(), trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_stop_on_signal, signals, drain)
+                with drain:
+                    await run(settings, on_progress=announcer.progress, on_ready=announcer.ready)
+                nursery.cancel_scope.cancel()
+    except AddressInUse as error:
+        raise click.ClickException(str(error)) from error
 
 
 async def _stop_on_signal(signals: AsyncIterator[int], drain: trio.CancelScope) -> None:
