@@ -118,6 +118,7 @@ class EventLog(Generic[T]):
     def detach(self) -> None:
         """Cut readers off: the owner is gone, and another incarnation may write what follows."""
         self._detached = True
+        self._callbacks.clear()  # nobody is left who could care: the owner's own would meet a dead incarnation
         self._lot.unpark_all()
 
     def subscribe(self, after: int = 0) -> Reader[T]:

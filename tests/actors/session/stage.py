@@ -19,7 +19,7 @@ from understudy.actors.session.tree import sessions_spec
 from understudy.actors.tools.messages import ToolContext, ToolResult
 from understudy.runtime import Actor, ActorSystem, ChildSpec, Lagged, receive
 from understudy.storage.entries import Entry
-from understudy.storage.records import RunEvent, SessionKey, ToolCall, Usage
+from understudy.storage.records import RunEvent, SessionKey, ToolCall, Usage, User, Workspace
 
 KEY = SessionKey("ws_1", "usr_1", "chad", "chat", "main")
 CHAD = AgentConfig("chad", "Chad", "", "test", "script", "You are Chad.", tools=("echo",))
@@ -159,13 +159,17 @@ async def stage(
     script: Script | None = None, *, agent: AgentConfig = CHAD, **bounds: Any
 ) -> AsyncGenerator[Stage, None]:
     """The stage, set; by default the model says "hello there"."""
-    store = MemoryStore()
+    store = MemoryStore(lambda: it.now())
+    born = datetime(2026, 11, 1, tzinfo=UTC)
+    await store.users.create(
+        User(KEY.uid, "mira@example.org", "", born), Workspace(KEY.workspace_id, "Mira", KEY.uid, "personal", born)
+    )
     tools = Tools()
     models = Models(script or (lambda line: say("hello ", "there")))
     async with ActorSystem("stage") as system:
         it = Stage(system, store, models, tools, agent)
         services = SessionServices(
-            store=store.repositories.sessions,
+            store=store.sessions,
             writer=Writer(store),
             models=models,
             tools=tools,

@@ -80,7 +80,8 @@ class Recorder:
         is still pending. Raises `Fenced` when the session belongs to somebody newer.
         """
         async with self._turnstile:
-            self._work = trio.Event()
+            if self._work.is_set():  # an unset one may have somebody waiting on it
+                self._work = trio.Event()
             events = self._number(self._pending)
             if not events and not entries:
                 return

@@ -276,14 +276,15 @@ class SessionActor(Server):
                 raise OpeningLost
             return
         ending = ending or running.why or TIMED_OUT
-        await turn.close(ending)
+        finished_at = await turn.close(ending)
         running.status = ending.status
+        self._session = attrs.evolve(self._require(), last_active_at=finished_at)
         self.system.tell(
             METRICS,
             TurnFinished(
                 agent_id=turn.session.key.agent_id,
                 status=ending.status,
-                seconds=(self._services.now() - turn.started_at).total_seconds(),
+                seconds=(finished_at - turn.started_at).total_seconds(),
                 usage=turn.answer.usage,
                 model=turn.answer.model,
             ),
@@ -375,8 +376,6 @@ class SessionActor(Server):
         elif self._history is not None and len(self._history) > HISTORY_LIMIT:
             del self._history[: len(self._history) - HISTORY_LIMIT]
         self._current = None
-        if self._session is not None:
-            self._session = attrs.evolve(self._session, last_active_at=self._services.now())
         self._set_state("idle")
         for tell in running.on_quiet:
             tell()

@@ -212,8 +212,8 @@ class Turn:
         self._history.extend(noted)
         self._round_text = []
 
-    async def close(self, ending: Ending) -> None:
-        """Record the end and publish it: after this the turn is quiet.
+    async def close(self, ending: Ending) -> datetime:
+        """Record the end and publish it: after this the turn is quiet. Returns when it ended, on the wall clock.
 
         Keeps trying while the database is away. Cancelled (the actor is killed), the turn is left running in the
         database, and the session's next incarnation finds and ends it.
@@ -266,6 +266,7 @@ class Turn:
         )
         if message is not None and not ending.rolled_back:
             self._history.append(message)
+        return finished_at
 
     def _message(
         self,
