@@ -48,7 +48,7 @@ def builtin_tools(outbound: GuardedClient, *, now: Callable[[], datetime] = lamb
     async def datetime_now(arguments: DatetimeNow, context: ToolContext) -> str:
         name = arguments.timezone or context.timezone
         try:
-            zone = ZoneInfo(name)
+            zone = UTC if name == "UTC" else ZoneInfo(name)  # UTC needs no time zone database
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ToolFailed(f"there is no time zone {name!r}; use an IANA name such as Europe/Berlin") from error
         local = now().astimezone(zone)
