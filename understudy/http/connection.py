@@ -48,6 +48,7 @@ class Connection:
         self._reading: trio.CancelScope | None = None
         self._handling: trio.CancelScope | None = None
         self._reader: trio.lowlevel.Task | None = None
+        self._scope = trio.CancelScope()
         self._partial = False
         self._discarded = 0
         self._draining = False
@@ -61,6 +62,7 @@ class Connection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client, server = _address(self._socket.getpeername()), _address(self._socket.getsockname())
             async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
                 self._wire = Wire(
                     self._app,
                     self._config,
@@ -87,13 +89,12 @@ class Connection:
             self._set_deadline(trio.current_time())
 
     def abort(self) -> None:
-        """Close the socket at once, whatever is under way on it."""
+        """Close the socket at once, and cancel what is under way on it."""
         if not self._closed:
             self._closed = True
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
-            if self._handling is not None and trio.lowlevel.current_task() is not self._reader:
-                self._handling.cancel()
+            self._scope.cancel()
 
     # Reading: this task alone reads, and so it is the one that closes.
 

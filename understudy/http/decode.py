@@ -2,7 +2,8 @@
 
 import functools
 import re
-from typing import Any, TypeVar
+from collections.abc import Hashable
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -19,8 +20,8 @@ _BOUND = re.compile(r"(?P<sign><=|>=|<|>) (?P<bound>-?\d+)")
 
 
 @functools.cache
-def _decoder(model: type[T]) -> msgspec.json.Decoder[T]:
-    return msgspec.json.Decoder(model)
+def _decoder(model: Hashable) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(cast(Any, model))
 
 
 def body(request: ApiRequest, model: type[T]) -> T:
@@ -29,7 +30,7 @@ def body(request: ApiRequest, model: type[T]) -> T:
     Unknown fields are ignored, as the contract says (contract/platform.md §1.5).
     """
     try:
-        value = _decoder(model).decode(request.payload)
+        value: T = _decoder(cast(Hashable, model)).decode(request.payload)
     except msgspec.ValidationError as error:
         raise _explained(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -94,3 +95,5 @@ def _refuse_nul(value: Any, path: str = "") -> None:
         case msgspec.Struct():
             for name, field in zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True):
                 _refuse_nul(getattr(value, field), f"{path}.{name}" if path else name)
+        case _:
+            pass

@@ -105,6 +105,8 @@ def reply_to(error: Exception, request_id: str) -> Reply:
             return _of_kernel(error, request_id)
         case HTTPException():
             return _of_routing(error, request_id)
+        case _:
+            pass
     log.error("request failed", request_id=request_id, exc_info=error)
     return problem("INTERNAL", "Something went wrong on our side; the request id leads to it", request_id)
 
@@ -127,6 +129,8 @@ def _of_kernel(error: RuntimeFault, request_id: str) -> Reply:
             detail = Detail("after", "in_the_future", error.last_seq)
             message = f"There is no event {error.after} yet: the newest is {error.last_seq}"
             return problem("VALIDATION", message, request_id, details=(detail,))
+        case _:
+            pass
     log.error("request failed", request_id=request_id, exc_info=error)
     return problem("INTERNAL", "Something went wrong on our side; the request id leads to it", request_id)
 
@@ -140,6 +144,8 @@ def _of_routing(error: HTTPException, request_id: str) -> Reply:
             )
         case NotFound():
             return problem("NOT_FOUND", "There is nothing at this address", request_id)
+        case _:
+            pass
     status = error.code or 500
     code = next(
         (code for code, known in STATUS.items() if known == status), "VALIDATION" if status < 500 else "INTERNAL"

@@ -7,7 +7,7 @@ a raw socket. Everything that is answered here is answered before any applicatio
 import uuid
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import h2.events
 import h11
@@ -165,7 +165,7 @@ class Http1(H11Protocol):
             elif isinstance(event, h11.EndOfMessage):
                 await self.stream.handle(EndBody(stream_id=STREAM_ID))
             else:
-                await self.stream.handle(event)  # what a WebSocket's client sent
+                await self.stream.handle(cast(Any, event))  # what a WebSocket's client sent
 
     async def refuse(self, status: int) -> None:
         """Answer *status* in the envelope and close the connection."""
@@ -200,33 +200,32 @@ class Http2(H2Protocol):
     """HTTP/2, told to ignore what is still in flight to a stream that has been answered."""
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
-        wanted = []
         for event in events:
             if isinstance(event, h2.events.DataReceived) and event.stream_id not in self.streams:
                 # hypercorn looks the stream up and dies of a KeyError, and with it the connection's other streams.
                 self.connection.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
             else:
-                wanted.append(event)
-        await super()._handle_events(wanted)
+                await super()._handle_events([event])
+        await self._flush()
 
 
 class Tasks(TaskGroup):
     """The tasks of one connection: each request's application runs in one, with an `Inbox` for its mail."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
+        self._nursery = self._tasks = nursery
 
     async def spawn_app(
         self, app: Any, config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]
     ) -> Callable[[Any], Awaitable[None]]:
         """Start the application for *scope*; returns what puts messages into its inbox. Does not block."""
         inbox = Inbox()
-        self._nursery.start_soon(_run_app, app, scope, inbox, send)
+        self._tasks.start_soon(_run_app, app, scope, inbox, send)
         return inbox.put
 
     def spawn(self, func: Callable[..., Awaitable[Any]], *args: Any) -> None:
         """Start a task of the protocol's own."""
-        self._nursery.start_soon(func, *args)
+        self._tasks.start_soon(func, *args)
 
 
 async def _run_app(app: Any, scope: Any, inbox: Inbox, send: Callable[[Any], Awaitable[None]]) -> None:

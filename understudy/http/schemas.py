@@ -68,7 +68,7 @@ class Conversation(Wire, frozen=True):
     surface_id: Slug = "main"
 
 
-class ChatRequest(Conversation, kw_only=True):
+class ChatRequest(Conversation, frozen=True, kw_only=True):
     """A message to an agent."""
 
     message: Annotated[str, Meta(min_length=1, max_length=10_000, examples=["What time is it?"])]
@@ -94,7 +94,7 @@ class SignedIn(Wire, frozen=True):
     user: User
     access_token: str
     refresh_token: str
-    workspace_id: str
+    workspace_id: str | None
 
 
 class Tokens(Wire, frozen=True):

@@ -39,13 +39,13 @@ _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class _Config(Config):
     """hypercorn's settings that matter here; each has a reason in `docs/decisions`."""
 
-    accesslog = None
-    errorlog = None
+    accesslog: Any = None
+    errorlog: Any = None
     include_server_header = False
     h11_max_incomplete_size = MAX_HEADERS
     keep_alive_max_requests = 2**63
     websocket_max_message_size = 1024 * 1024
-    websocket_ping_interval = 30.0
+    websocket_ping_interval: float | None = 30.0
 
     _date: tuple[int, list[tuple[bytes, bytes]]] = (-1, [])
 
@@ -85,7 +85,7 @@ class Server:
         self._draining = Draining()
         self._connections: set[Connection] = set()
         self._accepting = trio.CancelScope()
-        self._empty = trio.Event()
+        self._left = trio.Event()
         self._accepted = 0
         self._refused = 0
 
@@ -105,9 +105,7 @@ class Server:
                             for sock in self._sockets:
                                 acceptors.start_soon(self._accept, sock, nursery)
                     self._close_sockets()
-                    while self._connections:
-                        self._empty = trio.Event()
-                        await self._empty.wait()
+                    await self._wait_empty()
                 finally:
                     # Each closes its socket before it is cancelled, so that no slow client can hold a shielded write.
                     for connection in tuple(self._connections):
@@ -137,8 +135,7 @@ class Server:
 
     async def _wait_empty(self) -> None:
         while self._connections:
-            await self._empty.wait()
-            await trio.lowlevel.checkpoint()
+            await self._left.wait()
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         short_of_files = False
@@ -175,8 +172,8 @@ class Server:
             await connection.run()
         finally:
             self._connections.discard(connection)
-            if not self._connections:
-                self._empty.set()
+            self._left.set()
+            self._left = trio.Event()
 
     def _turn_away(self, sock: socket.socket) -> None:
         body = envelope("The server has all the connections it can hold; try again", "UNAVAILABLE", "none")

@@ -1,10 +1,10 @@
 """The actor tree as JSON: whatever the kernel tells of a node, in camel case, without stopping the loop for it."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import msgspec
@@ -33,15 +33,17 @@ def plain(value: Any) -> Any:
             return f"{type(value).__name__}: {value}"
         case msgspec.Struct():
             return msgspec.to_builtins(value)
+        case _:
+            pass
     if attrs.has(type(value)):
-        shown = {key: plain(getattr(value, name)) for name, key in _fields(type(value))}
+        shown = {key: plain(getattr(value, name)) for name, key in _fields(cast(Hashable, type(value)))}
         return shown or type(value).__name__
     return repr(value)
 
 
 def shallow(node: Any) -> dict[str, Any]:
     """One node without what is beneath it."""
-    return {key: plain(getattr(node, name)) for name, key in _fields(type(node)) if name != "children"}
+    return {key: plain(getattr(node, name)) for name, key in _fields(cast(Hashable, type(node))) if name != "children"}
 
 
 async def deep(node: Any) -> dict[str, Any]:
@@ -61,8 +63,8 @@ async def deep(node: Any) -> dict[str, Any]:
 
 
 @cache
-def _fields(kind: type) -> tuple[tuple[str, str], ...]:
-    return tuple((field.name, camel(field.name)) for field in attrs.fields(kind))
+def _fields(kind: Hashable) -> tuple[tuple[str, str], ...]:
+    return tuple((field.name, camel(field.name)) for field in attrs.fields(cast(Any, kind)))
 
 
 def camel(name: str) -> str:
