@@ -195,3 +195,16 @@ async def test_without_the_database_nobody_is_told_to_go_ahead(node: Node) -> No
             await node.begin()
         await node.pool.open()
         assert await node.begin() == Fresh()
+
+
+async def test_who_leaves_while_the_key_is_being_claimed_leaves_no_claim_behind(node: Node) -> None:
+    async with node.running():
+        left_early = 0
+        for attempt in range(12):
+            key = IdempotencyKey(KEY.scope, f"key-{attempt}", KEY.request_hash)
+            with trio.move_on_after(attempt * 0.0003):
+                await node.begin(key)
+                continue  # it had its claim before it left: the claim is its own
+            left_early += 1
+            assert await node.begin(key) == Fresh()
+        assert left_early > 0

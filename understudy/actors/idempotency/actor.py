@@ -1,5 +1,6 @@
 """The actor that runs a repeated request once."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -8,7 +9,7 @@ import attrs
 import trio
 
 from understudy.actors.clock import utc_now
-from understudy.actors.errors import Conflict
+from understudy.actors.errors import Conflict, Unavailable
 from understudy.actors.idempotency.messages import (
     IDEMPOTENCY,
     Begin,
@@ -21,13 +22,13 @@ from understudy.actors.idempotency.messages import (
 )
 from understudy.actors.idempotency.ports import Keys
 from understudy.actors.serving import Server
-from understudy.runtime import ChildSpec, Deferred, receive
+from understudy.runtime import ChildSpec, Deferred, Refusal, receive
 from understudy.storage.errors import StoreConflict, StoreUnavailable
 
 TTL = timedelta(seconds=300)
 """How long a key counts, from its first use."""
-PATIENCE = 30.0
-"""Seconds that a repeated request waits for the first one before it is told `Conflict`."""
+PATIENCE = 25.0
+"""Seconds that a repeated request waits for the first one before it is told `Conflict`; ask with a little more."""
 LOOK_AGAIN_EVERY = 0.5
 """Seconds between two looks at a key that something else than this incarnation has claimed."""
 SWEEP_EVERY = 600.0
@@ -61,7 +62,9 @@ class Idempotency(Server):
     @receive
     def begin(self, message: Begin) -> Deferred[Begun]:
         """Claim the key, or say how it ended."""
-        return self.answer(message, self._begin, message.key)
+        deferred = self.defer(message)
+        self.work(self._answer, deferred, message.key, name="Begin")
+        return deferred
 
     @receive
     def complete(self, message: Complete) -> Deferred[None]:
@@ -82,13 +85,27 @@ class Idempotency(Server):
         """How many keys were claimed and replayed, and for how many somebody waits."""
         return {"claimed": self._claimed, "replayed": self._replayed, "waited_for": len(self._ended)}
 
-    async def _begin(self, key: IdempotencyKey) -> Begun:
-        with trio.move_on_after(self._patience):
-            while True:
-                begun = await self._try(key)
-                if begun is not None:
-                    return begun
-                await self._wait(key)
+    async def _answer(self, deferred: Deferred[Begun], key: IdempotencyKey) -> None:
+        try:
+            begun = await self._begin(deferred, key)
+        except Refusal as refusal:
+            deferred.fail(refusal)
+        except StoreUnavailable as error:
+            deferred.fail(Unavailable("the database is away; try again", retry_after=error.retry_after))
+        else:
+            if not deferred.reply(begun) and begun == Fresh():
+                # The asker left while the key was being claimed: nobody would ever complete it.
+                with contextlib.suppress(StoreUnavailable):
+                    await self._release(key)
+
+    async def _begin(self, deferred: Deferred[Begun], key: IdempotencyKey) -> Begun:
+        # Only the waiting is bounded: a claim that was cut off might have been committed, with nobody to complete it.
+        give_up = trio.current_time() + self._patience
+        while not deferred.expired and trio.current_time() < give_up:
+            begun = await self._try(key)
+            if begun is not None:
+                return begun
+            await self._wait(key, min(LOOK_AGAIN_EVERY, give_up - trio.current_time()))
         raise Conflict("the same request is still running; try again later", retry_after=1.0)
 
     async def _try(self, key: IdempotencyKey) -> Begun | None:
@@ -104,12 +121,12 @@ class Idempotency(Server):
         self._replayed += 1
         return Stored(found.status_code, found.body or b"")
 
-    async def _wait(self, key: IdempotencyKey) -> None:
-        """Until the claim ends here, or for a moment."""
+    async def _wait(self, key: IdempotencyKey, seconds: float) -> None:
+        """Until the claim ends here, or for so long."""
         name = (key.scope, key.key)
         ended = self._ended.setdefault(name, trio.Event())
         try:
-            with trio.move_on_after(LOOK_AGAIN_EVERY):
+            with trio.move_on_after(max(0.0, seconds)):
                 await ended.wait()
         finally:
             if not ended.is_set() and ended.statistics().tasks_waiting == 0 and self._ended.get(name) is ended:
