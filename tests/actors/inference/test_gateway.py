@@ -265,7 +265,7 @@ async def test_an_actor_killed_in_the_middle_of_its_stream_leaks_no_slot_and_no_
         spec = ChildSpec("talker", Talker, args=(it.inference,), restart=Restart.TEMPORARY)
         await it.system.spawn(spec)
         await it.settled(running=1)
-        while not it.provider.connections[0].total:
+        while not (it.provider.connections and it.provider.connections[0].total):
             await trio.sleep(0.001)
         await it.system.kill("talker")
         left = trio.current_time()
