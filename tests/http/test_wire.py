@@ -313,8 +313,12 @@ async def test_draining_closes_idle_connections_and_lets_requests_in_flight_fini
             await go_on.wait()
         await hello(scope, receive, send)
 
-    async with serving(app) as running, trio.open_nursery() as nursery:
-        idle, busy = await running.connect(), await running.connect()
+    async with (
+        serving(app) as running,
+        await running.connect() as idle,
+        await running.connect() as busy,
+        trio.open_nursery() as nursery,
+    ):
         await idle.send(GET)
         assert (await idle.response()).status == 200
         await busy.send("GET /slow HTTP/1.1\nHost: test\n\n")

@@ -149,7 +149,6 @@ def _watch(request: ApiRequest) -> StreamReply:
 
     @asynccontextmanager
     async def source() -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
-        # Watching begins before the snapshot is taken: a change between the two is shown twice rather than never.
         async with request.node.watch_tree() as changes:
             yield _TreeEvents(request.node, changes)
 
@@ -169,6 +168,7 @@ class _TreeEvents:
 
     async def __anext__(self) -> tuple[str, Any]:
         if not self._begun:
+            await self._changes.__anext__()  # every node once, without its place: the snapshot tells more
             snapshot = await deep(self._node.tree())
             self._begun = True
             return "snapshot", snapshot
