@@ -122,7 +122,10 @@ _ESCAPED_NUL = b"\\u0000"
 
 
 class Batch:
-    """The arguments of one ``journal_write``, in the order of its parameters."""
+    """The arguments of one ``journal_write``, in the order of its parameters.
+
+    Raises ValueError for a group that opens two turns: it could not be taken back whole when one's key is taken.
+    """
 
     __slots__ = (
         "_order",
@@ -151,11 +154,16 @@ class Batch:
         self.published: list[_Published] = []
         self._order = 0
         for number, group in enumerate(groups):
+            if sum(isinstance(entry, TurnOpened) for entry in group) > 1:
+                raise ValueError("a group opens at most one turn")
             for entry in group:
                 self._add(number, entry)
 
     def arguments(self) -> tuple[bytes | None, ...]:
-        """Each array encoded, None for an empty one. Text that PostgreSQL cannot hold is replaced by U+FFFD."""
+        """Each array encoded, None for an empty one. Text that PostgreSQL cannot hold is replaced by U+FFFD.
+
+        Raises TypeError, ValueError, OverflowError or RecursionError for a value that is no JSON.
+        """
         return tuple(
             _encoded(rows)
             for rows in (

@@ -78,6 +78,7 @@ class EmbeddedPostgres:
         self._lock_file: IO[str] | None = None
         self._socket_dir = self.pgdata
         self._guardian: trio.Process | None = None
+        self._log_start = 0
         self._starting = trio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -131,9 +132,7 @@ class EmbeddedPostgres:
             self._check_version()
             account = await trio.to_thread.run_sync(choose_account, self.pgdata, programs)
             self._socket_dir = _choose_socket_dir(self.pgdata, account)
-            remove_stale_locks(self.pgdata, self._socket_dir)
-            await self._launch(account, programs)
-            await self._wait_ready()
+            await self._bring_up(account, programs)
 
     async def wait_exited(self) -> int:
         """Wait until the server's process is gone; its exit status. Returns at once (0) if it was never started."""
@@ -242,6 +241,19 @@ class EmbeddedPostgres:
             said = ran.stderr.decode(errors="replace").strip().splitlines()
             raise EmbeddedError(f"{Path(words[0]).name} failed: {said[-1] if said else f'status {ran.returncode}'}")
 
+    async def _bring_up(self, account: Account, programs: Path) -> None:
+        """Launch until it is ready, again while the processes of a killed predecessor still hold its memory."""
+        deadline = trio.current_time() + _START_SECONDS
+        while True:
+            remove_stale_locks(self.pgdata, self._socket_dir)
+            await self._launch(account, programs)
+            try:
+                return await self._wait_ready()
+            except EmbeddedError:
+                if "still in use" not in self._last_words() or trio.current_time() >= deadline:
+                    raise
+            await trio.sleep(0.1)
+
     async def _launch(self, account: Account, programs: Path) -> None:
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
         server: list[str | Path] = [
@@ -257,6 +269,7 @@ class EmbeddedPostgres:
         mode = "wb" if self.log_path.exists() and self.log_path.stat().st_size > _LOG_BYTES_KEPT else "ab"
         # Shielded: a process that was started and not noted down could not be stopped.
         with self.log_path.open(mode) as log, trio.CancelScope(shield=True):
+            self._log_start = log.tell()
             self._guardian = await trio.lowlevel.open_process(
                 account.command("/bin/sh", "-c", guardian.SCRIPT, "understudy-postgres", *server),
                 stdin=subprocess.PIPE,
@@ -279,7 +292,9 @@ class EmbeddedPostgres:
         raise EmbeddedError(f"the embedded PostgreSQL was not ready within {_START_SECONDS:g} s; see {self.log_path}")
 
     def _last_words(self) -> str:
-        lines = self.log_path.read_text(errors="replace").splitlines()[-50:]
+        with self.log_path.open("rb") as log:
+            log.seek(max(self._log_start, self.log_path.stat().st_size - 16_384))
+            lines = log.read().decode(errors="replace").splitlines()
         fatal = [line for line in lines if "FATAL" in line or "PANIC" in line]
         return (fatal or lines or ["it said nothing"])[-1].strip()
 

@@ -10,7 +10,7 @@ import psycopg
 import trio
 
 from understudy.storage.batch import Batch
-from understudy.storage.entries import Entry, TurnOpened
+from understudy.storage.entries import Entry
 from understudy.storage.errors import Fenced, StorageError, StoreConflict, StoreUnavailable, Unstorable
 from understudy.storage.pool import Pool
 from understudy.storage.repository import (
@@ -46,25 +46,25 @@ class Journal:
             StoreUnavailable: the database did not take them in time; likewise not known, likewise repeatable.
         """
         deadline = trio.current_time() + (self._timeout if timeout is None else timeout)
-        for group in groups:
-            if sum(isinstance(entry, TurnOpened) for entry in group) > 1:
-                raise ValueError("a group opens at most one turn")
+        wrong: Exception
         try:
-            return await self._write(groups, deadline)
+            return await self._send(len(groups), Batch(groups).arguments(), deadline)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            wrong = error
         except psycopg.Error as error:
             if not is_value_error(error):
                 raise translate(error) from error
-            if len(groups) == 1:
-                return (Unstorable(_first_line(error)),)
-        # Some value broke a rule of the schema and took the whole transaction with it: find whose it was, by halves.
+            wrong = error
+        if len(groups) == 1:
+            return (Unstorable(_first_line(wrong)),)
+        # One group's values took the whole transaction with them: find whose they were, by halves.
         half = len(groups) // 2
-        remaining = max(0.0, deadline - trio.current_time())
-        first = await self.write(groups[:half], timeout=remaining)
-        remaining = max(0.0, deadline - trio.current_time())
-        return first + await self.write(groups[half:], timeout=remaining)
+        first = await self.write(groups[:half], timeout=max(0.0, deadline - trio.current_time()))
+        return first + await self.write(groups[half:], timeout=max(0.0, deadline - trio.current_time()))
 
-    async def _write(self, groups: Sequence[Sequence[Entry]], deadline: float) -> tuple[StorageError | None, ...]:
-        arguments = Batch(groups).arguments()
+    async def _send(
+        self, size: int, arguments: tuple[bytes | None, ...], deadline: float
+    ) -> tuple[StorageError | None, ...]:
         attempt = 0
         while True:
             attempt += 1
@@ -78,7 +78,7 @@ class Journal:
                     raise StoreUnavailable(f"the database went away: {_first_line(error)}") from error
                 await pause_before_retry(attempt, deadline)
                 continue
-            outcomes: list[StorageError | None] = [None] * len(groups)
+            outcomes: list[StorageError | None] = [None] * size
             for number in _numbers(result.get_value(0, 0)):
                 outcomes[number] = Fenced("a newer incarnation owns the session")
             for number in _numbers(result.get_value(0, 1)):

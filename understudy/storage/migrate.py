@@ -13,7 +13,7 @@ import attrs
 import psycopg
 
 from understudy.storage.connection import Connection
-from understudy.storage.errors import MigrationError
+from understudy.storage.errors import MigrationError, StoreUnavailable
 
 _LOCK = 0x756E6465727374  # "underst"; any number of our own
 
@@ -67,12 +67,15 @@ async def migrate(
 
     Raises:
         MigrationError: one fails, was edited after it ran, or the database was made by a newer version.
-        psycopg.OperationalError: the server went away.
+        StoreUnavailable: the server went away.
     """
     steps = load_migrations() if migrations is None else tuple(migrations)
     applied: list[str] = []
-    while (name := await _apply_next(connection, steps, progress)) is not None:
-        applied.append(name)
+    try:
+        while (name := await _apply_next(connection, steps, progress)) is not None:
+            applied.append(name)
+    except psycopg.OperationalError as error:
+        raise StoreUnavailable(f"the database went away while it was being migrated: {error}") from error
     return tuple(applied)
 
 

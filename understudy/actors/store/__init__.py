@@ -1,0 +1,1 @@
+"""Storage, supervised: the embedded server, the pool, the journal, the outbox."""

@@ -1,0 +1,87 @@
+"""Handing published facts to those of this process who want them."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import ClassVar, TypeAlias
+
+import attrs
+
+from understudy.actors.clock import utc_now
+from understudy.runtime import Actor, receive
+from understudy.storage.errors import StoreUnavailable
+from understudy.storage.outbox import OutboxRepository
+from understudy.storage.records import OutboxItem
+
+Consumer: TypeAlias = Callable[[OutboxItem], Awaitable[None]]
+
+_LEASE = timedelta(seconds=30)
+_BATCH = 100
+_LOOK_EVERY = 1.0
+
+
+@attrs.frozen
+class _Drain:
+    """Time to look whether something was published."""
+
+
+class OutboxActor(Actor):
+    """Delivers each fact at least once, oldest first, to the consumer of its topic; facts nobody wants are dropped.
+
+    A consumer that raises gets the fact again after the lease (30 s): it must bear seeing one twice.
+    """
+
+    kind: ClassVar[str | None] = "outbox"
+
+    def __init__(
+        self,
+        outbox: OutboxRepository,
+        consumers: Mapping[str, Consumer],
+        *,
+        now: Callable[[], datetime] = utc_now,
+        every: float = _LOOK_EVERY,
+    ) -> None:
+        self._outbox = outbox
+        self._consumers = consumers
+        self._now = now
+        self._every = every
+        self._draining = False
+        self._delivered = self._failed = 0
+
+    async def started(self) -> None:
+        """Look now and then on."""
+        self.every(self._every, _Drain())
+        self.drain(_Drain())
+
+    @receive
+    def drain(self, message: _Drain) -> None:
+        """Deliver what is there, unless that is going on."""
+        del message
+        if not self._draining:
+            self._draining = True
+            self.work(self._deliver, name="deliver")
+
+    def snapshot(self) -> Mapping[str, object]:
+        """What was delivered, what consumers refused, and which topics are wanted."""
+        return {"delivered": self._delivered, "failed": self._failed, "topics": sorted(self._consumers)}
+
+    async def _deliver(self) -> None:
+        try:
+            while items := await self._outbox.claim(_BATCH, now=self._now(), lease=_LEASE):
+                done = [item.id for item in items if await self._hand_over(item)]
+                await self._outbox.done(done, now=self._now())
+        except StoreUnavailable:
+            return  # the next look finds what is left
+        finally:
+            self._draining = False
+
+    async def _hand_over(self, item: OutboxItem) -> bool:
+        consumer = self._consumers.get(item.topic)
+        if consumer is None:
+            return True
+        try:
+            await consumer(item)
+        except Exception:  # noqa: BLE001  # a consumer's mistake is its own: the others' facts go on
+            self._failed += 1
+            return False
+        self._delivered += 1
+        return True
