@@ -95,7 +95,7 @@ async def httpcore_pool(port: int) -> AsyncIterator[Call]:
 
         async def call() -> int:
             size = 0
-            async with pool.stream("POST", url, headers=HEADERS, content=BODY) as response:
+            async with pool.stream("POST", url, headers=list(HEADERS.items()), content=BODY) as response:
                 async for piece in response.aiter_stream():
                     size += len(piece)
             return size

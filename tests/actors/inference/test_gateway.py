@@ -10,6 +10,7 @@ import trio
 from tests.support.provider import Behaviour, StandIn, stand_in
 from understudy.actors.errors import CircuitOpen, NotFound, ProviderFailed, RateLimited, TimedOut, Unavailable
 from understudy.actors.inference.breaker import BreakerPolicy
+from understudy.actors.inference.client import ModelClient
 from understudy.actors.inference.errors import UpstreamFailed, UpstreamTimedOut
 from understudy.actors.inference.gateway import Inference, RetryPolicy
 from understudy.actors.inference.messages import (
@@ -74,7 +75,7 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     async with stand_in(default) as provider, ActorSystem("test") as system:
         await system.spawn(inference_tree(("openai", "builtin"), limits))
-        clients = {
+        clients: dict[str, ModelClient] = {
             "openai": OpenAIClient(provider.base_url, timeouts=timeouts or Timeouts(5, 5, 5, 5)),
             "builtin": Rehearsal(delay=0),
         }

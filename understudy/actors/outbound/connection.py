@@ -142,6 +142,7 @@ class Connection:
             data, self._pending = self._pending, b""
             data = data or await self._receive()
             if not data:
+                self._persistent = False
                 if body.end():
                     break
                 raise ConnectionCut("the connection was cut in the middle of the answer")
