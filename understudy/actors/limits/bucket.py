@@ -37,11 +37,11 @@ class TokenBucket:
         """The bucket as it is at *now*."""
         elapsed = max(0.0, now - self.at)
         tokens = min(float(self.rate.capacity), self.tokens + elapsed * self.rate.per_second)
-        return attrs.evolve(self, tokens=tokens, at=max(now, self.at))
+        return TokenBucket(self.rate, tokens, max(now, self.at))
 
     def taken(self) -> "TokenBucket":
         """The bucket with one token fewer; only to be asked for when `allows`."""
-        return attrs.evolve(self, tokens=self.tokens - 1.0)
+        return TokenBucket(self.rate, self.tokens - 1.0, self.at)
 
     @property
     def allows(self) -> bool:
