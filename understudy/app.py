@@ -97,7 +97,6 @@ async def _run(
                     await system.stop()
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
-            await outbound.aclose()
             for client in clients.values():
                 await client.aclose()
 

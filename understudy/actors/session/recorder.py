@@ -17,6 +17,11 @@ BACKLOG = 512
 """Events that may wait for their commit before whoever makes them has to wait too."""
 
 
+def storable(text: str) -> str:
+    """*text* as PostgreSQL can hold it: a NUL, which models and tools may well send, becomes U+FFFD."""
+    return text.replace("\x00", "\ufffd") if "\x00" in text else text
+
+
 @attrs.define
 class _Draft:
     type: str
@@ -54,6 +59,7 @@ class Recorder:
 
     def text(self, text: str) -> None:
         """Note a piece of the answer; joined with the piece before it if that still waits. Does not block."""
+        text = storable(text)
         last = self._pending[-1] if self._pending else None
         if last is not None and last.type == "content" and not last.sealed:
             last.text.append(text)

@@ -9,7 +9,17 @@ import trio
 
 from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
-from understudy.actors.errors import Conflict, DomainError, NotFound, RateLimited, TimedOut, TurnCancelled, Unavailable
+from understudy.actors.errors import (
+    Conflict,
+    Detail,
+    DomainError,
+    Invalid,
+    NotFound,
+    RateLimited,
+    TimedOut,
+    TurnCancelled,
+    Unavailable,
+)
 from understudy.actors.metrics.messages import METRICS, TurnBegan, TurnFinished
 from understudy.actors.presence.messages import PRESENCE, AnnouncePresence, PresenceChanged, PresenceGone
 from understudy.actors.serving import Server
@@ -171,6 +181,10 @@ class SessionActor(Server):
             return self.forward(session_address(self._successor), message)
         if session.status is SessionStatus.ARCHIVED:
             return self.forward(DIRECTORY, message)
+        if "\x00" in message.message:
+            raise Invalid(
+                "message: a NUL character cannot be stored", details=(Detail("message", "invalid_character"),)
+            )
         started = self.defer(message)
         if message.idempotency is not None:
             # A repeated request gets the first one's turn at once, whatever runs meanwhile.

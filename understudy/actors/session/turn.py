@@ -23,7 +23,7 @@ from understudy.actors.inference.messages import (
 )
 from understudy.actors.session.context import build_context
 from understudy.actors.session.ports import ModelStreams
-from understudy.actors.session.recorder import Recorder
+from understudy.actors.session.recorder import Recorder, storable
 from understudy.actors.tools.messages import ToolContext, ToolResult
 from understudy.storage.entries import MessagesAdded, TurnClosed
 from understudy.storage.records import Message, Role, Session, ToolCall, TurnStatus, Usage, new_id
@@ -146,7 +146,8 @@ class Turn:
         async with self._models.stream(request) as events:
             async for event in events:
                 match event:
-                    case TextDelta(text):
+                    case TextDelta(said):
+                        text = storable(said)
                         if not self._round_text:
                             self._set_state("streaming")
                         self._round_text.append(text)
@@ -155,7 +156,8 @@ class Turn:
                     case ToolCallStarted(index, call_id, name):
                         self._recorder.add("tool_call", {"index": base + index, "name": name, "toolCallId": call_id})
                     case ToolCallCompleted(index, call_id, name, arguments):
-                        calls.append(event.as_call())
+                        arguments = storable(arguments)
+                        calls.append(ToolCall(call_id, name, arguments))
                         self._recorder.add(
                             "tool_call_complete",
                             {"index": base + index, "name": name, "arguments": arguments, "toolCallId": call_id},
@@ -203,7 +205,7 @@ class Turn:
             for position, call in enumerate(calls):
                 nursery.start_soon(run, position, call)
         answered = [
-            self._message(Role.TOOL, results[position].content, tool_call_id=call.id)
+            self._message(Role.TOOL, storable(results[position].content), tool_call_id=call.id)
             for position, call in enumerate(calls)
         ]
         # One group: a call without its result must never be in the history, most providers refuse such a one.

@@ -20,11 +20,12 @@ class Toolbox:
 
     def __init__(self, tools: Iterable[Tool], *, report: Callable[[ToolRan], None] | None = None) -> None:
         self._tools = {tool.name: tool for tool in tools}
+        self._specs = {name: tool.spec() for name, tool in self._tools.items()}  # a schema takes long to derive
         self._report = report
 
     def specs(self, names: Collection[str] | None = None) -> tuple[ToolSpec, ...]:
         """The tools to offer a model: all, or those in *names* that exist."""
-        return tuple(tool.spec() for name, tool in self._tools.items() if names is None or name in names)
+        return tuple(spec for name, spec in self._specs.items() if names is None or name in names)
 
     def is_serial(self, name: str) -> bool:
         """Whether calls of this tool must not run beside others of their round."""
