@@ -3,11 +3,14 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from understudy.actors.errors import Unavailable
+from understudy.actors.errors import DomainError, Invalid, Unavailable
 from understudy.runtime import Actor, Ask, Deferred, Refusal
-from understudy.storage.errors import StoreUnavailable
+from understudy.storage.errors import StoreUnavailable, Unstorable
 
 R = TypeVar("R")
+
+STORAGE_SAYS_NO = (StoreUnavailable, Unstorable, UnicodeEncodeError)
+"""What `refused_by_storage` makes an answer of."""
 
 
 class Server(Actor):
@@ -16,8 +19,9 @@ class Server(Actor):
     def answer(self, message: Ask[R], fn: Callable[..., Awaitable[R]], *args: Any) -> Deferred[R]:
         """Run ``fn(*args)`` beside the mailbox and reply with what it returns.
 
-        A `Refusal` it raises reaches the asker; any other error crashes this actor, as it would in a handler. Does not
-        block. If the actor ends first, the work is cancelled and the asker learns it at once.
+        A `Refusal` it raises reaches the asker, and so does storage's no (see `refused_by_storage`); any other error
+        crashes this actor, as it would in a handler. Does not block. If the actor ends first, the work is cancelled and
+        the asker learns it at once.
         """
         deferred = self.defer(message)
         self.work(_serve, deferred, fn, args, name=type(message).__name__)
@@ -29,7 +33,17 @@ async def _serve(deferred: Deferred[R], fn: Callable[..., Awaitable[R]], args: t
         value = await fn(*args)
     except Refusal as refusal:
         deferred.fail(refusal)
-    except StoreUnavailable as error:
-        deferred.fail(Unavailable("the database is away; try again", retry_after=error.retry_after))
+    except STORAGE_SAYS_NO as error:
+        deferred.fail(refused_by_storage(error))
     else:
         deferred.reply(value)
+
+
+def refused_by_storage(error: StoreUnavailable | Unstorable | UnicodeEncodeError) -> DomainError:
+    """What the asker is told when storage is away, or when what they sent is no text that can be stored.
+
+    The latter must not crash anybody: else whoever sends a NUL three times takes the node down.
+    """
+    if isinstance(error, StoreUnavailable):
+        return Unavailable("the database is away; try again", retry_after=error.retry_after)
+    return Invalid("a value in the request cannot be stored: it holds a NUL or half a character")

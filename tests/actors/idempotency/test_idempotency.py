@@ -8,7 +8,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.support.clock import WallClock
-from understudy.actors.errors import Conflict, Unavailable
+from understudy.actors.errors import Conflict, Invalid, Unavailable
 from understudy.actors.idempotency.actor import Idempotency
 from understudy.actors.idempotency.messages import (
     IDEMPOTENCY,
@@ -208,3 +208,13 @@ async def test_who_leaves_while_the_key_is_being_claimed_leaves_no_claim_behind(
             left_early += 1
             assert await node.begin(key) == Fresh()
         assert left_early > 0
+
+
+async def test_a_key_that_cannot_be_stored_is_invalid_and_crashes_nobody(node: Node) -> None:
+    async with node.running():
+        for scope in ("usr_1 POST /sessions/\0/cancel", "usr_1 POST /\ud800"):
+            with pytest.raises(Invalid):
+                await node.begin(IdempotencyKey(scope, "a-key", b"h" * 32))
+        found = node.system.node(IDEMPOTENCY)
+        assert found is not None
+        assert found.crash is None

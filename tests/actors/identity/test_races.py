@@ -8,11 +8,12 @@ import argon2
 import attrs
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.support.writing import DirectWriter
 from understudy.actors.errors import RateLimited, Unauthenticated
 from understudy.actors.identity.actor import identity_spec
-from understudy.actors.identity.lockout import PATIENCE, KeyedLocks
+from understudy.actors.identity.lockout import PATIENCE, KeyedLocks, network
 from understudy.actors.identity.messages import (
     IDENTITY,
     Authenticate,
@@ -128,12 +129,49 @@ async def test_a_lock_is_kept_only_while_somebody_holds_or_wants_it() -> None:
             await trio.lowlevel.checkpoint()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(hold, 1)
-        async with locks.hold("ip:192.0.2.2"):
+        async with locks.hold("ip:192.0.2.1"):
+            nursery.start_soon(hold, 1)
+            nursery.start_soon(hold, 2)
+            await wait_all_tasks_blocked()
+            assert order == []
             assert len(locks) == 1
-        nursery.start_soon(hold, 2)
+        await wait_all_tasks_blocked()
     assert sorted(order) == [1, 2]
     assert len(locks) == 0
+
+
+@pytest.mark.parametrize(
+    ("ip", "counts_as"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("", "unknown"),
+        ("no address\0", "unknown"),
+    ],
+)
+def test_addresses_that_one_host_can_choose_among_count_as_one(ip: str, counts_as: str) -> None:
+    assert network(ip) == counts_as
+
+
+async def test_text_that_cannot_be_stored_crashes_nobody(pool: Pool) -> None:
+    async with running(pool) as system:
+        odd = Client(ip="\0", user_agent="\0\ud800\x1b[31m", request_id="req-1")
+        signed_in = await system.ask(IDENTITY, Register("mira@example.org", "pass\0word\ud800", odd))
+        assert signed_in == await _again(system, signed_in, odd)
+        for email in ("mi\0ra@example.org", "\ud800@example.org"):
+            with pytest.raises(Unauthenticated):
+                await system.ask(IDENTITY, Login(email, PASSWORD, odd))
+        node = system.node(IDENTITY)
+        assert node is not None
+        assert node.crash is None
+
+
+async def _again(system: ActorSystem, signed_in: SignedIn, client: Client) -> SignedIn:
+    again = await system.ask(IDENTITY, Login("mira@example.org", "pass\0word\ud800", client))
+    return attrs.evolve(again, access_token=signed_in.access_token, refresh_token=signed_in.refresh_token)
 
 
 async def test_who_would_wait_too_long_for_a_lock_is_told_to_come_back() -> None:

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from understudy.actors.clock import utc_now
-from understudy.actors.errors import Conflict, Unavailable
+from understudy.actors.errors import Conflict
 from understudy.actors.idempotency.messages import (
     IDEMPOTENCY,
     Begin,
@@ -21,7 +21,7 @@ from understudy.actors.idempotency.messages import (
     Stored,
 )
 from understudy.actors.idempotency.ports import Keys
-from understudy.actors.serving import Server
+from understudy.actors.serving import STORAGE_SAYS_NO, Server, refused_by_storage
 from understudy.runtime import ChildSpec, Deferred, Refusal, receive
 from understudy.storage.errors import StoreConflict, StoreUnavailable
 
@@ -90,8 +90,8 @@ class Idempotency(Server):
             begun = await self._begin(deferred, key)
         except Refusal as refusal:
             deferred.fail(refusal)
-        except StoreUnavailable as error:
-            deferred.fail(Unavailable("the database is away; try again", retry_after=error.retry_after))
+        except STORAGE_SAYS_NO as error:
+            deferred.fail(refused_by_storage(error))
         else:
             if not deferred.reply(begun) and begun == Fresh():
                 # The asker left while the key was being claimed: nobody would ever complete it.

@@ -210,7 +210,7 @@ class Accounts:
         workspace_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        origin = {} if client is None else {"ip": client.ip, "userAgent": client.user_agent[:256]}
+        origin = {} if client is None else {"ip": client.ip, "userAgent": _printable(client.user_agent[:256])}
         entry = AuditEntry(
             id=new_id("aud"),
             event=event,
@@ -226,3 +226,8 @@ class Accounts:
 
 def _spent() -> Unauthenticated:
     return Unauthenticated("the refresh token does not count: revoked or spent")
+
+
+def _printable(text: str) -> str:
+    """What a client calls itself, without anything that could not be stored or would spoil a terminal."""
+    return "".join(char for char in text if char.isprintable())

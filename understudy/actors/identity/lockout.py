@@ -4,6 +4,7 @@ Failures are counted in the database, so that a restart forgets none. What stops
 that two sign-ins for one e-mail, or from one address, never run side by side: each sees what the one before it left.
 """
 
+import ipaddress
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -59,7 +60,7 @@ class LoginGuard:
         Waits for the attempts before it. Raises `RateLimited` while the e-mail or the address is locked: what was
         typed is then not even looked at, and does not count.
         """
-        attempt = Attempt(self._lockouts, self._now, f"email:{email}", f"ip:{ip}")
+        attempt = Attempt(self._lockouts, self._now, f"email:{email}", f"ip:{network(ip)}")
         # Always the address first: two attempts that share both never wait for each other crosswise.
         async with self._turns.hold(attempt.address_subject), self._turns.hold(attempt.email_subject):
             now = self._now()
@@ -69,6 +70,19 @@ class LoginGuard:
                     "too many failed sign-ins; try again later", retry_after=(until - now).total_seconds()
                 )
             yield attempt
+
+
+def network(ip: str) -> str:
+    """What counts as one address: an IPv4 address, or the /64 that one IPv6 host can pick any address of."""
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), 64), strict=False))
 
 
 @attrs.define
