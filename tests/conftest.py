@@ -1,10 +1,13 @@
 """Fixtures for every test that needs a database."""
 
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support.database import TestServer
+from tests.support.database import TestServer, copy_cluster, make_cluster
 from understudy.storage.pool import Pool
 
 
@@ -34,3 +37,25 @@ async def pool(pg_dsn: str) -> AsyncIterator[Pool]:
         yield pool
     finally:
         await pool.close()
+
+
+@pytest.fixture(scope="session")
+def made_cluster() -> Iterator[Path]:
+    """A data directory in which the database was made and the server stopped again."""
+    directory = Path(tempfile.mkdtemp(prefix="understudy-cluster-"))
+    try:
+        make_cluster(directory)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def data_dir(made_cluster: Path) -> Iterator[Path]:
+    """A data directory of one's own with a made, stopped database; its path is short enough for a socket."""
+    directory = Path(tempfile.mkdtemp(prefix="understudy-"))
+    try:
+        copy_cluster(made_cluster, directory)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

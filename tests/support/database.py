@@ -5,6 +5,7 @@ when the run ends (the guardian sees to it even when the run is killed).
 """
 
 import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -98,3 +99,20 @@ class TestServer:
             self._token.run_sync_soon(self._stopping.set)
         self._thread.join()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def make_cluster(data_dir: Path) -> None:
+    """Make the embedded database in *data_dir* and stop its server again."""
+
+    async def make() -> None:
+        async with EmbeddedPostgres(data_dir) as server:
+            connection = await Connection.connect(server.conninfo, autocommit=True)
+            await migrate(connection)
+            await connection.close()
+
+    trio.run(make)
+
+
+def copy_cluster(made: Path, data_dir: Path) -> None:
+    """Copy a stopped server's data, owners included."""
+    subprocess.run(["cp", "-a", f"{made}/postgres", f"{data_dir}/postgres"], check=True)

@@ -29,8 +29,11 @@ from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
 RV = TypeVar("RV")
 
-CLEANUP_SECONDS = 5.0
+CANCEL_SECONDS = 2.0
 """How long a cancelled task may wait for the server to confirm, before its connection is closed instead."""
+
+CLEANUP_SECONDS = 5.0
+"""How long the end of a transaction or a pipeline may take in a cancelled task, before the connection is closed."""
 
 _TURNS_BEFORE_YIELD = 64
 _WAIT_R, _WAIT_W = waiting.WAIT_R, waiting.WAIT_W
@@ -102,7 +105,7 @@ class _Pipeline(AsyncPipeline):
 class Connection(psycopg.AsyncConnection[Row]):
     """A psycopg connection for trio tasks; everything of `psycopg.AsyncConnection` works, COPY and LISTEN included.
 
-    Cancelling a task that waits for a query asks the server to cancel it and waits at most `CLEANUP_SECONDS` for the
+    Cancelling a task that waits for a query asks the server to cancel it and waits at most `CANCEL_SECONDS` for the
     confirmation; after that the connection is closed. A COMMIT that was begun is waited for likewise.
     """
 
@@ -220,9 +223,9 @@ class Connection(psycopg.AsyncConnection[Row]):
 
     async def _quiesce(self, gen: PQGen[Any]) -> None:
         """After an interruption in the middle of a query: cancel it on the server, collect its end, or close."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEANUP_SECONDS) as scope:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_SECONDS) as scope:
             try:
-                await self.cancel_safe(timeout=CLEANUP_SECONDS)
+                await self.cancel_safe(timeout=CANCEL_SECONDS)
                 await self._drive(gen)
             except e.QueryCanceled:
                 return

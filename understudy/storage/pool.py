@@ -138,10 +138,10 @@ class Pool:
     async def ping(self, timeout: float = _PING_SECONDS) -> float:
         """Ask the server a trivial question; seconds it took. Raises StoreUnavailable."""
         began = trio.current_time()
-        with trio.move_on_after(timeout):
-            async with self.connection(timeout) as connection:
-                if await connection.answers(timeout):
-                    return trio.current_time() - began
+        async with self.connection(timeout) as connection:
+            # Its own bound rather than a cancel scope: a cancelled query would first be cancelled on the server.
+            if await connection.answers(max(0.01, began + timeout - trio.current_time())):
+                return trio.current_time() - began
         raise StoreUnavailable(f"the database did not answer within {timeout:g} s")
 
     async def tend(self) -> None:
@@ -180,7 +180,7 @@ class Pool:
         while True:
             if not queued and self._open:
                 if self._idle:
-                    if (checked := await self._checked(self._idle.pop())) is not None:
+                    if (checked := await self._checked(self._idle.pop(), deadline)) is not None:
                         return checked
                     continue
                 if self._size < self._max_size and trio.current_time() >= self._retry_at:
@@ -213,7 +213,7 @@ class Pool:
             return handed
         return None
 
-    async def _checked(self, pooled: _Pooled) -> _Pooled | None:
+    async def _checked(self, pooled: _Pooled, deadline: float) -> _Pooled | None:
         """The idle connection if it is fit for use, else None and it is gone. Cancelled: it is gone too."""
         fit = False
         try:
@@ -221,7 +221,8 @@ class Pool:
                 if pooled.generation == self._generation:
                     fit = True
                 else:
-                    fit = await pooled.connection.answers(_PING_SECONDS)
+                    patience = min(_PING_SECONDS, max(0.01, deadline - trio.current_time()))
+                    fit = await pooled.connection.answers(patience)
         finally:
             if not fit:
                 await self._discard([pooled])

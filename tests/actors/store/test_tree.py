@@ -1,0 +1,216 @@
+"""The storage branch alive, on its own embedded server: killed in every place, and losing nothing."""
+
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from tests.support.storage import START, Store, closed, events, opened
+from understudy.actors.errors import Unavailable
+from understudy.actors.store.messages import DATABASE, HOUSEKEEPER, JOURNAL, OUTBOX, POSTGRES, Ping, Status
+from understudy.actors.store.tree import storage_tree
+from understudy.actors.store.writer import JournalWriter
+from understudy.runtime import ActorCrashed, ActorSystem
+from understudy.storage.entries import Published
+from understudy.storage.errors import DataDirectoryInUse, StoreUnavailable
+from understudy.storage.journal import Journal
+from understudy.storage.pool import Pool
+from understudy.storage.postmaster import live_postmaster
+from understudy.storage.records import OutboxItem, new_id
+from understudy.storage.repositories import Repositories
+
+
+@attrs.frozen
+class Branch:
+    """A running storage branch."""
+
+    system: ActorSystem
+    pool: Pool
+    store: Store
+    writer: JournalWriter
+    data_dir: Path
+    delivered: list[OutboxItem]
+
+    @property
+    def server_pid(self) -> int:
+        postmaster = live_postmaster(self.data_dir / "postgres")
+        assert postmaster is not None
+        return postmaster.pid
+
+
+@asynccontextmanager
+async def running(data_dir: Path) -> AsyncIterator[Branch]:
+    pool = Pool("", max_size=8)
+    delivered: list[OutboxItem] = []
+
+    async def consume(item: OutboxItem) -> None:
+        delivered.append(item)
+
+    async with ActorSystem("test") as system:
+        await system.spawn(storage_tree(pool, data_dir, consumers={"turn.done": consume}))
+        store = Store(Repositories.on(pool), Journal(pool))
+        yield Branch(system, pool, store, JournalWriter(system), data_dir, delivered)
+        with trio.fail_after(30):
+            await system.stop()
+    assert live_postmaster(data_dir / "postgres") is None
+
+
+async def test_a_fresh_branch_serves_reads_and_writes_and_says_that_it_is_up(data_dir: Path) -> None:
+    with trio.fail_after(60):
+        async with running(data_dir) as branch:
+            session = await branch.store.session()
+            begin = opened(session)
+            await branch.writer.write(begin)
+            await branch.writer.write(events(session, 1, 2), closed(session, begin.turn_id))
+            assert len(await branch.store.repositories.sessions.messages(session.id)) == 2
+            assert 0 < await branch.system.ask(DATABASE, Ping()) < 5
+            status = await branch.system.ask(DATABASE, Status())
+            assert (status.up, status.error) == (True, None)
+
+
+async def test_writes_of_many_callers_share_commits(data_dir: Path) -> None:
+    with trio.fail_after(60):
+        async with running(data_dir) as branch:
+            session = await branch.store.session()
+            async with trio.open_nursery() as nursery:
+                for number in range(1, 201):
+                    nursery.start_soon(branch.writer.write, events(session, number))
+            seen = await branch.system.inspect(JOURNAL)
+            assert len(await branch.store.repositories.sessions.events(session.id, 0, 500)) == 200
+            snapshot = seen.get("snapshot", seen)
+            assert isinstance(snapshot, dict)
+            assert snapshot["groups"] == 200
+            assert snapshot["commits"] < 50
+
+
+async def test_published_facts_reach_their_consumer_and_leave_the_outbox(data_dir: Path) -> None:
+    with trio.fail_after(60):
+        async with running(data_dir) as branch:
+            await branch.writer.write(
+                Published("out_1", "turn.done", None, b"one", START),
+                Published("out_2", "nobody.cares", None, b"", START),
+            )
+            while not branch.delivered:
+                await trio.sleep(0.05)
+            assert [(item.id, item.payload) for item in branch.delivered] == [("out_1", b"one")]
+
+
+@pytest.mark.parametrize("address", [POSTGRES, DATABASE, JOURNAL, OUTBOX, HOUSEKEEPER])
+async def test_killing_one_actor_under_load_loses_no_acknowledged_write(data_dir: Path, address: str) -> None:
+    with trio.fail_after(90):
+        async with running(data_dir) as branch:
+            session = await branch.store.session()
+            server = branch.server_pid
+            acknowledged = await write_while(branch, session_id=session.id, kills=[address] * 5)
+            stored = await branch.store.repositories.sessions.events(session.id, 0, 10_000)
+            assert acknowledged <= {event.seq for event in stored}
+            assert len(acknowledged) == 300
+            assert branch.server_pid == server, "killing an actor does not restart the server"
+
+
+async def write_while(branch: Branch, *, session_id: str, kills: list[str]) -> set[int]:
+    """Thirty writers of ten events each, while the actors named are killed one after the other."""
+    session = await branch.store.repositories.sessions.load(session_id)
+    assert session is not None
+    acknowledged: set[int] = set()
+
+    async def write(first: int) -> None:
+        for number in range(first, first + 10):
+            await branch.writer.write(events(session, number))
+            acknowledged.add(number)
+
+    async with trio.open_nursery() as nursery:
+        for first in range(1, 300, 10):
+            nursery.start_soon(write, first)
+        for address in kills:
+            await branch.system.kill(address)
+            await trio.sleep(0.02)
+    return acknowledged
+
+
+async def test_killing_actors_at_random_under_load_loses_no_acknowledged_write(data_dir: Path) -> None:
+    rng = random.Random(2)
+    with trio.fail_after(90):
+        async with running(data_dir) as branch:
+            session = await branch.store.session()
+            names = [POSTGRES, DATABASE, JOURNAL, OUTBOX, HOUSEKEEPER]
+            acknowledged = await write_while(branch, session_id=session.id, kills=rng.choices(names, k=25))
+            stored = await branch.store.repositories.sessions.events(session.id, 0, 10_000)
+            assert acknowledged <= {event.seq for event in stored}
+            assert len(acknowledged) == 300
+            statistics = branch.pool.statistics()
+            assert statistics.size == statistics.idle, "no connection leaked"
+
+
+async def test_a_killed_server_process_is_started_again_and_writers_only_wait(data_dir: Path) -> None:
+    with trio.fail_after(90):
+        async with running(data_dir) as branch:
+            session = await branch.store.session()
+            await branch.writer.write(events(session, 1))
+            before = branch.server_pid
+            os.kill(before, signal.SIGKILL)
+            await branch.writer.write(events(session, 2))
+            while (now := live_postmaster(data_dir / "postgres")) is None or now.pid == before or now.status != "ready":
+                await trio.sleep(0.02)
+            await branch.writer.write(events(session, 3))
+            stored = await branch.store.repositories.sessions.events(session.id, 0, 10)
+            assert [event.seq for event in stored] == [1, 2, 3]
+
+
+async def test_a_stopped_server_makes_reads_and_writes_unavailable_until_it_is_back(data_dir: Path) -> None:
+    with trio.fail_after(90):
+        async with running(data_dir) as branch:
+            session = await branch.store.session()
+            server = branch.server_pid
+            os.kill(server, signal.SIGSTOP)
+            backends = [
+                int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and parent(path) == server
+            ]
+            for backend in backends:
+                os.kill(backend, signal.SIGSTOP)
+            try:
+                impatient = JournalWriter(branch.system, timeout=0.5)
+                with pytest.raises(StoreUnavailable):
+                    await impatient.write(events(session, 1))
+                with pytest.raises(Unavailable):
+                    await branch.system.ask(DATABASE, Ping())
+                while (await branch.system.ask(DATABASE, Status())).up:
+                    await trio.sleep(0.1)
+            finally:
+                for stopped in [server, *backends]:
+                    os.kill(stopped, signal.SIGCONT)
+            await branch.writer.write(events(session, 2))
+            while not (await branch.system.ask(DATABASE, Status())).up:
+                await trio.sleep(0.1)
+            assert await branch.system.ask(DATABASE, Ping()) < 5
+
+
+def parent(proc: Path) -> int:
+    try:
+        return int((proc / "stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+async def test_a_second_branch_on_the_same_directory_does_not_start_and_says_why(data_dir: Path) -> None:
+    with trio.fail_after(60):
+        async with running(data_dir):
+            async with ActorSystem("second") as second:
+                with pytest.raises(ActorCrashed) as refused:
+                    await second.spawn(storage_tree(Pool(""), data_dir))
+            causes: list[BaseException] = [refused.value]
+            while (cause := causes[-1].__cause__) is not None:
+                causes.append(cause)
+            assert any(isinstance(cause, DataDirectoryInUse) for cause in causes)
+
+
+async def test_the_writer_gives_up_after_its_bound_when_there_is_no_journal() -> None:
+    async with ActorSystem("empty") as system:
+        with trio.fail_after(10), pytest.raises(StoreUnavailable):
+            await JournalWriter(system, timeout=0.2).write(Published(new_id("out"), "t", None, b"", START))
