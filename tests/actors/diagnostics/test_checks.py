@@ -10,9 +10,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from understudy.actors.agents.actor import Agents, agents_spec
 from understudy.actors.agents.messages import AGENTS
-from understudy.actors.diagnostics import configuration, database, machine, tree
+from understudy.actors.diagnostics import configuration, database, machine, providers, tree
 from understudy.actors.diagnostics.check import Check, Finding, failed, passed, run_checks, warned, worst
 from understudy.actors.diagnostics.messages import CheckResult, CheckStatus
+from understudy.actors.inference.messages import ProviderState, ProviderStatus
 from understudy.runtime import Actor, ActorSystem, Ask, ChildSpec, DynamicSpec, Restart, receive
 from understudy.storage.records import AuditVerdict
 
@@ -196,6 +197,29 @@ async def test_the_machine_is_looked_at(tmp_path: Path) -> None:
         assert result.message
         assert result.duration_ms >= 0
     assert (await found(machine.disk_free(tmp_path / "nowhere"))).status is FAIL
+
+
+@attrs.define
+class Answering(Actor):
+    """A provider whose circuit is as it is told."""
+
+    circuit: str
+
+    @receive
+    def status_of(self, message: ProviderStatus) -> ProviderState:
+        return ProviderState("openai", self.circuit, 0, 0, 8, 5, 0, 4, 1, 0, 0, 0.5, "HTTP 503")
+
+
+@pytest.mark.parametrize(("circuit", "status"), [("closed", PASS), ("half-open", WARN), ("open", FAIL)])
+async def test_a_provider_that_is_left_alone_is_found_out(circuit: str, status: CheckStatus) -> None:
+    async with ActorSystem("test") as system:
+        assert (await found(providers.circuits_closed(), system)).status is PASS
+        spec = DynamicSpec("inference", "inference", lambda key: ChildSpec(key, Answering, args=(circuit,)))
+        await system.spawn(spec)
+        await system.ensure("inference/openai")
+        result = await found(providers.circuits_closed(), system)
+        assert result.status is status
+        assert "openai" in result.message
 
 
 # ---- the actors ----------------------------------------------------------------------------------------------------

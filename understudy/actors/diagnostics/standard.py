@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from understudy.actors.clock import utc_now
-from understudy.actors.diagnostics import configuration, database, machine, tree
+from understudy.actors.diagnostics import configuration, database, machine, providers, tree
 from understudy.actors.diagnostics.check import Check
 from understudy.actors.diagnostics.ports import AuditChain, DatabaseProbe
 
@@ -54,6 +54,7 @@ def standard_checks(
         configuration.jwt_secret_strong(settings.jwt_secret),
         configuration.internal_key_set(settings.internal_api_key),
         configuration.providers_configured(settings.providers, settings.model),
+        providers.circuits_closed(),
         configuration.chad_present(),
         machine.disk_free(settings.data_dir),
         machine.memory_free(),
