@@ -420,7 +420,8 @@ async def test_a_kept_connection_that_died_in_the_meantime_is_noticed_before_use
             assert text_of(await ask(client)) == "tok0 "
             with trio.fail_after(2):
                 await provider.connections[-1].closed.wait()
-        assert len(provider.requests) == 3, "no request was spent on a dead connection"
+        assert len(provider.requests) == 3
+        assert client.statistics().reused == 0, "no request was spent on a dead connection"
 
 
 async def test_a_cut_in_the_middle_of_an_answer_is_never_repeated(client_of: MakeClient) -> None:

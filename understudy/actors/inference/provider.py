@@ -148,15 +148,15 @@ class Provider(Actor):
         """Grant free slots to those who wait; with the circuit open they learn it now, not at their deadline."""
         now = trio.current_time()
         while self._waiting and len(self._running) < self._limits.concurrency:
-            permit_id, (message, deferred) = self._waiting.popitem(last=False)
+            _, (message, deferred) = self._waiting.popitem(last=False)
             if deferred.done:
                 continue
             wait = self._breaker.retry_after(now)
             if wait is not None:
                 self._turned_away += 1
                 deferred.fail(self._open_circuit(wait))
-            elif not deferred.reply(self._grant(message, now)):
-                self._count(self._running.pop(permit_id), SettleOutcome.ABANDONED, 0.0, None)
+            else:
+                deferred.reply(self._grant(message, now))
         self._show()
 
     def _count(self, running: _Running, outcome: SettleOutcome, seconds: float, error: str | None) -> None:
