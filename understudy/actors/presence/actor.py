@@ -20,6 +20,7 @@ SESSION_KIND = "session"
 class PresenceBoard(Actor):
     """What is known is only what live sessions said: after a crash they are all asked to say it again."""
 
+    kind: ClassVar[str | None] = "presence"
     # A burst of changes must never hold up or fail a session: the oldest is the one that matters least.
     overflow: ClassVar[Overflow] = Overflow.DROP_OLDEST
     mailbox_limit: ClassVar[int] = 20_000
