@@ -18,7 +18,7 @@ import math
 import select
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,57 +26,9 @@ import attrs
 import msgspec
 import trio
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
-ANSWER = "The quick brown fox jumps over the lazy dog again."
+from tests.support.completions import COMPLETION, HEAD, Behaviour, event, framed, pieces_of, plain
 
-
-@attrs.frozen
-class Behaviour:
-    """How one request is answered. Counts are in tokens (one event each), times in milliseconds.
-
-    ``gap_ms`` lies between tokens, ``first_ms`` before the first one; inf waits until the client leaves.
-    ``cut_after`` / ``stall_after`` / ``garbage_after`` / ``truncate_after``: after that many tokens close the
-    connection, fall silent, send what is no JSON, or send half an event and end the body properly.
-    ``drop`` closes without a word; ``stall_head`` accepts and never answers.
-    """
-
-    tokens: int = 8
-    gap_ms: float = 0.0
-    first_ms: float = 0.0
-    text: str | None = None
-    tool_calls: tuple[tuple[str, str], ...] = ()
-    status: int = 200
-    retry_after: str | None = None
-    body: str | None = None
-    content_type: str | None = None
-    cut_after: int | None = None
-    stall_after: int | None = None
-    garbage_after: int | None = None
-    truncate_after: int | None = None
-    error_after: int | None = None
-    drop: bool = False
-    stall_head: bool = False
-    reason: str | None = "stop"
-    usage: bool = True
-    done: bool = True
-    crlf: bool = False
-    raw: bytes | None = None
-    close: bool = False
-
-    @classmethod
-    def parse(cls, words: str) -> "Behaviour":
-        """Read ``key=value`` words; values are JSON, or bare text."""
-        values: dict[str, Any] = {}
-        for word in words.split():
-            key, _, value = word.partition("=")
-            try:
-                values[key] = msgspec.json.decode(value) if value else True
-            except msgspec.DecodeError:
-                values[key] = math.inf if value == "inf" else value
-        if "tool" in values:
-            values["tool_calls"] = ((values.pop("tool"), msgspec.json.encode(values.pop("arguments", {})).decode()),)
-        return cls(**values)
+__all__ = ["HEAD", "Behaviour", "SeenConnection", "SeenRequest", "StandIn", "event", "framed", "stand_in"]
 
 
 @attrs.define
@@ -176,7 +128,7 @@ class StandIn:
         """Answer one request; whether the connection may serve another."""
         if target.endswith("/models"):
             model = {"id": "fake", "object": "model", "created": 1, "owned_by": "stand-in"}
-            await wire.send(_plain(200, msgspec.json.encode({"object": "list", "data": [model]})))
+            await wire.send(plain(200, msgspec.json.encode({"object": "list", "data": [model]})))
             return True
         how = self._behaviour(body)
         if how.drop:
@@ -188,17 +140,17 @@ class StandIn:
             return not how.close
         if how.status != 200 or how.content_type:
             said = how.body if how.body is not None else '{"error":{"message":"scripted failure","type":"scripted"}}'
-            await wire.send(_plain(how.status, said.encode(), how.content_type, how.retry_after))
+            await wire.send(plain(how.status, said.encode(), how.content_type, how.retry_after))
             return not how.close
         if b'"stream":true' not in body.replace(b" ", b""):
-            await wire.send(_plain(200, _COMPLETION))
+            await wire.send(plain(200, COMPLETION))
             return True
         return await self._stream(wire, how)
 
     async def _stream(self, wire: "_Wire", how: Behaviour) -> bool:
         pieces = self._ready.get(how)
         if pieces is None:
-            pieces = self._ready[how] = _pieces(how)
+            pieces = self._ready[how] = pieces_of(how)
         if not how.gap_ms and not how.first_ms and how.stall_after is None:
             await wire.send(HEAD + b"".join(pieces))
         else:
@@ -257,86 +209,6 @@ class _Wire:
         with trio.move_on_after(seconds):
             if not await self._stream.receive_some(1):
                 raise _Left
-
-
-def _plain(status: int, body: bytes, content_type: str | None = None, retry_after: str | None = None) -> bytes:
-    head = f"HTTP/1.1 {status} Scripted\r\ncontent-type: {content_type or 'application/json'}\r\n"
-    if retry_after is not None:
-        head += f"retry-after: {retry_after}\r\n"
-    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
-
-
-_COMPLETION = msgspec.json.encode(
-    {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1790000000,
-        "model": "fake",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": ANSWER}, "finish_reason": "stop"}],
-        "usage": USAGE,
-    }
-)
-
-
-def event(delta: dict[str, Any] | None, reason: str | None = None, **more: Any) -> bytes:
-    """One chunk of a chat completion as a server-sent event."""
-    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": reason}]
-    chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1790000000, "model": "fake"}
-    return b"data: " + msgspec.json.encode({**chunk, "choices": choices, **more}) + b"\n\n"
-
-
-def framed(data: bytes) -> bytes:
-    """As one HTTP chunk."""
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-def _tool_events(calls: Sequence[tuple[str, str]]) -> list[bytes]:
-    events = []
-    for index, (name, arguments) in enumerate(calls):
-        start = {"index": index, "id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": ""}}
-        events.append(event({"tool_calls": [start]}))
-        half = len(arguments) // 2
-        events.extend(
-            event({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
-            for piece in (arguments[:half], arguments[half:])
-        )
-    return events
-
-
-def _pieces(how: Behaviour) -> list[bytes]:
-    """The body's HTTP chunks; the first ``tokens`` are tokens, the opening role rides with the first."""
-    words = [f"tok{number} " for number in range(how.tokens)]
-    if how.text is not None:
-        words = [word + " " for word in how.text.split(" ")]
-        words[-1] = words[-1][:-1]
-    if how.tool_calls:
-        words = []
-    events = [event({"content": word}) for word in words] + _tool_events(how.tool_calls)
-    opening = event({"role": "assistant", "content": ""})
-    for limit, last in (
-        (how.cut_after, None),
-        (how.garbage_after, b"data: <html>Bad Gateway</html>\n\n"),
-        (how.truncate_after, b'data: {"id":"chatcmpl-1","choices":[{"ind'),
-        (how.error_after, b'data: {"error":{"message":"the model fell over","code":500}}\n\n'),
-    ):
-        if limit is not None:
-            cut = [framed(one) for one in (opening, *events[:limit])]
-            return cut if last is None else [*cut, framed(last), b"0\r\n\r\n"]
-    if how.reason:
-        events.append(event({}, "tool_calls" if how.tool_calls and how.reason == "stop" else how.reason))
-    if how.usage:
-        events.append(event(None, usage=USAGE))
-    if how.done:
-        events.append(b"data: [DONE]\n\n")
-    if events:
-        events[0] = opening + events[0]
-    if how.crlf:
-        events = [one.replace(b"\n", b"\r\n") for one in events]
-    chunks = [framed(one) for one in events]
-    chunks.append(b"0\r\n\r\n")
-    if not how.gap_ms:
-        chunks[-2:] = [chunks[-2] + chunks[-1]]
-    return chunks
 
 
 @asynccontextmanager
