@@ -103,9 +103,8 @@ class ActorSystem:
         self._root = StaticSupervisor(self, None, self._root_spec, "")
         gave_up = False
         held: BaseException | None = None
-        async with trio.open_nursery() as self._nursery:
-            # Shielded: when the block is cancelled the tree still ends children first, instead of everywhere at once.
-            self._nursery.cancel_scope.shield = True
+        async with trio.open_nursery() as outer:
+            await outer.start(self._hold_nursery)
             self.start_task(self.schedule.run, "schedule")
             with Watchdog(self, self._loop_hold):
                 self._root.launch()
@@ -126,6 +125,14 @@ class ActorSystem:
             raise held
         if gave_up and self.exit is not None:
             raise SystemDown(f"{self.name}: the root supervisor gave up") from error_of(self.exit)
+
+    async def _hold_nursery(self, task_status: trio.TaskStatus[None]) -> None:
+        # Shielded: when the block is cancelled the tree still ends children first, instead of everywhere at once. In a
+        # task of its own, because a shield around the block would keep cancellation from the block as well.
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.cancel_scope.shield = True
+            task_status.started()
+            await trio.sleep_forever()
 
     async def stop(self, reason: Exit | None = None) -> None:
         """Stop the tree: children in reverse order of their start, each within its ``shutdown``. Waits for the end.
