@@ -149,7 +149,7 @@ async def test_urls_that_are_not_allowed_say_why(strict: GuardedClient, url: str
 
 async def test_one_private_address_among_public_ones_refuses_the_name() -> None:
     client = GuardedClient(resolver=resolving(mixed_example=["1.1.1.1", "10.0.0.5"]))
-    with pytest.raises(OutboundRefused, match=r"mixed.example is not allowed: 10.0.0.5 is private"):
+    with pytest.raises(OutboundRefused, match=r"mixed.example is not allowed: it leads to 10.0.0.5, which is private"):
         await client.fetch("http://mixed.example/")
 
 

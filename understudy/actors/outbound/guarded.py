@@ -153,7 +153,8 @@ class GuardedClient:
         for address in addresses:  # one bad answer among good ones is an attack, not an accident
             reason = self._policy.refusal(address)
             if reason is not None:
-                raise OutboundRefused(f"{host} is not allowed: {address} is {reason}")
+                leads = "it is" if address == host else f"it leads to {address}, which is"
+                raise OutboundRefused(f"{host} is not allowed: {leads} {reason}")
         if not _port_is_open(port) and not all(map(self._policy.allows_explicitly, addresses)):
             raise OutboundRefused(f"port {port} is not allowed: it belongs to another protocol than HTTP")
         if scheme == "https" and self._tls is None:
