@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
+import httpx
 import trio
 
 from tests.support.server import Running, serving
@@ -72,7 +73,18 @@ from understudy.actors.workspaces.messages import (
 from understudy.http.app import create_app
 from understudy.http.limits import WireLimits
 from understudy.http.settings import HttpSettings
-from understudy.runtime import Actor, ActorSystem, Ask, ChildSpec, DynamicSpec, EventLog, Numbered, Restart, SupervisorSpec, receive
+from understudy.runtime import (
+    Actor,
+    ActorSystem,
+    Ask,
+    ChildSpec,
+    DynamicSpec,
+    EventLog,
+    Numbered,
+    Restart,
+    SupervisorSpec,
+    receive,
+)
 from understudy.storage.records import Role
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -274,7 +286,7 @@ class Directory(Actor):
     @receive
     def resume(self, message: ResumeStream) -> TurnStarted:
         self.own(message.uid, message.session_id)
-        log = self.logs[f"session/{message.session_id}"]
+        log = self.logs.get(f"session/{message.session_id}", [])
         if message.seq > len(log):
             raise Invalid("There is no such event yet", details=(Detail("Last-Event-ID", "in_the_future"),))
         return TurnStarted(log[message.seq - 1].turn_id or "", message.session_id, is_new=False, after=message.seq)
@@ -353,7 +365,7 @@ class Api:
     running: Running
     system: ActorSystem
     logs: dict[str, list[RunEvent]]
-    settings: HttpSettings
+    client: httpx.AsyncClient
 
 
 @asynccontextmanager
@@ -372,14 +384,18 @@ async def serving_api(*, tokens: int = 10_000, chatter: int = 100, **settings: A
         ):
             await system.spawn(ChildSpec(address, actor, args=tuple(args)))
 
-
         await system.spawn(SupervisorSpec("telemetry", children=(ChildSpec("metrics", Metrics),)))
         await system.spawn(
-            DynamicSpec("talks", "session", lambda _: ChildSpec("talk", Talk, (logs, chatter), restart=Restart.TRANSIENT))
+            DynamicSpec(
+                "talks", "session", lambda _: ChildSpec("talk", Talk, (logs, chatter), restart=Restart.TRANSIENT)
+            )
         )
         await system.spawn(SupervisorSpec("sessions", children=(ChildSpec("directory", Directory, (logs,)),)))
-        async with serving(create_app(system, settings=http), http.wire) as running:
-            yield Api(running, system, logs, http)
+        async with (
+            serving(create_app(system, settings=http), http.wire) as running,
+            httpx.AsyncClient(base_url=running.url, verify=False, timeout=15) as client,
+        ):
+            yield Api(running, system, logs, client)
 
 
 AUTH = {"Authorization": "Bearer good-mira"}
