@@ -1,13 +1,12 @@
 """Fixtures for every test that needs a database."""
 
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.database import TestServer, copy_cluster, make_cluster
+from tests.support.database import TestServer, copy_cluster, fast_directory, make_cluster
 from understudy.storage.pool import Pool
 
 
@@ -42,7 +41,7 @@ async def pool(pg_dsn: str) -> AsyncIterator[Pool]:
 @pytest.fixture(scope="session")
 def made_cluster() -> Iterator[Path]:
     """A data directory in which the database was made and the server stopped again."""
-    directory = Path(tempfile.mkdtemp(prefix="understudy-cluster-"))
+    directory = fast_directory("understudy-cluster-")
     try:
         make_cluster(directory)
         yield directory
@@ -53,7 +52,7 @@ def made_cluster() -> Iterator[Path]:
 @pytest.fixture
 def data_dir(made_cluster: Path) -> Iterator[Path]:
     """A data directory of one's own with a made, stopped database; its path is short enough for a socket."""
-    directory = Path(tempfile.mkdtemp(prefix="understudy-"))
+    directory = fast_directory("understudy-")
     try:
         copy_cluster(made_cluster, directory)
         yield directory

@@ -12,6 +12,7 @@ Written against psycopg 3.3.9, whose minor version is pinned: the names it overr
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -118,6 +119,7 @@ class Connection(psycopg.AsyncConnection[Row]):
         self.server_cursor_factory = AsyncServerCursor
         self._rounds = 0
         self._named: dict[bytes, bytes] = {}
+        self._names = count()
 
     @classmethod
     async def connect(
@@ -305,7 +307,8 @@ class Connection(psycopg.AsyncConnection[Row]):
                 self._check_connection_ok()
                 name = self._named.get(statement)
                 if name is None:
-                    name = b"understudy_%d" % len(self._named)
+                    # Never a name twice: who was cancelled in here does not know whether its statement was made.
+                    name = b"understudy_%d" % next(self._names)
                     self.pgconn.send_prepare(name, statement)
                     await self._one_result()
                     self._named[statement] = name

@@ -41,6 +41,8 @@ _SETTINGS = {
     "max_connections": "64",
     "shared_buffers": "128MB",
     "synchronous_commit": "on",
+    # In the data directory, where the next start clears up after a crash, rather than in /dev/shm.
+    "dynamic_shared_memory_type": "mmap",
     "jit": "off",
     "log_timezone": "UTC",
     "timezone": "UTC",
