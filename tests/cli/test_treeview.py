@@ -103,3 +103,19 @@ def test_of_many_alike_the_lively_ones_are_shown_and_the_rest_is_counted() -> No
     assert any("ses_057" in line for line in lines)
     assert lines[-1].strip() == "└── ... and 95 more"
     assert len(drawn(view, 0)) == 105
+
+
+def test_the_children_of_partitions_stand_under_the_supervisor_that_is_partitioned() -> None:
+    view = TreeView()
+    partitions = [supervisor(f"live/~{number}", "dynamic") for number in range(4)]
+    partitions[2]["children"] = [actor("session/ses_1")]
+    view.snapshot(supervisor("", "one_for_one", supervisor("live", "partition", *partitions)), 0)
+    assert drawn(view, 0) == ["/  one_for_one", "└── live  partition", "    └── session/ses_1  idle"]
+    view.change([actor("session/ses_2")], [], 9)
+    assert "    └── session/ses_2  idle" in drawn(view, 9)
+
+
+def test_static_children_are_all_shown_however_many_they_are() -> None:
+    view = TreeView()
+    view.snapshot(supervisor("", "one_for_one", *[actor(f"service{number}") for number in range(20)]), 0)
+    assert len(drawn(view, 0, most=3)) == 21

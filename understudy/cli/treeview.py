@@ -20,6 +20,8 @@ _COLOURS = {
     "ended": "bright_black",
 }
 _GONE = "gone"
+_OF_MANY = frozenset({"dynamic", "partition"})
+"""Strategies of supervisors whose children are alike, and may be thousands."""
 
 
 @attrs.define
@@ -118,9 +120,9 @@ class TreeView:
     def _draw_children(
         self, drawn: Tree, parent: str, children: Mapping[str | None, list[_Node]], now: float, most: int | None
     ) -> None:
-        nodes = children.get(parent, [])
+        nodes = self._beneath(parent, children)
         shown = nodes
-        if most is not None and len(nodes) > most:
+        if most is not None and len(nodes) > most and self._strategy(parent) in _OF_MANY:
             lively = sorted(nodes, key=lambda node: (node.data.get("state") == "idle", -node.since))[:most]
             chosen = {node.address for node in lively}
             shown = [node for node in nodes if node.address in chosen]
@@ -128,6 +130,17 @@ class TreeView:
             self._draw_children(drawn.add(_line(node, now)), node.address, children, now, most)
         if len(shown) < len(nodes):
             drawn.add(Text(f"... and {len(nodes) - len(shown)} more", style="bright_black"))
+
+    def _beneath(self, parent: str, children: Mapping[str | None, list[_Node]]) -> list[_Node]:
+        """The children to draw; those of a partitioned supervisor's partitions as if they were its own."""
+        nodes = children.get(parent, [])
+        if self._strategy(parent) != "partition":
+            return nodes
+        return [node for partition in nodes for node in children.get(partition.address, [])]
+
+    def _strategy(self, address: str) -> str | None:
+        node = self._nodes.get(address)
+        return node.data.get("strategy") if node is not None else None
 
     def states(self) -> dict[str, str]:
         """Each address with its state and the actor's own word, for those who want lines and not a picture."""
