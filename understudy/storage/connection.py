@@ -332,11 +332,17 @@ class Connection(psycopg.AsyncConnection[Row]):
         """Whether the server answers an empty query within *timeout* seconds; the connection is closed if not."""
         try:
             self.pgconn.send_query(b"")
-            await self.wait(generators.execute(self.pgconn), timeout=timeout)
+            results = await self.wait(generators.execute(self.pgconn), timeout=timeout)
         except (e._WaitTimeout, psycopg.Error):
+            results = []
+        if not results or results[-1].status != pq.ExecStatus.EMPTY_QUERY:
             await self.close()
-            return False
-        return True
+        return not self.closed
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether nothing has arrived since it was last used: an idle server only speaks up to say goodbye."""
+        return self.pgconn.status == pq.ConnStatus.OK and not _ready_now(self.pgconn.socket, _WAIT_R)
 
     @property
     def reusable(self) -> bool:

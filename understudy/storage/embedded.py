@@ -127,14 +127,12 @@ class EmbeddedPostgres:
                 await self._wait_ready()
                 return
             self._take_directory()
-            programs = find_programs()
-            await self._settle_predecessor()
-            if not (self.pgdata / "PG_VERSION").exists():
-                await self._create(programs)
-            self._check_version()
-            account = await trio.to_thread.run_sync(choose_account, self.pgdata, programs)
-            self._socket_dir = _choose_socket_dir(self.pgdata, account)
-            await self._bring_up(account, programs)
+            try:
+                await self._start()
+            except BaseException:
+                if not self.running:
+                    self._let_go()
+                raise
 
     async def wait_exited(self) -> int:
         """Wait until the server's process is gone; its exit status. Returns at once (0) if it was never started."""
@@ -159,11 +157,24 @@ class EmbeddedPostgres:
                     if server.returncode is None:
                         server.kill()
                         await server.wait()
+        self._let_go()
+
+    # ---- the steps of a start -----------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        programs = find_programs()
+        await self._settle_predecessor()
+        if not (self.pgdata / "PG_VERSION").exists():
+            await self._create(programs)
+        self._check_version()
+        account = await trio.to_thread.run_sync(choose_account, self.pgdata, programs)
+        self._socket_dir = _choose_socket_dir(self.pgdata, account)
+        await self._bring_up(account, programs)
+
+    def _let_go(self) -> None:
         if self._lock_file is not None:
             self._lock_file.close()
             self._lock_file = None
-
-    # ---- the steps of a start -----------------------------------------------------------------------------------
 
     def _take_directory(self) -> None:
         if self._lock_file is not None:

@@ -163,6 +163,8 @@ class Pool:
         pooled = self._idle[-1]
         if pooled.generation != self._generation or pooled.retire_at <= trio.current_time():
             return None
+        if not pooled.connection.undisturbed:
+            return None
         return self._idle.pop()
 
     async def _acquire(self, timeout: float) -> _Pooled:
@@ -218,7 +220,7 @@ class Pool:
         fit = False
         try:
             if pooled.retire_at > trio.current_time() and not pooled.connection.closed:
-                if pooled.generation == self._generation:
+                if pooled.generation == self._generation and pooled.connection.undisturbed:
                     fit = True
                 else:
                     patience = min(_PING_SECONDS, max(0.01, deadline - trio.current_time()))
