@@ -57,7 +57,7 @@ async def cancel_one(client: Client, provider: StandIn, surface: str, delay: flo
     assert body["status"] == "cancelled"
     log = await client.events(session_id)
     assert (log[-1].type, log[-1].data["code"]) == ("error", "CANCELLED")
-    assert log[-1].seq == body["lastSeq"], "an event came after the answer"
+    assert log[-1].id == body["lastEventId"], "an event came after the answer"
     assert seen == [event.id for event in log]
     connection = connection_of(provider, prompt)
     if connection is not None:
@@ -113,7 +113,7 @@ async def test_a_cancelled_turn_drops_what_waits_behind_it_and_the_next_message_
             async with client.stream("tell me a long story") as events, trio.open_nursery() as nursery:
                 session_id = (await anext(events)).data["sessionId"]
                 nursery.start_soon(wait_behind)
-                while (await operator_get(http, f"/diagnostics/actors/session/{session_id}"))["snapshot"]["queued"] != 1:
+                while (await operator_get(http, f"/diagnostics/actors/session/{session_id}"))["inspect"]["queued"] != 1:
                     await trio.sleep(0.01)
                 assert (await client.cancel(session_id)).status_code == 200
                 assert [event.type async for event in events][-1] == "error"

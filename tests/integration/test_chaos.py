@@ -10,8 +10,8 @@ import psutil
 import pytest
 import trio
 
-from tests.integration.test_crash import assert_kept
-from tests.support.client import Client, connect, operator_get, operator_post, register
+from tests.integration.test_crash import Answered, assert_kept
+from tests.support.client import CUT_OFF, Client, Line, connect, operator_get, operator_post, register
 from tests.support.node import Node, running_node
 
 KILLS_PER_SECOND = 20
@@ -52,28 +52,28 @@ async def kill_at_random(url: str, rng: random.Random, killed: Counter[str]) -> 
 
 
 async def chat_on(
-    client: Client, surface: str, stop: trio.Event, answered: list[tuple[str, str, str, str]], failed: Counter[str]
+    client: Client, surface: str, stop: trio.Event, answered: list[Answered], failed: Counter[str]
 ) -> None:
     """Chat until told to stop; a failed request must say why, and is tried again with the same key."""
+    line = Line(client.http.base_url)
     turn = 0
     while not stop.is_set():
         message = PROMPT.format(f"{surface}.{turn}")
         while True:
             try:
-                answer = await client.chat(message, surfaceId=surface, key=f"{surface}.{turn}")
-            except httpx.TransportError as error:
+                answer = await client.chat_on(line, message, surfaceId=surface, key=f"{surface}.{turn}")
+            except CUT_OFF as error:
                 failed[type(error).__name__] += 1
                 continue
-            if answer.status_code == 200:
+            body = answer.body
+            if answer.status == 200:
                 break
-            assert answer.status_code in {409, 429, 502, 503, 504}, answer.text
-            body = answer.json()
+            assert answer.status in {409, 429, 502, 503, 504}, body
             assert {"error", "code", "requestId"} <= body.keys()
             failed[body["code"]] += 1
             await trio.sleep(0.05)
-        body = answer.json()
         assert "437" in body["content"]
-        answered.append((surface, body["sessionId"], message, body["content"]))
+        answered.append(Answered(body["sessionId"], message, body["content"]))
         turn += 1
 
 
@@ -94,7 +94,7 @@ async def test_killing_actors_of_every_kind_under_load_loses_no_answer_and_leave
     tmp_path: Path, pg_dsn: str
 ) -> None:
     rng = random.Random(20261121)
-    answered: list[tuple[str, str, str, str]] = []
+    answered: list[Answered] = []
     failed: Counter[str] = Counter()
     killed: Counter[str] = Counter()
     with trio.fail_after(150):

@@ -3,15 +3,25 @@
 import random
 from pathlib import Path
 
+import attrs
 import psutil
 import pytest
 import trio
 
-from tests.support.client import Client, connect, register
+from tests.support.client import CUT_OFF, Client, Line, connect, register
 from tests.support.node import Node, running_node
 
 CHATS = 200
 KILLS = 10
+
+
+@attrs.frozen
+class Answered:
+    """A chat that was answered: what must be found afterwards."""
+
+    session_id: str
+    question: str
+    answer: str
 
 
 def postgres_processes(data_dir: Path) -> list[psutil.Process]:
@@ -24,28 +34,30 @@ def postgres_processes(data_dir: Path) -> list[psutil.Process]:
     return found
 
 
-async def chat_until_cut_off(client: Client, surface: str, run: int, answered: list[tuple[str, str, str, str]]) -> None:
+async def chat_until_cut_off(client: Client, surface: str, run: int, answered: list[Answered]) -> None:
     """Chat in one conversation until the server is gone; note each answer that arrived whole."""
+    line = Line(client.http.base_url)
     turn = 0
     while True:
         message = f"{surface} says {run}.{turn}"
         try:
-            answer = await client.chat(message, surfaceId=surface)
-        except Exception:  # noqa: BLE001 - killed on purpose: any way of losing the connection is right
+            answer = await client.chat_on(line, message, surfaceId=surface)
+        except CUT_OFF:
             return
-        if answer.status_code == 200:
-            body = answer.json()
-            answered.append((surface, body["sessionId"], message, body["content"]))
+        assert answer.status == 200, answer.body
+        answered.append(Answered(answer.body["sessionId"], message, answer.body["content"]))
         turn += 1
 
 
-async def kill_under_load(node: Node, client: Client, run: int, rng: random.Random) -> list[tuple[str, str, str, str]]:
+async def kill_under_load(node: Node, client: Client, run: int, rng: random.Random) -> list[Answered]:
     """Two hundred conversations at once, and ``kill -9`` somewhere in the middle."""
-    answered: list[tuple[str, str, str, str]] = []
+    answered: list[Answered] = []
+    enough = rng.randint(20, 2 * CHATS)
     async with trio.open_nursery() as nursery:
         for number in range(CHATS):
             nursery.start_soon(chat_until_cut_off, client, f"surface-{number}", run, answered)
-        await trio.sleep(rng.uniform(0.3, 1.5))
+        while len(answered) < enough:
+            await trio.sleep(0.005)
         node.kill()
     return answered
 
@@ -78,11 +90,11 @@ async def test_nothing_answered_is_lost_and_nothing_stays_running_when_the_serve
                 await trio.sleep(0.05)
 
 
-async def assert_kept(client: Client, answered: list[tuple[str, str, str, str]]) -> None:
+async def assert_kept(client: Client, answered: list[Answered]) -> None:
     """Every answer that a client got is in its session, right after its question."""
     by_session: dict[str, list[tuple[str, str]]] = {}
-    for _, session_id, message, content in answered:
-        by_session.setdefault(session_id, []).append((message, content))
+    for each in answered:
+        by_session.setdefault(each.session_id, []).append((each.question, each.answer))
 
     async def check(session_id: str, turns: list[tuple[str, str]]) -> None:
         async with limit:
@@ -91,7 +103,7 @@ async def assert_kept(client: Client, answered: list[tuple[str, str, str, str]])
         for message, content in turns:
             at = said.index(("user", message))
             assert said[at + 1] == ("assistant", content)
-        assert detail["runningTurnId"] is None
+        assert detail["runningTurn"] is None
 
     limit = trio.Semaphore(16)
     async with trio.open_nursery() as nursery:
@@ -106,7 +118,7 @@ async def assert_quiet(client: Client) -> None:
 
     async def check(session_id: str) -> None:
         async with limit:
-            assert (await client.session(session_id))["runningTurnId"] is None
+            assert (await client.session(session_id))["runningTurn"] is None
 
     async with trio.open_nursery() as nursery:
         for session in answer.json()["sessions"]:

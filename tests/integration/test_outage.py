@@ -1,43 +1,51 @@
 """PostgreSQL goes away under load and comes back."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import trio
+from psycopg.conninfo import conninfo_to_dict
 
-from tests.integration.test_crash import assert_kept
-from tests.support.client import Client, connect, register
-from tests.support.database import private_server
+from tests.integration.test_crash import Answered, assert_kept
+from tests.support.client import Client, Line, connect, register
 from tests.support.node import running_node
+from understudy.storage.embedded import EmbeddedPostgres
 
 CHATS = 30
+
+
+def url_of(server: EmbeddedPostgres) -> str:
+    """The server's address as an operator would write it."""
+    parts = conninfo_to_dict(server.conninfo)
+    return f"postgresql://{parts['user']}@/{parts['dbname']}?host={quote(str(parts['host']))}&port={parts['port']}"
 
 
 @pytest.mark.slow
 async def test_readiness_turns_503_and_back_and_nothing_acknowledged_is_lost_when_postgres_stops_under_load(
     tmp_path: Path,
 ) -> None:
-    answered: list[tuple[str, str, str, str]] = []
+    answered: list[Answered] = []
     refused: list[tuple[int, dict[str, object]]] = []
     stop = trio.Event()
 
     async def chat_on(client: Client, surface: str) -> None:
+        line = Line(client.http.base_url)
         turn = 0
         while not stop.is_set():
             message = f"{surface} says {turn}"
-            answer = await client.chat(message, surfaceId=surface)
-            body = answer.json()
-            if answer.status_code == 200:
-                answered.append((surface, body["sessionId"], message, body["content"]))
+            answer = await client.chat_on(line, message, surfaceId=surface)
+            if answer.status == 200:
+                answered.append(Answered(answer.body["sessionId"], message, answer.body["content"]))
             else:
-                refused.append((answer.status_code, body))
+                refused.append((answer.status, answer.body))
                 await trio.sleep(0.1)
             turn += 1
 
     with trio.fail_after(120):
         async with (
-            private_server(tmp_path / "postgres") as postgres,
-            running_node(tmp_path, database_url=postgres.dsn) as node,
+            EmbeddedPostgres(tmp_path / "elsewhere") as postgres,
+            running_node(tmp_path, database_url=url_of(postgres)) as node,
             connect(node.url) as http,
         ):
             client = await register(http)

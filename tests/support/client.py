@@ -101,6 +101,54 @@ async def open_events(
         await trio.aclose_forcefully(stream)
 
 
+@attrs.frozen
+class Answer:
+    """A whole answer to a request."""
+
+    status: int
+    body: Any
+
+
+class Line:
+    """One keep-alive connection for one request after the other; made anew when it was cut. Cheap and plain."""
+
+    def __init__(self, url: httpx.URL) -> None:
+        self._url = url
+        self._stream: trio.abc.Stream | None = None
+
+    async def post(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
+        """Raises `OSError`, `trio.BrokenResourceError` or `h11.RemoteProtocolError` when the connection is cut."""
+        if self._stream is None:
+            self._stream = await trio.open_tcp_stream(self._url.host, self._url.port or 80)
+        http = h11.Connection(h11.CLIENT)
+        fields = {"Host": "test", "Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
+        request = h11.Request(method="POST", target=target, headers=list(fields.items()))
+        data = b""
+        try:
+            head = http.send(request) or b""
+            await self._stream.send_all(head + (http.send(h11.Data(data=body)) or b""))
+            http.send(h11.EndOfMessage())
+            answer = await next_http_event(self._stream, http)
+            while isinstance(event := await next_http_event(self._stream, http), h11.Data):
+                data += event.data
+        except BaseException:
+            await self.aclose()
+            raise
+        if http.their_state is not h11.DONE or not isinstance(event, h11.EndOfMessage):
+            await self.aclose()
+        return Answer(answer.status_code, msgspec.json.decode(data) if data else None)
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+
+
+CUT_OFF = (OSError, trio.BrokenResourceError, h11.RemoteProtocolError)
+"""What it is like when the server goes away in the middle."""
+
+
 class Client:
     """One user of one server."""
 
@@ -119,6 +167,11 @@ class Client:
         """``POST /agent/chat``."""
         headers = self.headers | ({"X-Idempotency-Key": key} if key else {})
         return await self.http.post("/agent/chat", json={"message": message, **body}, headers=headers)
+
+    async def chat_on(self, line: Line, message: str, *, key: str | None = None, **body: Any) -> Answer:
+        """``POST /agent/chat`` over a connection of the caller's."""
+        headers = self.headers | ({"X-Idempotency-Key": key} if key else {})
+        return await line.post("/agent/chat", headers, msgspec.json.encode({"message": message, **body}))
 
     @asynccontextmanager
     async def stream(
