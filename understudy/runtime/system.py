@@ -129,10 +129,14 @@ class ActorSystem:
     async def _hold_nursery(self, task_status: trio.TaskStatus[None]) -> None:
         # Shielded: when the block is cancelled the tree still ends children first, instead of everywhere at once. In a
         # task of its own, because a shield around the block would keep cancellation from the block as well.
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.cancel_scope.shield = True
-            task_status.started()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.cancel_scope.shield = True
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            # Nothing of the tree runs any more: after a KeyboardInterrupt this is how the block's end learns of it.
+            self._ended.set()
 
     async def stop(self, reason: Exit | None = None) -> None:
         """Stop the tree: children in reverse order of their start, each within its ``shutdown``. Waits for the end.
