@@ -1,6 +1,6 @@
 """What happens to accounts when things happen at once, or the actor is killed in the middle."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -10,8 +10,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.support.clock import WallClock
 from tests.support.writing import DirectWriter
-from understudy.actors.errors import RateLimited, Unauthenticated
+from understudy.actors.clock import utc_now
+from understudy.actors.errors import RateLimited, TokenReplay, Unauthenticated
 from understudy.actors.identity.actor import identity_spec
 from understudy.actors.identity.lockout import PATIENCE, KeyedLocks, network
 from understudy.actors.identity.messages import (
@@ -46,34 +48,59 @@ class Settings:
 
 
 @asynccontextmanager
-async def running(pool: Pool) -> AsyncIterator[ActorSystem]:
-    with trio.fail_after(20):
+async def running(pool: Pool, now: Callable[[], datetime] = utc_now) -> AsyncIterator[ActorSystem]:
+    with trio.fail_after(40):
         async with ActorSystem("test") as system:
             store, writer = Repositories.on(pool), DirectWriter(Journal(pool))
-            await system.spawn(identity_spec(Settings(), store, writer, passwords=lambda: Passwords(hasher=FAST)))
+            await system.spawn(
+                identity_spec(Settings(), store, writer, now=now, passwords=lambda: Passwords(hasher=FAST))
+            )
             yield system
+
+
+async def keep_refreshing(system: ActorSystem, token: str, access: list[str]) -> None:
+    """Refresh as fast as one can, until it is refused; keep the access tokens."""
+    while True:
+        try:
+            pair = await system.ask(IDENTITY, Refresh(token, HOME))
+        except Unauthenticated:
+            return
+        token = pair.refresh_token
+        access.append(pair.access_token)
 
 
 async def test_no_refresh_that_races_with_a_logout_keeps_anybody_signed_in(pool: Pool) -> None:
     async with running(pool) as system:
-        for number in range(15):
+        for number in range(25):
             signed_in = await system.ask(IDENTITY, Register(f"user{number}@example.org", PASSWORD, HOME))
-            survivors: list[str] = []
-
-            async def refresh(signed_in: SignedIn = signed_in, survivors: list[str] = survivors) -> None:
-                try:
-                    survivors.append((await system.ask(IDENTITY, Refresh(signed_in.refresh_token, HOME))).refresh_token)
-                except Unauthenticated:
-                    return
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(refresh)
-                for _ in range(number % 5):
-                    await trio.lowlevel.checkpoint()
-                nursery.start_soon(system.ask, IDENTITY, Logout(signed_in.access_token))
-            for token in survivors:
+            access = [signed_in.access_token]
+            with trio.fail_after(5):  # who stayed signed in would refresh for ever
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(keep_refreshing, system, signed_in.refresh_token, access)
+                    await trio.sleep(number * 0.0004)
+                    await system.ask(IDENTITY, Logout(signed_in.access_token))
+            for token in access:
                 with pytest.raises(Unauthenticated):
-                    await system.ask(IDENTITY, Refresh(token, HOME))
+                    await system.ask(IDENTITY, Authenticate(token))
+
+
+async def test_no_refresh_that_races_with_an_alarm_outlives_it(pool: Pool) -> None:
+    clock = WallClock()
+    async with running(pool, clock) as system:
+        for number in range(25):
+            signed_in = await system.ask(IDENTITY, Register(f"user{number}@example.org", PASSWORD, HOME))
+            thief = await system.ask(IDENTITY, Refresh(signed_in.refresh_token, HOME))
+            clock.advance(11)
+            access = [signed_in.access_token, thief.access_token]
+            with trio.fail_after(5):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(keep_refreshing, system, thief.refresh_token, access)
+                    await trio.sleep(number * 0.0004)
+                    with pytest.raises(TokenReplay):
+                        await system.ask(IDENTITY, Refresh(signed_in.refresh_token, HOME))
+            for token in access:
+                with pytest.raises(Unauthenticated):
+                    await system.ask(IDENTITY, Authenticate(token))
 
 
 async def test_killed_at_any_moment_identity_leaves_accounts_whole_and_serves_on(pool: Pool) -> None:

@@ -1,6 +1,6 @@
 """Accounts and their tokens: what registration, login, refresh and logout do, apart from any actor."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
@@ -119,7 +119,6 @@ class Accounts:
         rotation = await self._store.tokens.rotate(token_hash(message.refresh_token), successor, now=now)
         match rotation.outcome:
             case RotationOutcome.ROTATED | RotationOutcome.REPEATED:
-                await self._check_still_signed_in(user, claims.family)
                 return self._pair(rotation.token, user)
             case RotationOutcome.REPLAYED:
                 await self._alarm(claims.uid, claims.family, message.client)
@@ -131,9 +130,11 @@ class Accounts:
 
     async def logout(self, uid: str) -> None:
         """Revoke all refresh tokens of the user and end their access tokens."""
-        # The version first: whoever reads it after this line is told no, also if we are killed on the next.
+        tokens = self._store.tokens
+        revoked = await _until_none_is_left(lambda: tokens.revoke_user(uid, now=self._now()))
+        # The version last: a refresh that raced with us read the old one, so that what it signed ends here; one that
+        # reads the new one comes too late to rotate anything. And who is cut off in between can sign out again.
         await self._end_access(uid)
-        revoked = await self._store.tokens.revoke_user(uid, now=self._now())
         await self._audit("security.token_revoked", "medium", None, uid=uid, metadata={"tokens": revoked})
 
     async def owner_of_refresh(self, refresh_token: str) -> str:
@@ -150,17 +151,6 @@ class Accounts:
         await self._store.tokens.sweep(now=now)
         await self._store.lockouts.sweep(before=now - FORGET_FAILURES_AFTER)
 
-    async def _check_still_signed_in(self, user: User, family: str) -> None:
-        """Refuse when the user signed out since *user* was read, and take back what was rotated in that gap.
-
-        Signing out raises the version before it revokes. So either we see the new version here, or its revocation
-        begins after our rotation and finds the successor.
-        """
-        latest = await self._store.users.by_id(user.id)
-        if latest is None or latest.token_version != user.token_version:
-            await self._store.tokens.revoke_family(family, now=self._now())
-            raise _spent()
-
     def _read_refresh(self, token: str) -> RefreshClaims:
         try:
             return self._codec.read_refresh(token, self._now())
@@ -175,6 +165,8 @@ class Accounts:
         return TokenPair(self._codec.access_token(row, user.token_version), refresh_token)
 
     async def _alarm(self, uid: str, family: str, client: Client) -> None:
+        tokens = self._store.tokens
+        await _until_none_is_left(lambda: tokens.revoke_family(family, now=self._now()))
         # The thief may hold access tokens of this family: they must not live out their quarter of an hour.
         await self._end_access(uid)
         await self._audit("security.token_replay", "critical", client, uid=uid, metadata={"family": family})
@@ -222,6 +214,18 @@ class Accounts:
             metadata={**origin, **(metadata or {})},
         )
         await self._writer.write(Audited(entry))
+
+
+async def _until_none_is_left(revoke: Callable[[], Awaitable[int]]) -> int:
+    """Revoke again and again until nothing was left to revoke; how many there were.
+
+    One statement sees no row that a rotation is adding beside it: it waits for that rotation and then misses its
+    successor. The next one finds it; and when one finds nothing, no rotation was under way.
+    """
+    total = 0
+    while count := await revoke():
+        total += count
+    return total
 
 
 def _spent() -> Unauthenticated:
