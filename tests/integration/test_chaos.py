@@ -55,26 +55,26 @@ async def chat_on(
     client: Client, surface: str, stop: trio.Event, answered: list[Answered], failed: Counter[str]
 ) -> None:
     """Chat until told to stop; a failed request must say why, and is tried again with the same key."""
-    line = Line(client.http.base_url)
-    turn = 0
-    while not stop.is_set():
-        message = PROMPT.format(f"{surface}.{turn}")
-        while True:
-            try:
-                answer = await client.chat_on(line, message, surfaceId=surface, key=f"{surface}.{turn}")
-            except CUT_OFF as error:
-                failed[type(error).__name__] += 1
-                continue
-            body = answer.body
-            if answer.status == 200:
-                break
-            assert answer.status in {409, 429, 502, 503, 504}, body
-            assert {"error", "code", "requestId"} <= body.keys()
-            failed[body["code"]] += 1
-            await trio.sleep(0.05)
-        assert "437" in body["content"]
-        answered.append(Answered(body["sessionId"], message, body["content"]))
-        turn += 1
+    async with Line(client.http.base_url) as line:
+        turn = 0
+        while not stop.is_set():
+            message = PROMPT.format(f"{surface}.{turn}")
+            while True:
+                try:
+                    answer = await client.chat_on(line, message, surfaceId=surface, key=f"{surface}.{turn}")
+                except CUT_OFF as error:
+                    failed[type(error).__name__] += 1
+                    continue
+                body = answer.body
+                if answer.status == 200:
+                    break
+                assert answer.status in {409, 429, 502, 503, 504}, body
+                assert {"error", "code", "requestId"} <= body.keys()
+                failed[body["code"]] += 1
+                await trio.sleep(0.05)
+            assert "437" in body["content"]
+            answered.append(Answered(body["sessionId"], message, body["content"]))
+            turn += 1
 
 
 async def settled(node: Node, http: httpx.AsyncClient, whole: set[str]) -> list[dict[str, Any]]:

@@ -36,17 +36,17 @@ def postgres_processes(data_dir: Path) -> list[psutil.Process]:
 
 async def chat_until_cut_off(client: Client, surface: str, run: int, answered: list[Answered]) -> None:
     """Chat in one conversation until the server is gone; note each answer that arrived whole."""
-    line = Line(client.http.base_url)
     turn = 0
-    while True:
-        message = f"{surface} says {run}.{turn}"
-        try:
-            answer = await client.chat_on(line, message, surfaceId=surface)
-        except CUT_OFF:
-            return
-        assert answer.status == 200, answer.body
-        answered.append(Answered(answer.body["sessionId"], message, answer.body["content"]))
-        turn += 1
+    async with Line(client.http.base_url) as line:
+        while True:
+            message = f"{surface} says {run}.{turn}"
+            try:
+                answer = await client.chat_on(line, message, surfaceId=surface)
+            except CUT_OFF:
+                return
+            assert answer.status == 200, answer.body
+            answered.append(Answered(answer.body["sessionId"], message, answer.body["content"]))
+            turn += 1
 
 
 async def kill_under_load(node: Node, client: Client, run: int, rng: random.Random) -> list[Answered]:

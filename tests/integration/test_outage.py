@@ -30,17 +30,17 @@ async def test_readiness_turns_503_and_back_and_nothing_acknowledged_is_lost_whe
     stop = trio.Event()
 
     async def chat_on(client: Client, surface: str) -> None:
-        line = Line(client.http.base_url)
-        turn = 0
-        while not stop.is_set():
-            message = f"{surface} says {turn}"
-            answer = await client.chat_on(line, message, surfaceId=surface)
-            if answer.status == 200:
-                answered.append(Answered(answer.body["sessionId"], message, answer.body["content"]))
-            else:
-                refused.append((answer.status, answer.body))
-                await trio.sleep(0.1)
-            turn += 1
+        async with Line(client.http.base_url) as line:
+            turn = 0
+            while not stop.is_set():
+                message = f"{surface} says {turn}"
+                answer = await client.chat_on(line, message, surfaceId=surface)
+                if answer.status == 200:
+                    answered.append(Answered(answer.body["sessionId"], message, answer.body["content"]))
+                else:
+                    refused.append((answer.status, answer.body))
+                    await trio.sleep(0.1)
+                turn += 1
 
     with trio.fail_after(120):
         async with (

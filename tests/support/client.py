@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import h11
@@ -137,6 +137,12 @@ class Line:
         if http.their_state is not h11.DONE or not isinstance(event, h11.EndOfMessage):
             await self.aclose()
         return Answer(answer.status_code, msgspec.json.decode(data) if data else None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Hang up."""
