@@ -4,18 +4,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-import argon2
 import attrs
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from tests.support.clock import WallClock
+from tests.support.identity import FAST, HOME, PASSWORD, Settings
 from tests.support.writing import DirectWriter
 from understudy.actors.clock import utc_now
-from understudy.actors.errors import RateLimited, TokenReplay, Unauthenticated
+from understudy.actors.errors import TokenReplay, Unauthenticated
 from understudy.actors.identity.actor import identity_spec
-from understudy.actors.identity.lockout import PATIENCE, KeyedLocks, network
 from understudy.actors.identity.messages import (
     IDENTITY,
     Authenticate,
@@ -31,20 +29,6 @@ from understudy.runtime import ActorCrashed, ActorSystem
 from understudy.storage.journal import Journal
 from understudy.storage.pool import Pool
 from understudy.storage.repositories import Repositories
-
-HOME = Client(ip="192.0.2.1")
-PASSWORD = "s3cret!"
-FAST = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-
-
-@attrs.frozen
-class Settings:
-    jwt_secret: str = "the current secret, which is long enough for HS256"
-    jwt_secret_prev: str | None = None
-    jwt_access_seconds: int = 900
-    jwt_refresh_seconds: int = 604_800
-    internal_api_key: str = ""
-    password_min_length: int = 6
 
 
 @asynccontextmanager
@@ -146,43 +130,6 @@ async def test_a_disabled_account_can_neither_sign_in_nor_refresh_nor_act(pool: 
                 await system.ask(IDENTITY, attempt)
 
 
-async def test_a_lock_is_kept_only_while_somebody_holds_or_wants_it() -> None:
-    locks = KeyedLocks()
-    order: list[int] = []
-
-    async def hold(number: int) -> None:
-        async with locks.hold("ip:192.0.2.1"):
-            order.append(number)
-            await trio.lowlevel.checkpoint()
-
-    async with trio.open_nursery() as nursery:
-        async with locks.hold("ip:192.0.2.1"):
-            nursery.start_soon(hold, 1)
-            nursery.start_soon(hold, 2)
-            await wait_all_tasks_blocked()
-            assert order == []
-            assert len(locks) == 1
-        await wait_all_tasks_blocked()
-    assert sorted(order) == [1, 2]
-    assert len(locks) == 0
-
-
-@pytest.mark.parametrize(
-    ("ip", "counts_as"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8::1", "2001:db8::/64"),
-        ("2001:db8::ffff:1", "2001:db8::/64"),
-        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
-        ("", "unknown"),
-        ("no address\0", "unknown"),
-    ],
-)
-def test_addresses_that_one_host_can_choose_among_count_as_one(ip: str, counts_as: str) -> None:
-    assert network(ip) == counts_as
-
-
 async def test_text_that_cannot_be_stored_crashes_nobody(pool: Pool) -> None:
     async with running(pool) as system:
         odd = Client(ip="\0", user_agent="\0\ud800\x1b[31m", request_id="req-1")
@@ -199,35 +146,3 @@ async def test_text_that_cannot_be_stored_crashes_nobody(pool: Pool) -> None:
 async def _again(system: ActorSystem, signed_in: SignedIn, client: Client) -> SignedIn:
     again = await system.ask(IDENTITY, Login("mira@example.org", "pass\0word\ud800", client))
     return attrs.evolve(again, access_token=signed_in.access_token, refresh_token=signed_in.refresh_token)
-
-
-async def test_who_would_wait_too_long_for_a_lock_is_told_to_come_back() -> None:
-    locks = KeyedLocks()
-    refused = 0
-
-    async def hold() -> None:
-        nonlocal refused
-        try:
-            async with locks.hold("ip:192.0.2.1"):
-                await trio.lowlevel.checkpoint()
-        except RateLimited:
-            refused += 1
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(PATIENCE + 11):
-            nursery.start_soon(hold)
-    assert refused == 10
-    assert len(locks) == 0
-
-
-async def test_a_waiter_that_is_cancelled_leaves_no_lock_behind() -> None:
-    locks = KeyedLocks()
-    with trio.move_on_after(0.01):
-        async with locks.hold("a"), trio.open_nursery() as nursery:
-
-            async def wait() -> None:
-                async with locks.hold("a"):
-                    raise AssertionError("two hold one lock")
-
-            nursery.start_soon(wait)
-    assert len(locks) == 0
