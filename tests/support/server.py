@@ -114,12 +114,9 @@ class RawClient:
             return attrs.evolve(head, body=await self.exactly(int(head.headers["content-length"])))
         return attrs.evolve(head, body=b"".join([chunk async for chunk in self.chunks()]))
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> "Chunks":
         """The chunks of a body in chunked coding, as they come."""
-        while (size := int((await self.until(b"\r\n")).strip(), 16)) > 0:
-            yield await self.exactly(size)
-            await self.exactly(2)
-        await self.exactly(2)
+        return Chunks(self)
 
     async def closed(self) -> bool:
         """Wait until the server closes its side; whether it did so without sending more, and without a reset."""
@@ -127,3 +124,22 @@ class RawClient:
             return not self.buffer and await self.stream.receive_some(65536) == b""
         except trio.BrokenResourceError:
             return False
+
+
+class Chunks:
+    """An iterator and no generator, so that a test may stop in the middle."""
+
+    def __init__(self, client: RawClient) -> None:
+        self._client = client
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next chunk, whole."""
+        size = int((await self._client.until(b"\r\n")).strip(), 16)
+        data = await self._client.exactly(size)
+        await self._client.exactly(2)
+        if not size:
+            raise StopAsyncIteration
+        return data
