@@ -18,7 +18,7 @@ from understudy.storage.records import LockoutRule
 
 EMAIL_RULE = LockoutRule(limit=5, window=timedelta(minutes=15), first=timedelta(minutes=15), ceiling=timedelta(hours=1))
 ADDRESS_RULE = attrs.evolve(EMAIL_RULE, limit=20)
-PATIENCE = 64
+PATIENCE = 256
 """How many sign-ins for one subject may wait for their turn before the next is refused."""
 
 
