@@ -108,7 +108,8 @@ class ActorSystem:
             self.start_task(self.schedule.run, "schedule")
             with Watchdog(self, self._loop_hold):
                 self._root.launch()
-                await self._root.wait_settled()
+                with trio.CancelScope(shield=True):  # takes one turn of the loop: the root has no children yet
+                    await self._root.wait_settled()
                 try:
                     yield
                     gave_up = isinstance(self.exit, Crashed)
@@ -136,6 +137,8 @@ class ActorSystem:
                 await trio.sleep_forever()
         finally:
             # Nothing of the tree runs any more: after a KeyboardInterrupt this is how the block's end learns of it.
+            if self.exit is None:
+                self.exit = Killed("the tree was torn down")
             self._ended.set()
 
     async def stop(self, reason: Exit | None = None) -> None:
