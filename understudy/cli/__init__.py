@@ -78,7 +78,7 @@ def _explain(error: BaseException, debug: bool) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         case StorageError():  # each is one sentence for the operator
-            click.echo(f"understudy: {error}", err=True)
+            click.echo(f"understudy: {_first_line(error)}", err=True)
             return 1
         case OSError():
             where = f"{error.filename}: " if error.filename else ""

@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -13,7 +11,6 @@ import structlog
 import trio
 from rich.console import Console
 
-from understudy.cli.errors import lone_error
 from understudy.cli.logs import configure_logs
 from understudy.cli.options import read_settings, settings_options
 from understudy.config import Settings, ensure_secrets
@@ -45,7 +42,9 @@ def serve(**options: Any) -> None:
     for warning in settings.warnings:
         log.warning("configuration", warning=warning)
     with _announcer(settings) as announcer:
-        trio.run(_serve, settings, announcer)
+        from understudy.cli.running import serve_until_signal  # the whole server: not for `serve --help`
+
+        trio.run(serve_until_signal, settings, announcer.progress, announcer.ready)
 
 
 @attrs.frozen
@@ -85,29 +84,3 @@ def _short(settings: Settings) -> str:
     with contextlib.suppress(ValueError):
         return str(settings.data_dir.relative_to(os.getcwd()))
     return str(settings.data_dir)
-
-
-async def _serve(settings: Settings, announcer: Announcer) -> None:
-    from understudy.app import AddressInUse, run  # the whole server: not for `serve --help`
-
-    drain = trio.CancelScope()
-    try:
-        with lone_error(), trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_stop_on_signal, signals, drain)
-                with drain:
-                    await run(settings, on_progress=announcer.progress, on_ready=announcer.ready)
-                nursery.cancel_scope.cancel()
-    except AddressInUse as error:
-        raise click.ClickException(str(error)) from error
-
-
-async def _stop_on_signal(signals: AsyncIterator[int], drain: trio.CancelScope) -> None:
-    """Drain on the first signal; end the process on the second, without another word from anybody."""
-    first = await anext(signals)
-    log.info("stopping", signal=signal.Signals(first).name)
-    drain.cancel()
-    second = await anext(signals)
-    log.warning("killed", signal=signal.Signals(second).name)
-    sys.stderr.flush()
-    os._exit(128 + second)
