@@ -73,7 +73,8 @@ BEGIN
                 g integer, t text, s text, status text, at timestamptz, content text, model text, tools json,
                 pt integer, ct integer, code text, error text
             )
-            WHERE t.id = x.t AND t.session_id = x.s AND t.status = 'running' AND NOT x.g = ANY (failed)
+            -- By primary key: asked for the status, it would walk the index of all running turns instead.
+            WHERE t.id = x.t AND t.session_id = x.s AND t.finished_at IS NULL AND NOT x.g = ANY (failed)
             RETURNING t.id
         )
         SELECT coalesce(array_agg(done.id), '{}') INTO ended FROM done;
