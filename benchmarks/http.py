@@ -15,15 +15,16 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+# In place of this folder, where this very file would stand before the standard library's `http`.
+sys.path[0] = str(Path(__file__).parents[1])
+os.environ.setdefault("PYTHONPATH", sys.path[0])
+
 import httpx
 import msgspec
 import psutil
 import trio
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-os.environ.setdefault("PYTHONPATH", str(Path(__file__).parents[1]))
-
-from benchmarks.load import Result, request, run_load
+from benchmarks.load import Connection, Result, request, run_load
 from tests.support.client import Client, connect, register
 from tests.support.node import Node, running_node
 
@@ -85,8 +86,6 @@ async def idle_sessions(node: Node, client: Client, count: int) -> float:
         for worker in range(16):
 
             async def chats(worker: int = worker) -> None:
-                from benchmarks.load import Connection
-
                 stream = await trio.open_tcp_stream("127.0.0.1", node.port)
                 connection = Connection(stream)
                 for number in range(worker, count, 16):

@@ -8,6 +8,7 @@ from contextlib import suppress
 import trio
 
 from understudy.actors.clock import utc_now
+from understudy.actors.diagnostics.messages import DIAGNOSTICS, Draining
 from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.tree import open_clients
 from understudy.actors.outbound.guarded import GuardedClient
@@ -93,6 +94,7 @@ async def _run(
                 await system.wait_stopped()
             finally:
                 # The order to stop comes as a cancellation; what is in flight may still come to its end.
+                system.tell(DIAGNOSTICS, Draining())
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + settings.drain_timeout + 30.0):
                     await system.stop()
     finally:
