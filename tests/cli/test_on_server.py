@@ -129,7 +129,7 @@ async def test_an_interrupt_stops_the_turn_and_the_provider_before_the_command_e
 async def test_the_tree_shows_a_session_made_busy_killed_restarted_and_passivated(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with (
-            stand_in(Behaviour(tokens=40, gap_ms=25)) as provider,
+            stand_in(Behaviour(tokens=10_000, gap_ms=25)) as provider,
             running_node(
                 tmp_path / "node",
                 environment={**speaking_through(provider), "UNDERSTUDY_SESSION_IDLE_AFTER": "1s"},
@@ -139,7 +139,7 @@ async def test_the_tree_shows_a_session_made_busy_killed_restarted_and_passivate
             env = environment(node, tmp_path)
             await lines.wait_for("sessions/directory idle")
             async with running(env, "chat", "--register", "hello") as (chat, _):
-                address = (await lines.wait_for("session/ses_", "(streaming)")).split()[0]
+                address = (await lines.wait_for("session/ses_", " streaming")).split()[0]
                 once = await understudy(env, "tree")
                 assert address in once.stdout.decode()
                 async with httpx.AsyncClient(base_url=node.url, headers={"X-Api-Key": INTERNAL_KEY}) as operator:

@@ -50,8 +50,10 @@ def test_a_session_is_seen_being_made_busy_crashed_restarted_and_passivated() ->
     view.snapshot(tree(actor("session/ses_1")), 0)
     view.change([actor("session/ses_2", "starting")], [], 1)
     assert "    └── session/ses_2  starting" in drawn(view, 1)
-    view.change([actor("session/ses_2", "busy", status="streaming")], [], 2)
-    assert "    └── session/ses_2  busy (streaming)" in drawn(view, 2)
+    view.change([actor("session/ses_2", "busy")], [], 2)
+    assert "    └── session/ses_2  busy" in drawn(view, 2)
+    view.change([actor("session/ses_2", "idle", status="streaming")], [], 2)
+    assert "    └── session/ses_2  streaming" in drawn(view, 2)
     crash = {"at": 1.0, "error": "ValueError: bad luck\nand more", "message": "StartTurn"}
     view.change([actor("session/ses_2", "backing off", restarts=1, crash=crash)], [], 3)
     assert "    └── session/ses_2  backing off  restarts 1  ValueError: bad luck" in drawn(view, 3)

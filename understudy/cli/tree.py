@@ -43,6 +43,9 @@ def tree(watch: bool, everything: bool, **options: Any) -> None:
     most = None if everything else max(5, console.height // 3)
     try:
         trio.run(_watch if watch else _once, operator, console, most)
+    except KeyboardInterrupt:
+        if not watch:  # else it is how one leaves
+            raise
     except ApiError as error:
         if error.status != 401:
             raise

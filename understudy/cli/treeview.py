@@ -19,6 +19,7 @@ _COLOURS = {
     "stopping": "cyan",
     "ended": "bright_black",
 }
+_AT_WORK = frozenset({"thinking", "streaming", "tool", "calling"})
 _GONE = "gone"
 _OF_MANY = frozenset({"dynamic", "partition"})
 """Strategies of supervisors whose children are alike, and may be thousands."""
@@ -157,7 +158,10 @@ def _state(node: _Node) -> str:
     if node.gone_at is not None:
         return _GONE
     state, status = str(node.data.get("state", "")), node.data.get("status")
-    return f"{state} ({status})" if status and status != state else state
+    if not status or status == state:
+        return state
+    # An actor whose work is under way is idle itself, and free to answer; what it says of itself is then what counts.
+    return str(status) if state == "idle" else f"{state} ({status})"
 
 
 def _line(node: _Node, now: float) -> Text:
@@ -173,7 +177,8 @@ def _line(node: _Node, now: float) -> Text:
         if data.get("state") not in {None, "idle"}:
             line.append(f"  {data['state']}", style=_COLOURS.get(str(data["state"]), ""))
     else:
-        line.append(f"  {_state(node)}", style=_COLOURS.get(str(data.get("state")), ""))
+        lively = data.get("status") in _AT_WORK
+        line.append(f"  {_state(node)}", style="yellow" if lively else _COLOURS.get(str(data.get("state")), ""))
     if data.get("mailbox"):
         line.append(f"  {data['mailbox']} waiting", style="yellow")
     if data.get("readers"):
