@@ -94,7 +94,8 @@ async def _run(
                 await system.wait_stopped()
             finally:
                 # The order to stop comes as a cancellation; what is in flight may still come to its end.
-                system.tell(DIAGNOSTICS, Draining())
+                if system.whereis(DIAGNOSTICS) is not None:
+                    system.tell(DIAGNOSTICS, Draining())
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + settings.drain_timeout + 30.0):
                     await system.stop()
     finally:
