@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import ClassVar
 
 import attrs
 import pytest
@@ -53,9 +54,7 @@ async def test_a_refusal_in_started_answers_whoever_wanted_the_actor_and_costs_n
         async def started(self) -> None:
             raise No("no such session")
 
-    await system.spawn(
-        DynamicSpec("d", "picky", lambda key: ChildSpec(key, Picky), quarantine=60, max_restarts=0)
-    )
+    await system.spawn(DynamicSpec("d", "picky", lambda key: ChildSpec(key, Picky), quarantine=60, max_restarts=0))
     for _ in range(5):
         with pytest.raises(No):
             await system.ensure("picky/1")
@@ -251,7 +250,7 @@ class Keep:
 
 class Sleepy(Counter):
     idle_after = 10.0
-    saved: dict[str, int] = {}
+    saved: ClassVar[dict[str, int]] = {}
 
     async def started(self) -> None:
         await super().started()

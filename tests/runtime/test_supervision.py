@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 
 import pytest
@@ -228,7 +229,7 @@ async def test_restarts_back_off_exponentially_with_jitter_and_reset_after_a_sta
     for _ in range(7):
         await crash(system, "s/a")
         await settle_within(system, "s/a", 20)
-    waits = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    waits = [later - earlier for earlier, later in itertools.pairwise(starts)]
     assert waits[0] == 0
     for wait, ideal in zip(waits[1:], [1, 2, 4, 8, 8, 8], strict=True):
         assert ideal * 0.9 <= wait <= ideal * 1.1

@@ -152,10 +152,13 @@ class ActorCell(LinkedCell):
             actor._cell = self  # noqa: SLF001 - the kernel gives the actor its place
             if type(actor).started is not Actor.started:
                 await self._await_started(actor)
-            self._begin(actor)
-            end = await self._loop(scoped=False)
-            if end is None:
-                end = await self._scoped_loop()
+            if self.kill_exit is None:
+                self._begin(actor)
+                end = await self._loop(scoped=False)
+                if end is None:
+                    end = await self._scoped_loop()
+            else:
+                end = self.kill_exit
         except Exception as error:  # noqa: BLE001 - a crash is a value here
             end = self._crashed(error)
             if self.kill_exit is not None:
@@ -197,6 +200,7 @@ class ActorCell(LinkedCell):
         self._notify()
 
     async def _scoped_loop(self) -> Exit:
+        end: Exit | None = None
         with trio.CancelScope() as self.scope:
             if self.kill_exit is not None:
                 self.scope.cancel()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from understudy.runtime.mailbox import Mailbox
     from understudy.runtime.messages import Ask
     from understudy.runtime.monitors import Monitor
+    from understudy.runtime.schedule import Call
     from understudy.runtime.supervisor import Supervisor
     from understudy.runtime.system import ActorSystem
 
@@ -52,6 +53,7 @@ class Cell:
         "address",
         "adopted",
         "attempts",
+        "backoff",
         "crash",
         "ending",
         "epoch",
@@ -113,6 +115,7 @@ class Cell:
         self.ever_started = False
         self.turn = 0
         self.attempts = 0
+        self.backoff: Call | None = None
         self.restarts = 0
         self.intensity: Intensity | None = None
         self.crash: Crash | None = None
@@ -130,6 +133,7 @@ class Cell:
 
     def launch(self) -> None:
         """Start the next incarnation. Returns at once; `wait_settled` waits for `started()`."""
+        self._end_backoff()
         self.epoch = next(self.system.epochs)
         self.since = self.system.now()
         self.ending = self.kill_exit = self.exit = None
@@ -163,6 +167,7 @@ class Cell:
             return
         self.exit = exit
         self.state = State.ENDED
+        self._end_backoff()
         # Forgotten first: whoever hears of the exit may ask for the same address at once, and must not meet the dead.
         self.system.forget(self)
         self._close(exit)
@@ -170,6 +175,11 @@ class Cell:
         monitors, self.monitors = self.monitors, None
         for monitor in monitors or ():
             monitor.tell(exit)
+
+    def _end_backoff(self) -> None:
+        backoff, self.backoff = self.backoff, None
+        if backoff is not None:
+            backoff.cancel()
 
     def _close(self, exit: Exit) -> None:  # noqa: A002
         """Answer what still waits for the dead."""

@@ -158,7 +158,7 @@ class DynamicSupervisor(Supervisor):
         self._note_restart(child, now)
         if seconds > 0:
             turn = child.turn = next(self.system.turns)
-            Call(self.system.schedule, now + seconds, functools.partial(self._due, child, turn))
+            child.backoff = Call(self.system.schedule, now + seconds, functools.partial(self._due, child, turn))
         else:
             child.launch()
 

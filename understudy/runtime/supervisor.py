@@ -331,7 +331,9 @@ class StaticSupervisor(Supervisor):
             self._note_restart(sibling, now)
         if seconds > 0:
             # Not slept here: a stop, or another child's end, must be able to get in between.
-            Call(self.system.schedule, now + seconds, functools.partial(self.post, _Due(affected, turn)))
+            child.backoff = Call(
+                self.system.schedule, now + seconds, functools.partial(self.post, _Due(affected, turn))
+            )
         else:
             await self._start_group(affected)
 

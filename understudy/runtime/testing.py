@@ -84,10 +84,11 @@ class Probe(Actor):
 
     def __init__(self, inbox: Inbox) -> None:
         self.inbox = inbox
+        inbox.probe = self
 
-    async def started(self) -> None:
-        """Begin to listen."""
-        self.inbox.probe = self
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__handlers__ = _Anything(cls.__handlers__)
 
     def take(self, message: object) -> None:
         """Remember *message*."""
