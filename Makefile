@@ -9,6 +9,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 PYTEST_ARGS ?=
 SERVE_ARGS ?=
+BENCHMARKS ?= $(filter-out load,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test check format bench docs clean
@@ -47,8 +48,8 @@ format: $(TOOLS)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(TOOLS)  ## Run the benchmarks, each beside a peer when one is installed
-	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+bench: $(TOOLS)  ## Run the benchmarks, each beside a peer when one is installed (BENCHMARKS="actors http" for some)
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(READY)  ## Make the reference pages anew from the code
 	$(BIN)/understudy reference --write docs/reference
