@@ -76,7 +76,7 @@ def parse_frame(frame: str) -> Event | None:
 async def next_http_event(stream: trio.abc.Stream, http: h11.Connection) -> Any:
     """What the server says next."""
     while (event := http.next_event()) is h11.NEED_DATA:
-        http.receive_data(await stream.receive_some(65536))
+        http.receive_data(bytes(await stream.receive_some(65536)))
     return event
 
 

@@ -41,9 +41,7 @@ class DomainError(Refusal):
 
     code: ClassVar[str] = "INTERNAL"
 
-    def __init__(
-        self, message: str, *, details: tuple[Detail, ...] = (), retry_after: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, details: tuple[Detail, ...] = (), retry_after: float | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
