@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 
+import psycopg
+
+from understudy.storage.errors import StoreUnavailable
 from understudy.storage.records import OutboxItem
 from understudy.storage.repository import Repository
 
@@ -40,20 +43,25 @@ class OutboxRepository(Repository):
     async def listening(self) -> AsyncIterator[Callable[[float], Awaitable[bool]]]:
         """A function that waits, at most so many seconds, for a hint that something was published; whether one came.
 
-        Holds a connection meanwhile. A hint can be missed while there is no connection: look now and then anyway.
-        Raises `psycopg.OperationalError` when the server goes away.
+        Holds a connection meanwhile. A hint can be missed while there is none: look now and then anyway. It and this
+        raise `StoreUnavailable` when the server goes away.
         """
         async with self._pool.connection() as connection:
-            await connection.execute(f"LISTEN {CHANNEL}".encode(), prepare=False)
 
             async def wait(seconds: float) -> bool:
-                async with aclosing(connection.notifies(timeout=seconds, stop_after=1)) as hints:
-                    async for _ in hints:
-                        return True
+                try:
+                    async with aclosing(connection.notifies(timeout=seconds, stop_after=1)) as hints:
+                        async for _ in hints:
+                            return True
+                except psycopg.OperationalError as error:
+                    raise StoreUnavailable(f"the database went away: {error}") from error
                 return False
 
             try:
+                await connection.execute(f"LISTEN {CHANNEL}".encode(), prepare=False)
                 yield wait
+            except psycopg.OperationalError as error:
+                raise StoreUnavailable(f"the database went away: {error}") from error
             finally:
-                # Closed rather than returned: the next user would be sent our hints.
+                # Closed rather than given back: the next user would be sent our hints.
                 await connection.close()

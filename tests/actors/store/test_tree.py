@@ -11,14 +11,14 @@ import attrs
 import pytest
 import trio
 
-from tests.support.storage import START, Store, closed, events, opened
+from tests.support.storage import START, Store, closed, events, key, opened
 from understudy.actors.errors import Unavailable
 from understudy.actors.store.messages import DATABASE, HOUSEKEEPER, JOURNAL, OUTBOX, POSTGRES, Ping, Status
 from understudy.actors.store.tree import storage_tree
 from understudy.actors.store.writer import JournalWriter
 from understudy.runtime import ActorCrashed, ActorSystem
 from understudy.storage.entries import Published
-from understudy.storage.errors import DataDirectoryInUse, StoreUnavailable
+from understudy.storage.errors import DataDirectoryInUse, Fenced, StoreConflict, StoreUnavailable
 from understudy.storage.journal import Journal
 from understudy.storage.pool import Pool
 from understudy.storage.postmaster import live_postmaster
@@ -196,6 +196,53 @@ def parent(proc: Path) -> int:
         return int((proc / "stat").read_text().rpartition(")")[2].split()[1])
     except (FileNotFoundError, ProcessLookupError):
         return 0
+
+
+async def test_a_branch_on_a_server_of_ones_own_has_no_server_below_it(pg_dsn: str, tmp_path: Path) -> None:
+    pool = Pool("", max_size=4)
+    with trio.fail_after(30):
+        async with ActorSystem("test") as system:
+            await system.spawn(storage_tree(pool, tmp_path / "unused", pg_dsn))
+            assert system.whereis(POSTGRES) is None
+            assert not (tmp_path / "unused").exists()
+            session = await Store(Repositories.on(pool), Journal(pool)).session()
+            writer = JournalWriter(system)
+            begin = opened(session, idempotency=key())
+            await writer.write(begin)
+            with pytest.raises(StoreConflict):
+                await writer.write(opened(session, idempotency=key()))
+            with pytest.raises(Fenced):
+                await writer.write(attrs.evolve(events(session, 1), epoch=session.epoch - 1))
+            await system.stop()
+    assert pool.statistics().size == 0
+
+
+async def listeners(pool: Pool) -> int:
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'"
+        )
+        row = await cursor.fetchone()
+        return int(row[0]) if row else 0
+
+
+async def test_a_hint_from_the_database_wakes_the_outbox_before_its_next_look(pg_dsn: str, tmp_path: Path) -> None:
+    pool, delivered = Pool("", max_size=4), trio.Event()
+
+    async def consume(item: OutboxItem) -> None:
+        del item
+        delivered.set()
+
+    with trio.fail_after(30):
+        async with ActorSystem("test") as system:
+            await system.spawn(storage_tree(pool, tmp_path, pg_dsn, consumers={"turn.done": consume}))
+            while not await listeners(pool):
+                await trio.sleep(0.01)
+            began = trio.current_time()
+            await JournalWriter(system).write(Published("out_1", "turn.done", None, b"", START))
+            await delivered.wait()
+            assert trio.current_time() - began < 2.0
+            await system.stop()
 
 
 async def test_a_second_branch_on_the_same_directory_does_not_start_and_says_why(data_dir: Path) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, TypeAlias
 
 import attrs
+import trio
 
 from understudy.actors.clock import utc_now
 from understudy.runtime import Actor, receive
@@ -16,7 +17,8 @@ Consumer: TypeAlias = Callable[[OutboxItem], Awaitable[None]]
 
 _LEASE = timedelta(seconds=30)
 _BATCH = 100
-_LOOK_EVERY = 1.0
+_LOOK_EVERY = 5.0
+_LISTEN = 60.0
 
 
 @attrs.frozen
@@ -44,18 +46,21 @@ class OutboxActor(Actor):
         self._consumers = consumers
         self._now = now
         self._every = every
-        self._draining = False
+        self._draining = self._again = False
         self._delivered = self._failed = 0
 
     async def started(self) -> None:
-        """Look now and then on."""
+        """Look now, whenever the database hints at something new, and now and then without a hint."""
         self.every(self._every, _Drain())
         self.drain(_Drain())
+        if self._consumers:
+            self.work(self._listen, name="listen")
 
     @receive
     def drain(self, message: _Drain) -> None:
         """Deliver what is there, unless that is going on."""
         del message
+        self._again = True
         if not self._draining:
             self._draining = True
             self.work(self._deliver, name="deliver")
@@ -64,11 +69,23 @@ class OutboxActor(Actor):
         """What was delivered, what consumers refused, and which topics are wanted."""
         return {"delivered": self._delivered, "failed": self._failed, "topics": sorted(self._consumers)}
 
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._outbox.listening() as hinted:
+                    while True:
+                        if await hinted(_LISTEN):
+                            self.ref.tell(_Drain())
+            except StoreUnavailable:
+                await trio.sleep(self._every)  # the beat goes on meanwhile
+
     async def _deliver(self) -> None:
         try:
-            while items := await self._outbox.claim(_BATCH, now=self._now(), lease=_LEASE):
-                done = [item.id for item in items if await self._hand_over(item)]
-                await self._outbox.done(done, now=self._now())
+            while self._again:
+                self._again = False
+                while items := await self._outbox.claim(_BATCH, now=self._now(), lease=_LEASE):
+                    done = [item.id for item in items if await self._hand_over(item)]
+                    await self._outbox.done(done, now=self._now())
         except StoreUnavailable:
             return  # the next look finds what is left
         finally:
