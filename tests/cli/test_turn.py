@@ -89,8 +89,10 @@ async def test_a_connection_lost_before_the_first_event_asks_again_under_the_sam
 
 async def test_a_server_that_is_restarting_is_waited_for_as_long_as_it_says() -> None:
     tries = 0
+    assert [asked.headers.get("last-event-id") for asked in server.asked] == [None, "ses_1:3", "ses_1:3"]
 
-    async def answer(exchange: Exchange) -> None:
+
+async def answer(exchange: Exchange) -> None:
         nonlocal tries
         tries += 1
         match tries:
