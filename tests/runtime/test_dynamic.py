@@ -220,7 +220,7 @@ async def test_an_old_incarnation_is_fenced_off(system: ActorSystem) -> None:
 
     class Ghost(Counter):
         async def started(self) -> None:
-            self.events: EventLog[str] = EventLog()
+            self.events = EventLog()
             old.append(self)
             self.every(1, Note())
 
@@ -249,13 +249,13 @@ class Keep:
 
 
 class Sleepy(Counter):
-    idle_after = 10.0
+    idle_after: ClassVar[float | None] = 10.0
     saved: ClassVar[dict[str, int]] = {}
 
     async def started(self) -> None:
         await super().started()
         self.total = self.saved.get(self.address, 0)
-        self.events: EventLog[int] = EventLog()
+        self.events = EventLog()
 
     async def stopping(self, reason: Exit) -> None:
         await super().stopping(reason)

@@ -55,10 +55,13 @@ async def test_the_tree_shows_every_actor_as_it_is(system: ActorSystem) -> None:
     assert d.strategy == "dynamic"
     assert d.children[0].kind == "k"
     a = s.children[0]
-    assert (a.state, a.current, a.current_age) == ("busy", "Doze", pytest.approx(2))
-    assert (a.mailbox, a.high_water, a.head_age) == (3, 3, pytest.approx(1))
+    assert (a.state, a.current) == ("busy", "Doze")
+    assert a.current_age == pytest.approx(2)
+    assert (a.mailbox, a.high_water) == (3, 3)
+    assert a.head_age == pytest.approx(1)
     assert (a.handled, a.timers, a.status, a.labels) == (1, 1, "thinking", {"workspace": "w1"})
-    assert [(info.name, info.age) for info in a.work] == [("toil", pytest.approx(2))]
+    assert [info.name for info in a.work] == ["toil"]
+    assert a.work[0].age == pytest.approx(2)
     assert a.uptime == pytest.approx(2)
     assert s.children[1].state == "idle"
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -243,13 +246,18 @@ async def test_the_trace_has_the_last_messages_with_outcome_and_duration(system:
     trace = system.trace("a")
     assert len(trace) == 16
     doze, refuse, crash, get = trace[-4:]
-    assert (doze.message, doze.outcome, doze.seconds, doze.request_id) == ("Doze", "ok", pytest.approx(2), "r7")
+    assert (doze.message, doze.outcome, doze.request_id) == ("Doze", "ok", "r7")
+    assert doze.seconds == pytest.approx(2)
     assert [entry.outcome for entry in (refuse, crash, get)] == ["refused", "crashed", "ok"]
     with pytest.raises(NotRunning):
         system.trace("nobody")
 
 
 # -- telemetry
+
+
+def broken(event: TelemetryEvent) -> None:
+    raise KeyError("missing")
 
 
 async def test_every_event_has_the_keys_of_the_published_table(system: ActorSystem) -> None:
@@ -263,7 +271,7 @@ async def test_every_event_has_the_keys_of_the_published_table(system: ActorSyst
         with pytest.raises(ActorCrashed):
             await system.ask(address, Crash())
     await system.ask("s/a", Get())
-    system.telemetry.attach("bad", lambda _event: 1 / 0)
+    system.telemetry.attach("bad", broken)
     await system.ask("s/a", Get())
     system.telemetry.loop_held("s/a", "Get", 0.2, "stack")
     assert {event.name for event in events} == set(EVENTS)
@@ -277,9 +285,6 @@ async def test_a_listener_that_raises_is_detached_and_reported_and_nobody_is_hur
     system: ActorSystem, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[TelemetryEvent] = []
-
-    def broken(event: TelemetryEvent) -> None:
-        raise KeyError("missing")
 
     system.telemetry.attach("good", heard.append, events=["listener.failed"])
     system.telemetry.attach("bad", broken)

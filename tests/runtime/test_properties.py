@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import attrs
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from understudy.runtime import (
     DynamicSpec,
     Restart,
     RuntimeFault,
+    Spec,
     Strategy,
     SupervisorSpec,
     TelemetryEvent,
@@ -27,15 +29,21 @@ from understudy.runtime.testing import open_system, run
 
 QUICK = Backoff(base=0.01, limit=0.1)
 
-names = st.sampled_from("abcdef")
-leaves = st.builds(lambda restart: ("actor", restart), st.sampled_from(Restart))
-trees = st.recursive(
-    leaves,
-    lambda inner: st.builds(
-        lambda strategy, children: ("supervisor", strategy, children),
-        st.sampled_from(Strategy),
-        st.lists(inner, min_size=1, max_size=4),
-    ),
+
+@attrs.frozen
+class Leaf:
+    restart: Restart
+
+
+@attrs.frozen
+class Branch:
+    strategy: Strategy
+    children: list[Leaf | Branch]
+
+
+trees: st.SearchStrategy[Leaf | Branch] = st.recursive(
+    st.builds(Leaf, st.sampled_from(Restart)),
+    lambda inner: st.builds(Branch, st.sampled_from(Strategy), st.lists(inner, min_size=1, max_size=4)),
     max_leaves=10,
 )
 actions = st.lists(
@@ -44,19 +52,11 @@ actions = st.lists(
 )
 
 
-def spec_of(tree: object, name: str, diary: list[str], budget: int) -> SupervisorSpec | object:
-    match tree:
-        case ("actor", restart):
-            return counter(name, diary, restart=restart, poison_after=10**6)
-        case ("supervisor", strategy, children):
-            return SupervisorSpec(
-                name,
-                strategy=strategy,
-                children=[spec_of(child, f"c{n}", diary, budget) for n, child in enumerate(children)],  # type: ignore[misc]
-                max_restarts=budget,
-                backoff=QUICK,
-            )
-    raise AssertionError(tree)
+def spec_of(tree: Leaf | Branch, name: str, diary: list[str], budget: int) -> Spec:
+    if isinstance(tree, Leaf):
+        return counter(name, diary, restart=tree.restart, poison_after=10**6)
+    children = [spec_of(child, f"c{n}", diary, budget) for n, child in enumerate(tree.children)]
+    return SupervisorSpec(name, strategy=tree.strategy, children=children, max_restarts=budget, backoff=QUICK)
 
 
 def walk(node: TreeNode) -> Iterator[TreeNode]:
@@ -86,14 +86,14 @@ async def act(system: ActorSystem, action: str, address: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(tree=trees, script=actions, seed=st.integers(0, 3), budget=st.sampled_from([0, 2, 10**6]))
 def test_whatever_happens_the_tree_settles_whole_and_stops_clean(
-    tree: object, script: list[tuple[str, int]], seed: int, budget: int
+    tree: Leaf | Branch, script: list[tuple[str, int]], seed: int, budget: int
 ) -> None:
     async def scenario() -> None:
         diary: list[str] = []
         events: list[TelemetryEvent] = []
         async with open_system(seed=seed, max_restarts=10**6, backoff=QUICK) as system:
             system.telemetry.attach("all", events.append, events=["actor.start", "actor.stop"])
-            await system.spawn(spec_of(tree, "top", diary, budget))  # type: ignore[arg-type]
+            await system.spawn(spec_of(tree, "top", diary, budget))
             for action, pick in script:
                 addresses = system.addresses()
                 if addresses:
@@ -122,11 +122,11 @@ def test_whatever_happens_the_tree_settles_whole_and_stops_clean(
 
 @settings(max_examples=60, deadline=None)
 @given(tree=trees, seed=st.integers(0, 3))
-def test_every_tree_starts_in_order_and_stops_in_reverse(tree: object, seed: int) -> None:
+def test_every_tree_starts_in_order_and_stops_in_reverse(tree: Leaf | Branch, seed: int) -> None:
     async def scenario() -> None:
         diary: list[str] = []
         async with open_system(seed=seed) as system:
-            await system.spawn(spec_of(tree, "top", diary, 3))  # type: ignore[arg-type]
+            await system.spawn(spec_of(tree, "top", diary, 3))
             started = [entry[1:] for entry in diary]
             in_tree = [node.address for node in walk(system.tree()) if node.kind == "counter"]
             assert started == in_tree

@@ -205,12 +205,11 @@ async def test_the_budget_recovers_once_the_window_has_passed(system: ActorSyste
 
 
 async def test_a_root_that_gives_up_ends_the_system_and_leaving_the_block_says_so() -> None:
-    with trio.fail_after(1000), pytest.raises(SystemDown) as caught:
+    with trio.fail_after(1000), pytest.raises(SystemDown) as caught:  # noqa: PT012 - the block is what raises
         async with open_system(max_restarts=0) as system:
             await system.spawn(counter("a"))
             await crash(system, "a")
-            exit = await system.wait_stopped()
-            assert isinstance(exit, Crashed)
+            assert isinstance(await system.wait_stopped(), Crashed)
             with pytest.raises(NotRunning):
                 await system.ask("a", Get())
     assert isinstance(caught.value.__cause__, RestartsExceeded)
@@ -440,7 +439,7 @@ async def test_keyboard_interrupt_in_a_handler_passes_through_the_system() -> No
         def crash(self, message: Crash) -> None:
             raise KeyboardInterrupt
 
-    with trio.fail_after(1000), pytest.raises(BaseExceptionGroup) as caught:
+    with trio.fail_after(1000), pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - the block is what raises
         async with open_system(leaks=False) as system:
             ref = await system.spawn(ChildSpec("a", Interrupted))
             ref.tell(Crash())
@@ -467,7 +466,7 @@ async def test_an_exception_group_crashes_the_actor_like_any_exception(system: A
 
 async def test_what_the_block_raises_comes_out_as_it_is_after_an_orderly_stop() -> None:
     diary: list[str] = []
-    with trio.fail_after(1000), pytest.raises(LookupError):
+    with trio.fail_after(1000), pytest.raises(LookupError):  # noqa: PT012 - the block is what raises
         async with open_system() as system:
             await system.spawn(counter("a", diary))
             raise LookupError("mine")

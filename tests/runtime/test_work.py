@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import attrs
 import pytest
 import trio
@@ -229,7 +231,7 @@ async def test_a_timer_that_makes_no_sense_is_refused(system: ActorSystem) -> No
 
 
 class Watched(Caring):
-    progress_timeout = 10.0
+    progress_timeout: ClassVar[float | None] = 10.0
 
 
 async def test_a_handler_without_progress_is_aborted_and_only_that_actor_restarts(system: ActorSystem) -> None:
