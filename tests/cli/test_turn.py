@@ -67,12 +67,15 @@ async def test_each_event_is_shown_once_and_in_order_wherever_the_connection_is_
     assert len({asked.headers["x-idempotency-key"] for asked in server.asked}) == 1
 
 
-async def test_a_connection_lost_before_the_first_event_asks_again_under_the_same_key() -> None:
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_connection_lost_before_the_first_event_asks_again_under_the_same_key(answered: bool) -> None:
     tries = 0
 
     async def answer(exchange: Exchange) -> None:
         nonlocal tries
         tries += 1
+        if tries == 1 and not answered:
+            return
         await exchange.open_events()
         if tries > 1:
             await exchange.event("done", 1)

@@ -76,8 +76,11 @@ class StreamedTurn:
                 if self._failures >= self._backoff.tries:
                     raise Unreachable(f"{self._api.url} keeps ending the stream before the turn has ended")
             except httpx.TransportError as error:
-                if not self._reached or self._failures >= self._backoff.tries:
+                # A connection that broke before its answer is safe to try again: the key makes it the same request.
+                absent = isinstance(error, httpx.ConnectError) and not self._reached
+                if absent or self._failures >= self._backoff.tries:
                     raise unreachable(self._api.url, error) from error
+                self._reached = True
             except ApiError as error:
                 if error.status == 401 and not self._refreshed and await self._api.refresh():
                     self._refreshed = True
