@@ -7,7 +7,6 @@ from typing import Any
 
 import attrs
 import trio
-from understudy.storage.memory import MemoryStore
 
 from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
@@ -19,6 +18,7 @@ from understudy.actors.session.tree import sessions_spec
 from understudy.actors.tools.messages import ToolContext, ToolResult
 from understudy.runtime import Actor, ActorSystem, ChildSpec, Lagged, receive
 from understudy.storage.entries import Entry
+from understudy.storage.memory import MemoryStore
 from understudy.storage.records import RunEvent, SessionKey, ToolCall, Usage, User, Workspace
 
 KEY = SessionKey("ws_1", "usr_1", "chad", "chat", "main")
