@@ -4,6 +4,7 @@ The server is started by the first test that asks, lives in a temporary director
 when the run ends (the guardian sees to it even when the run is killed).
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -41,12 +42,25 @@ def fast_directory(prefix: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=prefix, dir=memory if roomy else None))
 
 
+def sweep_killed_runs(prefix: str) -> None:
+    """Remove what runs left behind that were killed: directories whose lock nobody holds any more."""
+    for parent in (Path("/dev/shm"), Path(tempfile.gettempdir())):  # only looked at
+        for lock in parent.glob(f"{prefix}*/postgres.lock"):
+            with lock.open() as held:
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    continue
+                shutil.rmtree(lock.parent, ignore_errors=True)
+
+
 class TestServer:
     """The run's server, in a thread with a trio loop of its own: fixtures that outlive one test cannot be async."""
 
     __test__ = False  # not a test class, whatever its name says
 
     def __init__(self) -> None:
+        sweep_killed_runs("understudy-tests-")
         self._directory = fast_directory("understudy-tests-")
         self._directory.chmod(0o755)
         self._numbers = count(1)
