@@ -59,6 +59,7 @@ async def running(data_dir: Path) -> AsyncIterator[Branch]:
         with trio.fail_after(30):
             await system.stop()
     assert live_postmaster(data_dir / "postgres") is None
+    assert pool.statistics().size == 0, "no connection leaked"
 
 
 async def test_a_fresh_branch_serves_reads_and_writes_and_says_that_it_is_up(data_dir: Path) -> None:
@@ -144,8 +145,6 @@ async def test_killing_actors_at_random_under_load_loses_no_acknowledged_write(d
             stored = await branch.store.repositories.sessions.events(session.id, 0, 10_000)
             assert acknowledged <= {event.seq for event in stored}
             assert len(acknowledged) == 300
-            statistics = branch.pool.statistics()
-            assert statistics.size == statistics.idle, "no connection leaked"
 
 
 async def test_a_killed_server_process_is_started_again_and_writers_only_wait(data_dir: Path) -> None:
