@@ -10,13 +10,15 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from psycopg.conninfo import make_conninfo
 
 from tests.support.storage import START, Store, closed, events, key, opened
 from understudy.actors.errors import Unavailable
-from understudy.actors.store.messages import DATABASE, HOUSEKEEPER, JOURNAL, OUTBOX, POSTGRES, Ping, Status
+from understudy.actors.store.journal import JournalActor
+from understudy.actors.store.messages import DATABASE, HOUSEKEEPER, JOURNAL, OUTBOX, POSTGRES, Ping, Status, Write
 from understudy.actors.store.tree import storage_tree
 from understudy.actors.store.writer import JournalWriter
-from understudy.runtime import ActorCrashed, ActorSystem
+from understudy.runtime import ActorCrashed, ActorSystem, ChildSpec, SupervisorSpec
 from understudy.storage.entries import Published
 from understudy.storage.errors import DataDirectoryInUse, Fenced, StoreConflict, StoreUnavailable
 from understudy.storage.journal import Journal
@@ -214,6 +216,38 @@ async def test_a_branch_on_a_server_of_ones_own_has_no_server_below_it(pg_dsn: s
                 await writer.write(attrs.evolve(events(session, 1), epoch=session.epoch - 1))
             await system.stop()
     assert pool.statistics().size == 0
+
+
+async def test_a_server_that_refuses_us_ends_the_start_at_once_and_says_why(pg_dsn: str, tmp_path: Path) -> None:
+    wrong = make_conninfo(pg_dsn, dbname="no_such_database")
+    with trio.fail_after(10):
+        async with ActorSystem("test") as system:
+            with pytest.raises(ActorCrashed) as refused:
+                await system.spawn(storage_tree(Pool("", max_size=4), tmp_path, wrong))
+    causes: list[BaseException] = [refused.value]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    assert any('"no_such_database" does not exist' in str(cause) for cause in causes)
+
+
+async def test_a_journal_with_too_much_waiting_refuses_more(pool: Pool) -> None:
+    with trio.fail_after(20):
+        async with ActorSystem("test") as system:
+            journal = ChildSpec("journal", JournalActor, args=(Journal(pool),), kwargs={"limit": 3})
+            await system.spawn(SupervisorSpec("storage", children=[journal]))
+            fact = Published("out_1", "t", None, b"", START)
+            outcomes: list[object] = []
+
+            async def ask() -> None:
+                outcomes.append(await system.ask(JOURNAL, Write((fact,))))
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(50):
+                    nursery.start_soon(ask)
+            refused = [outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)]
+            assert len(outcomes) == 50
+            assert 0 < len(refused) < 50
+            await system.stop()
 
 
 async def listeners(pool: Pool) -> int:

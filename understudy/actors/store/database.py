@@ -18,6 +18,14 @@ _FIRST_CONTACT_SECONDS = 20.0
 _LOOK_EVERY = 1.0
 
 
+_FINAL = ("does not exist", "authentication failed", "no pg_hba.conf entry", "invalid connection option", "missing")
+
+
+def _is_final(said: str) -> bool:
+    """Whether a server said, or the address shows, that waiting cannot help (libpq gives no code for it)."""
+    return any(words in said for words in _FINAL) and "No such file" not in said
+
+
 @attrs.define
 class Lifetime:
     """What outlives the actor: whether this process has brought the schema up to date."""
@@ -116,8 +124,8 @@ class DatabaseActor(Server):
                 async with self._pool.connection(min(1.0, deadline - trio.current_time())) as connection:
                     await migrate(connection, progress=self._progress)
                     return
-            except StoreUnavailable:
-                if trio.current_time() >= deadline:
+            except StoreUnavailable as error:
+                if trio.current_time() >= deadline or _is_final(str(error)):
                     raise
                 if not told:
                     told = True

@@ -24,9 +24,10 @@ class JournalActor(Actor):
     mailbox_limit: ClassVar[int] = 20_000
     trace_depth: ClassVar[int] = 0  # it would hold on to everything written lately
 
-    def __init__(self, journal: Journal, *, batch: int = 256, patience: float = 5.0) -> None:
+    def __init__(self, journal: Journal, *, batch: int = 256, limit: int = 20_000, patience: float = 5.0) -> None:
         self._journal = journal
         self._batch = batch
+        self._limit = limit
         self._patience = patience
         self._queue: deque[tuple[Deferred[StorageError | None], tuple[Entry, ...]]] = deque()
         self._wake = trio.Event()
@@ -46,8 +47,10 @@ class JournalActor(Actor):
             await trio.lowlevel.checkpoint()
 
     @receive
-    def write(self, message: Write) -> Deferred[StorageError | None]:
-        """Put a group on the next commit."""
+    def write(self, message: Write) -> Deferred[StorageError | None] | StorageError:
+        """Put a group on the next commit; refused when more wait already than could be written in time."""
+        if len(self._queue) >= self._limit:
+            return StoreUnavailable(f"{len(self._queue)} writes are waiting already")
         deferred = self.defer(message)
         self._queue.append((deferred, message.entries))
         self._wake.set()
