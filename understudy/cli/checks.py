@@ -144,8 +144,8 @@ def _database(settings: Settings) -> Verdict:
     except psycopg.Error as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return Verdict(FAIL, f"DATABASE_URL cannot be reached: {reason}", "is the server up, and the password right?")
-    if version < 140000:
-        return Verdict(FAIL, f"PostgreSQL {version // 10000}", "Understudy needs PostgreSQL 14 or newer")
+    if version < 180000:
+        return Verdict(WARN, f"PostgreSQL {version // 10000} answers", "Understudy is tested with PostgreSQL 18")
     return Verdict(PASS, f"PostgreSQL {version // 10000} answers")
 
 

@@ -194,7 +194,7 @@ class Settings:
         "false",
         env="TRUST_PROXY",
         group=_WEB,
-        doc="Believe `X-Forwarded-For` and `X-Forwarded-Proto`. Only behind a proxy that sets them.",
+        doc="Take a client's address from `X-Forwarded-For`. Only behind a proxy that sets it.",
     )
     log_level: str = setting(
         values.one_of("debug", "info", "warning", "error"),
