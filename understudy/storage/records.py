@@ -308,3 +308,31 @@ class DiagnosticRun:
     status: str
     created_at: datetime
     report: Json
+
+
+@attrs.frozen
+class AgentVersion:
+    """One version of an agent. ``id`` is its own and never comes again, also not when its agent is made anew."""
+
+    id: str
+    version: int
+    config: Json
+    created_at: datetime
+    created_by: str | None = None
+    label: str | None = None
+
+
+@attrs.frozen
+class Agent:
+    """An agent as it is now. Without a ``workspace_id`` it is every workspace's.
+
+    ``key`` is its row's, ``id`` the word its workspace knows it by. ``workspace_name`` is of the workspace that asked.
+    """
+
+    key: str
+    workspace_id: str | None
+    id: str
+    current: AgentVersion
+    created_at: datetime
+    updated_at: datetime
+    workspace_name: str | None = None

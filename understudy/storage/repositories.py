@@ -4,6 +4,7 @@ from typing import Self
 
 import attrs
 
+from understudy.storage.agents import AgentRepository
 from understudy.storage.audit import AuditRepository
 from understudy.storage.diagnostics import DiagnosticsRepository
 from understudy.storage.idempotency import IdempotencyRepository
@@ -24,6 +25,7 @@ class Repositories:
     tokens: TokenRepository
     lockouts: LockoutRepository
     workspaces: WorkspaceRepository
+    agents: AgentRepository
     sessions: SessionRepository
     idempotency: IdempotencyRepository
     audit: AuditRepository
@@ -38,6 +40,7 @@ class Repositories:
             tokens=TokenRepository(pool),
             lockouts=LockoutRepository(pool),
             workspaces=WorkspaceRepository(pool),
+            agents=AgentRepository(pool),
             sessions=SessionRepository(pool),
             idempotency=IdempotencyRepository(pool),
             audit=AuditRepository(pool),

@@ -24,6 +24,8 @@ _CONFLICTS = {
     "refresh_tokens_pkey": "token id",
     "refresh_tokens_hash": "token",
     "diagnostic_runs_pkey": "run id",
+    "agent_configs_own": "agent id",
+    "agent_configs_global": "agent id",
 }
 
 

@@ -7,6 +7,7 @@ the process.
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from understudy.storage.memory.agents import MemoryAgents
 from understudy.storage.memory.conversations import MemorySessions
 from understudy.storage.memory.identity import MemoryLockouts, MemoryTokens, MemoryUsers, MemoryWorkspaces
 from understudy.storage.memory.journal import MemoryJournal
@@ -27,6 +28,7 @@ class MemoryStore:
         self.tokens = MemoryTokens(tables)
         self.lockouts = MemoryLockouts(tables)
         self.workspaces = MemoryWorkspaces(tables)
+        self.agents = MemoryAgents(tables)
         self.sessions = MemorySessions(tables)
         self.idempotency = MemoryIdempotency(tables)
         self.audit = MemoryAudit(tables)

@@ -11,6 +11,8 @@ from understudy.storage.batch import audit_row, clean
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.lockouts import Failures
 from understudy.storage.records import (
+    Agent,
+    AgentVersion,
     AuditEntry,
     DiagnosticRun,
     Message,
@@ -68,6 +70,9 @@ class Tables:
         self.members: dict[tuple[str, str], tuple[WorkspaceRole, datetime]] = {}
         self.tokens: dict[bytes, RefreshToken] = {}
         self.failures: dict[str, Failures] = {}
+        self.agents: dict[str, Agent] = {}
+        self.agent_versions: dict[str, list[AgentVersion]] = {}
+        self.deleted_agents: set[str] = set()
         self.sessions: dict[str, Session] = {}
         self.next_position: dict[str, int] = {}
         self.turns: dict[str, Turn] = {}
