@@ -41,7 +41,7 @@ from understudy.actors.identity.messages import (
     UserView,
 )
 from understudy.actors.limits.messages import Allowance, Take
-from understudy.actors.metrics.messages import Exposition, MetricsView, Snapshot
+from understudy.actors.metrics.messages import Exposition, MetricsView, RequestServed, Snapshot
 from understudy.actors.presence.messages import ListPresence, Presence
 from understudy.actors.session.messages import (
     AuthorizeSession,
@@ -344,6 +344,10 @@ class Metrics(Actor):
     @receive
     def numbers(self, message: Snapshot) -> MetricsView:
         return MetricsView(1.5, 0, 3, 0, 1, 2, 4, "2026-11", 0.25, 5, 6)
+
+    @receive
+    def served(self, message: RequestServed) -> None:
+        assert "ses_" not in message.route
 
     @receive
     def text(self, message: Exposition) -> bytes:

@@ -12,9 +12,11 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGIWebsocketConnection
 
+from understudy.actors.metrics.messages import METRICS, RequestServed
 from understudy.http.draining import Draining
 from understudy.http.errors import problem
 from understudy.http.inbox import Inbox
+from understudy.http.operation import openapi_path
 from understudy.http.replies import Reply, StreamReply
 from understudy.http.request import ApiRequest, request_id
 from understudy.http.server import DRAINING
@@ -157,11 +159,15 @@ class HttpConnection(TrioASGIHTTPConnection):
                 await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def _log(self, request: ApiRequest, seconds: float) -> None:
+        status = self._status or 499  # 499: the client left before there was an answer
+        if request.node is not None and request.url_rule is not None:
+            served = RequestServed(request.method, openapi_path(request.url_rule.rule), status, seconds)
+            request.node.tell(METRICS, served)
         log.info(
             "request",
             method=request.method,
             path=request.path,
-            status=self._status or 499,  # 499: the client left before there was an answer
+            status=status,
             ms=round(seconds * 1000, 2),
             bytes=self._bytes,
             client=request.client_address,

@@ -29,6 +29,11 @@ class Draining:
         for callback in tuple(self._callbacks):
             callback()
 
+    @property
+    def streams(self) -> int:
+        """How many streams are open: each wants to be called."""
+        return len(self._callbacks)
+
     def add(self, callback: Callback) -> None:
         """Have *callback* called at each change."""
         self._callbacks.add(callback)

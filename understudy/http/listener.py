@@ -50,4 +50,4 @@ class Listener(Actor):
     @receive
     def tick(self, message: _Tick) -> None:
         """Tell the metrics."""
-        self.system.tell(METRICS, OpenConnections(websockets=0, streams=self._server.statistics().busy))
+        self.system.tell(METRICS, OpenConnections(websockets=0, streams=self._server.statistics().streams))

@@ -18,9 +18,8 @@ from werkzeug.routing import Rule
 
 from understudy.http.envelope import Problem
 from understudy.http.errors import STATUS
-from understudy.http.operation import Auth, Operation, operation_of
+from understudy.http.operation import Auth, Operation, openapi_path, operation_of
 
-_PATH_PARAMETER = re.compile(r"<(?:[^:<>]*:)?([^<>]+)>")
 _REFERENCE = "#/components/schemas/{name}"
 
 _SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
@@ -97,11 +96,6 @@ class _Provider(OpenAPIProvider):
                 }
             )
         return found
-
-
-def openapi_path(rule: str) -> str:
-    """A werkzeug rule as OpenAPI writes it: ``/sessions/<session_id>`` is ``/sessions/{session_id}``."""
-    return _PATH_PARAMETER.sub(r"{\1}", rule)
 
 
 def document(app: QuartTrio) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What a route says of itself, for `/openapi.json`: beside the view, and of no cost to a request."""
 
+import functools
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -55,3 +57,12 @@ def operation_of(view: Callable[..., Any]) -> Operation | None:
     """What `operation` said of *view*."""
     found: Operation | None = getattr(view, _ATTRIBUTE, None)
     return found
+
+
+_PATH_PARAMETER = re.compile(r"<(?:[^:<>]*:)?([^<>]+)>")
+
+
+@functools.cache
+def openapi_path(rule: str) -> str:
+    """A werkzeug rule as OpenAPI writes it: ``/sessions/<session_id>`` is ``/sessions/{session_id}``."""
+    return _PATH_PARAMETER.sub(r"{\1}", rule)

@@ -59,10 +59,14 @@ class _Config(Config):
 
 @attrs.frozen
 class ServerStatistics:
-    """``open`` connections now, of which ``busy`` have a request under way; the rest counts since the start."""
+    """``open`` connections now, of which ``busy`` have a request under way, and open event streams.
+
+    The rest counts since the start.
+    """
 
     open: int
     busy: int
+    streams: int
     accepted: int
     refused: int
 
@@ -92,7 +96,7 @@ class Server:
     def statistics(self) -> ServerStatistics:
         """How many connections there are and have been. Does not block."""
         busy = sum(connection.busy for connection in self._connections)
-        return ServerStatistics(len(self._connections), busy, self._accepted, self._refused)
+        return ServerStatistics(len(self._connections), busy, self._draining.streams, self._accepted, self._refused)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `drain` is done, or until cancelled: then every connection is closed at once."""

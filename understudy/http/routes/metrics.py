@@ -1,5 +1,7 @@
 """`/metrics`: the node in numbers, as JSON or as Prometheus reads them."""
 
+import re
+
 from quart import Blueprint
 
 from understudy.actors.metrics.messages import METRICS, Exposition, Snapshot
@@ -10,6 +12,10 @@ from understudy.http.replies import Reply, json
 from understudy.http.request import this_request
 
 routes = Blueprint("metrics", __name__)
+
+_JSON, _OPENMETRICS, _TEXT = "application/json", "application/openmetrics-text", "text/plain"
+
+_QUALITY = re.compile(r"[01](\.\d{0,3})?")
 
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -24,11 +30,9 @@ async def metrics() -> Reply:
     is shown only with the internal key.
     """
     request = this_request()
-    wanted = request.accept_mimetypes.best_match(
-        ["application/json", "application/openmetrics-text", "text/plain"], "application/json"
-    )
-    if wanted != "application/json":
-        openmetrics = wanted == "application/openmetrics-text"
+    wanted = preferred(request.headers.get("Accept", ""))
+    if wanted != _JSON:
+        openmetrics = wanted == _OPENMETRICS
         text = await request.node.ask(METRICS, Exposition(openmetrics=openmetrics))
         return Reply(200, text, ((b"content-type", OPENMETRICS if openmetrics else TEXT), (b"vary", b"Accept")))
     view = await request.node.ask(METRICS, Snapshot())
@@ -45,3 +49,20 @@ async def metrics() -> Reply:
         await operator(request)
         body = schemas.with_billing(body, view.billing_month, view.billing_total_cost)
     return json(body, headers=((b"vary", b"Accept, X-Api-Key"),))
+
+
+def preferred(accept: str) -> str:
+    """Which of our three forms *accept* likes best (RFC 9110 §12.5.1); JSON when it likes none or has no preference.
+
+    A form's parameters are not compared: scrapers name versions that werkzeug would take for another type.
+    """
+    quality: dict[str, float] = {}
+    for item in accept.split(","):
+        kind, *parameters = (part.strip().lower() for part in item.split(";"))
+        q = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        quality[kind] = max(quality.get(kind, 0.0), float(q) if _QUALITY.fullmatch(q) else 0.0)
+
+    def liking(form: str) -> float:
+        return quality.get(form, quality.get(form.partition("/")[0] + "/*", quality.get("*/*", 0.0)))
+
+    return max((_JSON, _OPENMETRICS, _TEXT), key=liking)
