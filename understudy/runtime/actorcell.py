@@ -284,80 +284,93 @@ class ActorCell(LinkedCell):
         handlers = type(actor).__handlers__
         task = current_task()
         depth = type(actor).trace_depth
-        while True:
-            lane = box.lane
-            if len(lane) > box.high_water:
-                box.high_water = len(lane)
-            began = now()
-            for _ in range(QUANTUM):
-                source = lane
-                if self.signal:
-                    end = self._attend()
-                    if end is not None:
-                        return end
-                    if self.suspended:
+        handled = 0
+        try:
+            while True:
+                lane = box.lane
+                if len(lane) > box.high_water:
+                    box.high_water = len(lane)
+                began = now()
+                for _ in range(QUANTUM):
+                    source = lane
+                    if self.signal:
+                        end = self._attend()
+                        if end is not None:
+                            return end
+                        if self.suspended:
+                            break
+                        source = box.system or lane
+                    if not source:
                         break
-                    source = box.system or lane
-                if not source:
-                    break
-                envelope = source.popleft()
-                message, sender, origin, parcel, _queued = envelope
-                kind = type(message)
-                handler = handlers.get(kind)
-                if handler is None:
-                    self._unhandled(envelope)
+                    envelope = source.popleft()
+                    message, sender, origin, parcel, _queued = envelope
+                    kind = type(message)
+                    handler = handlers.get(kind)
+                    if handler is None:
+                        self._unhandled(envelope)
+                        continue
+                    call, awaits = handler
+                    if awaits and not scoped:
+                        source.appendleft(envelope)
+                        return None
+                    if parcel is not None and not parcel.begin():
+                        self._too_late(envelope)
+                        continue
+                    if self.poison is not None and self._is_poison(envelope):
+                        continue
+                    self.envelope = envelope
+                    self.began = began
+                    try:
+                        result = call(actor, message)
+                        if awaits:
+                            self.handled += handled
+                            handled = 0
+                            if self.state is not State.BUSY:
+                                self.set_state(State.BUSY)
+                            result = await result
+                    except Refusal as refusal:
+                        outcome = "refused"
+                        if type(parcel) is Slot:
+                            parcel.fail(refusal)
+                    else:
+                        outcome = "ok"
+                        if (
+                            parcel is not None
+                            and type(parcel) is Slot
+                            and type(result) is not Deferred
+                            and self.stashed is not envelope
+                        ):
+                            parcel.reply(result)
+                    handled += 1
+                    # One reading of the clock per message: the end of this one is the beginning of the next.
+                    ended = now()
+                    if ring is not None:
+                        ring.append((began, kind, sender, origin, outcome, ended - began))
+                    elif depth:
+                        ring = self.ring = deque(((began, kind, sender, origin, outcome, ended - began),), depth)
+                    if telemetry.messages:
+                        telemetry.message(self, envelope, outcome, ended - began)
+                    began = ended
+                self.envelope = self.stashed = None
+                self.handled += handled
+                handled = 0
+                if box.waiting:
+                    self.admit()
+                if self.suspended:
+                    if self.state is not State.SUSPENDED:
+                        self.set_state(State.SUSPENDED)
+                elif self.state is not State.IDLE:
+                    self.set_state(State.IDLE)
+                elif system.watchers:
+                    system.mark(self)
+                if (lane or box.system) and not self.suspended:
+                    await checkpoint()
                     continue
-                call, awaits = handler
-                if awaits and not scoped:
-                    source.appendleft(envelope)
-                    return None
-                if parcel is not None and not parcel.begin():
-                    self._too_late(envelope)
-                    continue
-                if self.poison is not None and self._is_poison(envelope):
-                    continue
-                self.envelope = envelope
-                self.began = began
-                try:
-                    result = call(actor, message)
-                    if awaits:
-                        if self.state is not State.BUSY:
-                            self.set_state(State.BUSY)
-                        result = await result
-                except Refusal as refusal:
-                    outcome = "refused"
-                    if type(parcel) is Slot:
-                        parcel.fail(refusal)
-                else:
-                    outcome = "ok"
-                    if type(parcel) is Slot and type(result) is not Deferred and self.stashed is not envelope:
-                        parcel.reply(result)
-                self.handled += 1
-                # One reading of the clock per message: the end of this one is the beginning of the next.
-                ended = now()
-                if ring is not None:
-                    ring.append((began, kind, sender, origin, outcome, ended - began))
-                elif depth:
-                    ring = self.ring = deque(((began, kind, sender, origin, outcome, ended - began),), depth)
-                if telemetry.messages:
-                    telemetry.message(self, envelope, outcome, ended - began)
-                began = ended
-            self.envelope = self.stashed = None
-            if box.waiting:
-                self.admit()
-            if self.suspended:
-                if self.state is not State.SUSPENDED:
-                    self.set_state(State.SUSPENDED)
-            elif self.state is not State.IDLE:
-                self.set_state(State.IDLE)
-            elif system.watchers:
-                system.mark(self)
-            if (lane or box.system) and not self.suspended:
-                await checkpoint()
-                continue
-            self.idle_since = now()
-            box.parked = task
-            await wait_task_rescheduled(self._unpark)
+                self.idle_since = now()
+                box.parked = task
+                await wait_task_rescheduled(self._unpark)
+        finally:
+            self.handled += handled
 
     def _unpark(self, _raise_cancel: object) -> Abort:
         self.mailbox.parked = None

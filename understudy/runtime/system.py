@@ -7,7 +7,6 @@ import itertools
 import math
 import random
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import trio
@@ -239,7 +238,12 @@ class ActorSystem:
             ActorCrashed: It did not start; ``__cause__`` says why.
             Refusal: Its ``started()`` refused.
         """
-        cell = await self._registry.activated(address)
+        try:
+            cell = self._registry.activate(address)
+        except NotRunning:
+            cell = await self._registry.activated(address)
+        if cell.running and cell.state is not State.STARTING:
+            await trio.lowlevel.checkpoint()
         await cell.wait_started()
         return cell.ref
 
@@ -444,7 +448,7 @@ class ActorSystem:
 
     def start_task(self, fn: Callable[[], Awaitable[Any]], name: str) -> None:
         """Run *fn* in the system's nursery, in a clean context: not in that of whoever happened to cause it."""
-        self._clean.run(partial(self._nursery.start_soon, fn, name=name))
+        self._clean.run(self._nursery.start_soon, fn, name=name)  # type: ignore[arg-type]  # mypy loses the name
 
     def root_over(self, exit: Exit) -> None:  # noqa: A002
         """The root has ended, and with it everything."""

@@ -58,14 +58,14 @@ class Watchdog:
 
     def _watch(self) -> None:
         pause = self._threshold / _LOOKS
-        last: tuple[object, int] | None = None
+        last: tuple[object, float] | None = None
         while not self._stopped.wait(pause):
             seen = self._look()[0]
             if seen is not None and seen == last and not self._suspect(seen, pause):
                 return
             last = seen
 
-    def _suspect(self, seen: tuple[object, int], pause: float) -> bool:
+    def _suspect(self, seen: tuple[object, float], pause: float) -> bool:
         """Wait for a sign of life while *seen* runs; False when the loop has gone."""
         self._alive.clear()
         held: list[float] = []
@@ -96,14 +96,14 @@ class Watchdog:
         self._alive.wait()
         return not self._stopped.is_set()
 
-    def _look(self) -> tuple[tuple[object, int] | None, FrameType | None]:
-        """Return which handler the loop is in (owner and how many it had handled), and the innermost frame."""
+    def _look(self) -> tuple[tuple[object, float] | None, FrameType | None]:
+        """Return which handler the loop is in (owner, and when its message began), and the innermost frame."""
         frame = top = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - there is no public way
         while frame is not None:
             if frame.f_code in self._codes:
                 owner = frame.f_locals.get("self")
-                handled = owner.handled if isinstance(owner, ActorCell) else 0
-                return (owner, handled), top
+                began = owner.began if isinstance(owner, ActorCell) else 0.0
+                return (owner, began), top
             frame = frame.f_back
         return None, None
 
