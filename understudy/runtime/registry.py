@@ -13,7 +13,8 @@ from understudy.runtime.childspec import ChildSpec, DynamicSpec, Spec, Superviso
 from understudy.runtime.dynamic import DynamicSupervisor, Router
 from understudy.runtime.errors import BadSpec, NotRunning
 from understudy.runtime.mailcell import MailCell
-from understudy.runtime.supervisor import StaticSupervisor, Supervisor
+from understudy.runtime.static import StaticSupervisor
+from understudy.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,22 +15,23 @@ from understudy.runtime.actorcell import ActorCell
 from understudy.runtime.cell import Cell, State
 from understudy.runtime.childspec import Spec, SupervisorSpec, check
 from understudy.runtime.context import HERE, Origin, Outside, limits_here
+from understudy.runtime.controls import Controls
+from understudy.runtime.crash import Crash
 from understudy.runtime.deadletters import DeadLetters
-from understudy.runtime.errors import AskTimeout, InspectFailed, NotRunning, Refusal, SystemDown
+from understudy.runtime.errors import AskTimeout, NotRunning, Refusal, SystemDown
 from understudy.runtime.exits import Crashed, Exit, Killed, Shutdown, error_of
 from understudy.runtime.mailcell import DEFAULT_TIMEOUT, MailCell
 from understudy.runtime.registry import Registry
 from understudy.runtime.schedule import Schedule
+from understudy.runtime.static import StaticSupervisor
 from understudy.runtime.subscription import Subscription
-from understudy.runtime.supervisor import StaticSupervisor, limit_stop
 from understudy.runtime.telemetry import Telemetry
-from understudy.runtime.trace import TraceEntry, entry_of
 from understudy.runtime.tree import TreeNode, node_of
 from understudy.runtime.watch import TreeWatch
 from understudy.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
     from types import TracebackType
 
     from understudy.runtime.backoff import Backoff
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class ActorSystem:
+class ActorSystem(Controls):
     """One supervision tree on one trio loop. ``async with ActorSystem("bank") as system: …``.
 
     Leaving the block stops the tree in order; leaving it by cancellation kills it. If the root supervisor gives up, the
@@ -343,102 +344,7 @@ class ActorSystem:
     def note_crash(self, cell: Cell) -> None:
         """A cell has crashed: supervisors get their last crash recorded here, actors did it themselves."""
         if cell.is_supervisor and isinstance(cell.exit, Crashed):
-            from understudy.runtime.crash import Crash
-
             cell.crash = Crash.of(cell.exit.error, self.now(), None)
-
-    async def inspect(self, address: str) -> Mapping[str, object]:
-        """Return the actor's own ``snapshot()``, at once, even when it is wedged in a handler.
-
-        Raises:
-            NotRunning: Nothing is there.
-            InspectFailed: The snapshot raised; the actor is unharmed.
-        """
-        await trio.lowlevel.checkpoint()
-        cell = self._must_find(address)
-        try:
-            return cell.snapshot()
-        except Exception as error:
-            raise InspectFailed(f"{address}: {error!r}") from error
-
-    def trace(self, address: str) -> tuple[TraceEntry, ...]:
-        """Return the last messages of the actor, oldest first.
-
-        Raises:
-            NotRunning: Nothing is there.
-        """
-        cell = self._must_find(address)
-        ring = cell.ring if isinstance(cell, ActorCell) else None
-        return tuple(entry_of(raw) for raw in ring or ())
-
-    async def suspend(self, address: str) -> None:
-        """Make it hold its mail, from the next message on. Inspecting, stopping and killing still work.
-
-        Raises:
-            NotRunning: Nothing is there.
-        """
-        await trio.lowlevel.checkpoint()
-        self._must_find(address).suspend()
-
-    async def resume(self, address: str) -> None:
-        """Undo `suspend`.
-
-        Raises:
-            NotRunning: Nothing is there.
-        """
-        await trio.lowlevel.checkpoint()
-        self._must_find(address).resume()
-
-    async def kill(self, address: str) -> None:
-        """Cancel it at once, without ``stopping()``; wait until it has ended.
-
-        Its supervisor restarts it as its policy says. That costs nothing of the restart budget and waits for no
-        backoff: an operator is no accident.
-
-        Raises:
-            NotRunning: Nothing is there.
-        """
-        await trio.lowlevel.checkpoint()
-        cell = self._must_find(address)
-        cell.free = True
-        cell.kill(Killed("killed by an operator"))
-        await cell.wait_over()
-
-    async def restart(self, address: str) -> None:
-        """Stop it in good order (within its ``shutdown``) and start it again, whatever its policy; wait for the start.
-
-        One that waits for its backoff, or is quarantined, is started at once.
-
-        Raises:
-            NotRunning: Nothing is there, or it is the root.
-            ActorCrashed: It did not start again.
-        """
-        await trio.lowlevel.checkpoint()
-        if self.find(address) is None and self._registry.pardon(address):
-            await self.ensure(address)
-            return
-        cell = self._must_find(address)
-        if cell.parent is None:
-            raise NotRunning("/", "the root cannot be restarted")
-        epoch = cell.epoch
-        if cell.running:
-            cell.free = cell.forced = True
-            cell.stop(Shutdown("restarted by an operator"))
-            limit = limit_stop(cell)
-            await cell.wait_over()
-            if limit is not None:
-                limit.cancel()
-        else:
-            cell.parent.hurry(cell)
-        while cell.epoch == epoch and cell.state is not State.ENDED:
-            await cell.wait_change()
-        await cell.wait_started()
-
-    def _must_find(self, address: str) -> Cell:
-        cell = self.find(address)
-        if cell is None:
-            raise NotRunning(address)
-        return cell
 
     def tasks(self) -> Sequence[trio.lowlevel.Task]:
         """Return the tasks that run in this system: one per live actor and piece of work, and one of the kernel's."""

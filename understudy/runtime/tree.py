@@ -9,7 +9,8 @@ import attrs
 from understudy.runtime.actorcell import ActorCell
 from understudy.runtime.cell import Cell, State
 from understudy.runtime.dynamic import DynamicSupervisor
-from understudy.runtime.supervisor import StaticSupervisor, Supervisor
+from understudy.runtime.static import StaticSupervisor
+from understudy.runtime.supervisor import Supervisor
 from understudy.runtime.work import WorkInfo
 
 if TYPE_CHECKING:
