@@ -23,6 +23,8 @@ Requests and answers are JSON. Every answer carries `X-Request-ID` (yours, if yo
  "details": [{"path": "message", "issue": "too_long", "max": 10000}]}
 ```
 
+What each code means is on a [page of its own](http-errors.md).
+
 *JWT* is `Authorization: Bearer <access token>`; *JWT + workspace* also takes `X-Workspace-Id`, which may be left out by
 a user who has one workspace; *internal key* is `X-Api-Key`.
 """
