@@ -19,7 +19,7 @@ server, and from `understudy openapi` without one.
 Requests and answers are JSON. Every answer carries `X-Request-ID` (yours, if you send one), and every error is
 
 ```json
-{"error": "message: too long", "code": "VALIDATION", "requestId": "3f0c…",
+{"error": "message: expected `str` of length <= 10000", "code": "VALIDATION", "requestId": "3f0c…",
  "details": [{"path": "message", "issue": "too_long", "max": 10000}]}
 ```
 
