@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support.kernel import Add, Counter, Crash, Doze, Get, No, Refuse, counter
 from understudy.runtime import (
@@ -325,3 +325,24 @@ async def test_a_forwarded_ask_survives_the_forwarder(system: ActorSystem) -> No
         await wait_all_tasks_blocked()
         await system.kill("a")
     assert answers == [5]
+
+
+@attrs.frozen
+class Hold:
+    seconds: float
+
+
+class Holder(Counter):
+    @receive
+    def hold(self, message: Hold) -> None:
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)
+        clock.jump(message.seconds)  # as if the handler had kept the loop for so long
+
+
+async def test_an_ask_whose_deadline_passed_while_the_loop_was_held_does_not_run(system: ActorSystem) -> None:
+    ref = await system.spawn(ChildSpec("a", Holder))
+    ref.tell(Hold(10))
+    with pytest.raises(AskTimeout):
+        await ref.ask(Add(1), timeout=5)
+    assert await ref.ask(Get()) == 0

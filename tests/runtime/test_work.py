@@ -14,6 +14,7 @@ from understudy.runtime import (
     Actor,
     ActorCrashed,
     ActorSystem,
+    Ask,
     ChildSpec,
     Context,
     Exit,
@@ -43,6 +44,11 @@ class CancelIt:
     pass
 
 
+@attrs.frozen
+class StartAsked(Ask[None]):
+    pass
+
+
 class Employer(Counter):
     def __init__(self, handles: bool = True) -> None:
         super().__init__()
@@ -67,6 +73,10 @@ class Employer(Counter):
     @receive
     def begin(self, message: Start) -> None:
         self.works.append(self.work(self.toil, message, name="toil", tag=len(self.works)))
+
+    @receive
+    def begin_asked(self, message: StartAsked) -> None:
+        self.begin(Start(1))
 
     @receive
     def cancel_it(self, message: CancelIt) -> None:
@@ -153,7 +163,7 @@ async def test_stopping_may_end_the_work_first_and_keep_what_it_had(system: Acto
 async def test_work_keeps_the_request_but_not_the_deadline_or_chain_of_its_message(system: ActorSystem) -> None:
     ref = await system.spawn(ChildSpec("a", Caring))
     with system.context(request_id="r", trace="t", tenant="w", deadline=2.0):
-        ref.tell(Start(1))
+        await ref.ask(StartAsked(), timeout=1)
     await wait_all_tasks_blocked()
     context = actor_at(system, "a").contexts[0]
     assert (context.request_id, context.trace, context.tenant) == ("r", "t", "w")

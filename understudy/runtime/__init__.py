@@ -51,6 +51,7 @@ from understudy.runtime.exits import Killed as Killed
 from understudy.runtime.exits import Normal as Normal
 from understudy.runtime.exits import NotFound as NotFound
 from understudy.runtime.exits import Shutdown as Shutdown
+from understudy.runtime.handlers import receive as receive
 from understudy.runtime.mailbox import Overflow as Overflow
 from understudy.runtime.messages import Ask as Ask
 from understudy.runtime.messages import Down as Down
@@ -60,7 +61,6 @@ from understudy.runtime.messages import Returned as Returned
 from understudy.runtime.messages import Stopped as Stopped
 from understudy.runtime.messages import WorkDone as WorkDone
 from understudy.runtime.monitors import Monitor as Monitor
-from understudy.runtime.receive import receive as receive
 from understudy.runtime.ref import Ref as Ref
 from understudy.runtime.reply import Deferred as Deferred
 from understudy.runtime.subscription import Subscription as Subscription

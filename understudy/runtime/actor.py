@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from understudy.runtime.handlers import Handler, handlers_of
 from understudy.runtime.mailbox import Overflow
-from understudy.runtime.receive import Handler, handlers_of
 from understudy.runtime.ref import Ref
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from understudy.runtime.actor import Actor
 from understudy.runtime.actorcell import ActorCell
 from understudy.runtime.cell import State
 from understudy.runtime.errors import NotRunning
-from understudy.runtime.receive import Handler
+from understudy.runtime.handlers import Handler
 from understudy.runtime.system import ActorSystem
 
 if TYPE_CHECKING:
