@@ -174,6 +174,12 @@ def test_a_provider_of_ones_own_needs_a_base_url() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["builtin", "MyCompany", "my company", "a/b"])
+def test_a_provider_whose_name_could_not_stand_before_a_slash_is_refused(name: str) -> None:
+    [told] = problems(toml={"providers": {name: {"base_url": "https://models.example.org/v1"}}})
+    assert "give it a name of small letters" in told
+
+
 def test_a_model_without_its_provider_is_refused_with_the_variable_to_set() -> None:
     [told] = problems(environ={"UNDERSTUDY_MODEL": "mistral/large"})
     assert "set MISTRAL_API_KEY or MISTRAL_BASE_URL" in told

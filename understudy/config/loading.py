@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ from understudy.config.values import BadValue, http_url, text
 
 CONFIG_ENV = "UNDERSTUDY_CONFIG"
 CONFIG_FILE = "understudy.toml"
+
+_PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_NAME_ADVICE = f"give it a name of small letters, digits, - and _, other than {BUILTIN}"
 
 # Read by the command line's clients, not by the server; known here so that they are not taken for misspellings.
 _CLIENT_ENV = frozenset({CONFIG_ENV, "UNDERSTUDY_URL", "UNDERSTUDY_EMAIL", "UNDERSTUDY_PASSWORD"})
@@ -139,6 +143,9 @@ class _Reading:
             if key or url:
                 found[known.name] = ProviderSettings(known.name, known.complete(url or known.base_url), key)
         for name in self._custom_providers():
+            if name == BUILTIN or not _PROVIDER_NAME.fullmatch(name):
+                self.problems.append(Problem(f"providers.{name}", "understudy.toml", _NAME_ADVICE))
+                continue
             url = self._provider_value((name,), "base_url", (), http_url)
             key = self._provider_value((name,), "api_key", (), text)
             if url:
