@@ -158,6 +158,19 @@ async def test_a_task_cancelled_in_a_transaction_rolls_back_and_leaves_the_conne
     assert await one(connection, "SELECT count(*) FROM t") == 0
 
 
+async def test_a_transaction_whose_block_has_ended_is_committed_even_if_its_task_is_cancelled_just_then(
+    connection: Connection[Any],
+) -> None:
+    await connection.execute("CREATE TABLE t (n int)")
+    with trio.CancelScope() as scope:
+        async with connection.transaction():
+            await connection.execute("INSERT INTO t VALUES (1)")
+            scope.cancel()
+        committed = True
+    assert committed
+    assert await one(connection, "SELECT count(*) FROM t") == 1
+
+
 async def test_a_task_cancelled_in_a_pipeline_leaves_the_connection_usable_or_closed(
     connection: Connection[Any],
 ) -> None:
