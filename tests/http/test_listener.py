@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import pytest
 import trio
 import trio.testing
 
@@ -80,6 +81,19 @@ async def test_killing_the_listener_closes_its_connections() -> None:
         await client.response()
         await node.system.kill("server")
         assert await client.receive() == b""
+
+
+@pytest.mark.parametrize("_", range(10))
+async def test_a_request_in_flight_when_the_listener_is_killed_is_told_so(_: int) -> None:
+    async with listening() as node, await node.connect() as client:
+        await client.send("GET /slow HTTP/1.1\nHost: t\n\n")
+        while not node.app.waiting:
+            await trio.lowlevel.checkpoint()
+        await node.system.kill("server")
+        response = await client.response()
+        assert (response.status, response.json["code"]) == (503, "UNAVAILABLE")
+        assert response.headers["retry-after"] == "1"
+        assert await client.closed()
 
 
 async def test_a_listener_that_is_stopped_lets_requests_in_flight_finish() -> None:

@@ -57,7 +57,10 @@ class Connection:
         self.busy = False
 
     async def run(self) -> None:
-        """Serve the connection until either side closes it. Raises nothing; cancelled, it closes at once."""
+        """Serve the connection until either side closes it.
+
+        Raises nothing. Cancelled, it closes at once; a client that waits for its answer is told that none will come.
+        """
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client, server = _address(self._socket.getpeername()), _address(self._socket.getsockname())
@@ -80,13 +83,23 @@ class Connection:
         except* Exception:
             log.exception("connection failed")
         finally:
-            self.abort()
+            self.give_up()
 
     def drain(self) -> None:
         """Take no further request: an idle connection is closed now, a busy one after its response."""
         self._draining = True
         if not self.busy:
             self._set_deadline(trio.current_time())
+
+    def give_up(self) -> None:
+        """Abort, but tell a client that still waits for the beginning of its answer that it will not come."""
+        if self.busy and not self._closed and not self._closing and not self._writing.locked():
+            try:
+                self._socket.send(self._wire.last_words())
+                self._socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # it cannot be told
+        self.abort()
 
     def abort(self) -> None:
         """Close the socket at once, and cancel what is under way on it."""

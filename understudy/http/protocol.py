@@ -38,6 +38,7 @@ _REFUSALS = {
     400: ("VALIDATION", "The request is not valid HTTP"),
     408: ("REQUEST_TIMEOUT", "The request took too long to arrive"),
     431: ("HEADERS_TOO_LARGE", f"The request's headers are larger than {MAX_HEADERS // 1024} KiB"),
+    503: ("UNAVAILABLE", "The server was restarted while it served this request; try again"),
     501: ("NOT_IMPLEMENTED", "The request uses a transfer coding that is not supported"),
 }
 
@@ -77,6 +78,10 @@ class Wire(ProtocolWrapper):
         """Answer *status* to a request that never became one, and close."""
         if isinstance(self.protocol, Http1):
             await self.protocol.refuse(status)
+
+    def last_words(self) -> bytes:
+        """What to say to a request that will not be answered any more. Does not block."""
+        return self.protocol.last_words() if isinstance(self.protocol, Http1) else b""
 
 
 class Http1(H11Protocol):
@@ -169,16 +174,22 @@ class Http1(H11Protocol):
 
     async def refuse(self, status: int) -> None:
         """Answer *status* in the envelope and close the connection."""
+        await self.send(RawData(self.refusal(status)))
+        await self.send(Closed())
+
+    def refusal(self, status: int) -> bytes:
+        """The bytes that answer *status* in the envelope; none when an answer is under way or no request is."""
         code, message = _REFUSALS.get(status, _REFUSALS[400])
         request_id = str(uuid.uuid4())
         body = envelope(message, code, request_id)
-        log.info("request refused", status=status, code=code, request_id=request_id, client=self.client)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
         ]
+        if status == 503:
+            headers.append((b"retry-after", b"1"))
         try:
             head = self.connection.send(
                 h11.Response(
@@ -190,10 +201,14 @@ class Http1(H11Protocol):
             data = self.connection.send(h11.Data(data=body))
             end = self.connection.send(h11.EndOfMessage())
         except h11.LocalProtocolError:
-            pass  # a response is under way already: all that can be done is to close
-        else:
-            await self.send(RawData((head or b"") + (data or b"") + (end or b"")))
-        await self.send(Closed())
+            return b""  # an answer is under way already: all that can be done is to close
+        log.info("request refused", status=status, code=code, request_id=request_id, client=self.client)
+        return (head or b"") + (data or b"") + (end or b"")
+
+    def last_words(self) -> bytes:
+        """What to say to a request that will not be answered any more; nothing when its answer has begun."""
+        waiting = self.stream is not None and self.connection.our_state is h11.SEND_RESPONSE
+        return self.refusal(503) if waiting else b""
 
 
 class Http2(H2Protocol):

@@ -113,7 +113,7 @@ class Server:
                 finally:
                     # Each closes its socket before it is cancelled, so that no slow client can hold a shielded write.
                     for connection in tuple(self._connections):
-                        connection.abort()
+                        connection.give_up()
         finally:
             self._close_sockets()
 
@@ -134,7 +134,7 @@ class Server:
         with trio.move_on_after(min(_LAST_WORDS, within / 2)):
             await self._wait_empty()
         for connection in tuple(self._connections):
-            connection.abort()
+            connection.give_up()
         await self._wait_empty()
 
     async def _wait_empty(self) -> None:
