@@ -42,7 +42,7 @@ check: $(TOOLS)  ## Lint, formatting, types, and the layers of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 format: $(TOOLS)  ## Format the code
 	$(BIN)/ruff check --fix .
