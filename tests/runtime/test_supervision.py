@@ -508,3 +508,13 @@ async def test_a_supervisor_begins_again_with_all_of_its_specification(system: A
     tree = system.node("s")
     assert tree is not None
     assert [child.address for child in tree.children] == ["s/a", "s/b"]
+
+
+async def test_a_child_that_crashes_while_its_siblings_are_still_starting_is_restarted(system: ActorSystem) -> None:
+    children = [counter("a"), ChildSpec("b", Counter, args=(None, 5.0))]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(system.spawn, SupervisorSpec("s", children=children))
+        await trio.sleep(1)
+        await crash(system, "s/a")
+    assert await system.ask("s/a", Get()) == 0
+    assert trio.current_time() == pytest.approx(5)

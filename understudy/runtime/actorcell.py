@@ -187,7 +187,7 @@ class ActorCell(LinkedCell):
         """The actor has started: serve mail from now on."""
         cls, spec = type(actor), self.spec
         self.set_state(State.IDLE)
-        self.ever_started = True
+        self.begun = self.epoch
         self.idle_since = self.system.now()
         idle_after = cls.idle_after if spec.idle_after is None else spec.idle_after
         if self.dynamic and idle_after is not None:

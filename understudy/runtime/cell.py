@@ -54,10 +54,10 @@ class Cell:
         "adopted",
         "attempts",
         "backoff",
+        "begun",
         "crash",
         "ending",
         "epoch",
-        "ever_started",
         "exit",
         "expected",
         "final",
@@ -112,7 +112,7 @@ class Cell:
         self.forced = False
         # Made while its supervisor was running already (adopted): if it never starts, it is not kept.
         self.adopted = False
-        self.ever_started = False
+        self.begun = 0  # the last incarnation whose start was finished
         self.turn = 0
         self.attempts = 0
         self.backoff: Call | None = None
@@ -223,11 +223,11 @@ class Cell:
         await wait_task_rescheduled(abort)
 
     async def wait_settled(self) -> bool:
-        """Wait until the present incarnation has started (True) or has ended (False)."""
+        """Wait until the present incarnation has started (True) or has ended without that (False)."""
         epoch = self.epoch
         while self.epoch == epoch and self.running and self.state is State.STARTING:
             await self.wait_change()
-        return self.epoch == epoch and self.running
+        return self.begun >= epoch
 
     async def wait_over(self) -> None:
         """Wait until the present incarnation has ended."""

@@ -134,7 +134,7 @@ class DynamicSupervisor(Supervisor):
         exit = child.exit  # noqa: A001
         if exit is None or not isinstance(child, ActorCell):
             return
-        if not child.ever_started and isinstance(exit, Crashed):
+        if not child.begun and isinstance(exit, Crashed):
             self._never_started(child, exit.error)
             return
         if not child.forced and (child.final or child.passivated or not restarts(child.spec.restart, exit)):

@@ -92,11 +92,13 @@ class StaticSupervisor(Supervisor):
 
     def child_over(self, child: Cell) -> None:
         """Decide about it in the supervisor's own task."""
-        if child.adopted and not child.ever_started and not child.expected:
+        if child.adopted and not child.begun and not child.expected:
             child.expected = True
             self.disown(child)
             child.bury(child.exit if child.exit is not None else Killed())
-        elif not child.expected and not self.stopping_children and self.state is not State.STARTING:
+        elif self.state is State.STARTING and child.begun != child.epoch:
+            pass  # `_start_children` waits for it and sees that it failed
+        elif not child.expected and not self.stopping_children:
             self.post(child)
 
     async def _decide(self, event: object) -> None:

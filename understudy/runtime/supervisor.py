@@ -124,7 +124,7 @@ class Supervisor(Cell):
                     self.scope.cancel()
                 await self._start_children()
                 self.set_state(State.IDLE)
-                self.ever_started = True
+                self.begun = self.epoch
                 if self.system.telemetry.active:
                     self.system.telemetry.started(self)
                 self._notify()

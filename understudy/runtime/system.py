@@ -179,7 +179,7 @@ class ActorSystem(Controls):
         except trio.Cancelled:
             cell.kill()  # nobody learns of it, so nobody could ever stop it
             raise
-        if not started and not cell.ever_started:
+        if not started:
             error = error_of(cell.exit) if cell.exit is not None else None
             raise error if isinstance(error, Refusal) else cell.obituary()
         return cell.ref
