@@ -1,6 +1,7 @@
 """The listener as an actor: it can be killed, crash and be stopped, and its port is always there."""
 
 import socket
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,9 +12,10 @@ import trio
 import trio.testing
 
 from tests.support.server import RawClient
+from understudy.actors.metrics.messages import OpenConnections, RequestServed
 from understudy.http.listener import Listener
 from understudy.http.settings import HttpSettings
-from understudy.runtime import ActorSystem, ChildSpec
+from understudy.runtime import Actor, ActorSystem, ChildSpec, SupervisorSpec, receive
 
 GET = "GET / HTTP/1.1\nHost: t\n\n"
 
@@ -24,6 +26,7 @@ class App:
 
     go_on: trio.Event = attrs.field(factory=trio.Event)
     waiting: int = 0
+    served: deque[RequestServed] = attrs.field(factory=deque)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/slow":
@@ -122,3 +125,24 @@ async def test_a_restarted_listener_loses_no_request_that_waits_in_the_kernel() 
         await node.system.suspend("server")
         await node.system.restart("server")
         assert await node.answers()
+
+
+async def test_what_was_served_is_told_to_the_metrics() -> None:
+    counted: list[RequestServed] = []
+
+    class Metrics(Actor):
+        @receive
+        def served(self, message: RequestServed) -> None:
+            counted.append(message)
+
+        @receive
+        def connections(self, message: OpenConnections) -> None:
+            pass
+
+    async with listening() as node:
+        await node.system.spawn(SupervisorSpec("telemetry", children=(ChildSpec("metrics", Metrics),)))
+        node.app.served.extend(RequestServed("GET", "/livez", 200, n) for n in range(5))
+        while len(counted) < 5:
+            await trio.sleep(0.01)
+        assert [message.seconds for message in counted] == list(range(5))
+        assert not node.app.served

@@ -1,6 +1,7 @@
 """The application: quart's routing and contexts, our dispatch, and the blueprints."""
 
 import functools
+from collections import deque
 from typing import Any, cast
 
 import structlog
@@ -8,6 +9,7 @@ from quart import websocket as current_websocket
 from quart.wrappers.response import DataBody
 from quart_trio import QuartTrio
 
+from understudy.actors.metrics.messages import RequestServed
 from understudy.http.asgi import FAILED, HttpConnection, WebsocketConnection
 from understudy.http.errors import ApiError, reply_to
 from understudy.http.node import Node
@@ -22,6 +24,9 @@ log = structlog.get_logger("understudy.http")
 BLUEPRINTS = tuple(
     noun.routes for noun in (auth, chat, agent, sessions, workspaces, health, metrics, diagnostics, openapi)
 )
+
+
+_REMEMBERED = 10_000
 
 
 class Api(QuartTrio):
@@ -39,6 +44,8 @@ class Api(QuartTrio):
         super().__init__(name, static_folder=None)
         self.node = node
         self.settings = settings or HttpSettings()
+        self.served: deque[RequestServed] = deque(maxlen=_REMEMBERED)
+        """The requests that were answered and not yet counted: the listener tells the metrics of them, many at once."""
         self.url_map.strict_slashes = False
         self.url_map.merge_slashes = False
         # Ours decide: the limit is enforced while the body arrives, and each stream has its own time.

@@ -12,7 +12,7 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGIWebsocketConnection
 
-from understudy.actors.metrics.messages import METRICS, RequestServed
+from understudy.actors.metrics.messages import RequestServed
 from understudy.http.draining import Draining
 from understudy.http.errors import problem
 from understudy.http.inbox import Inbox
@@ -160,9 +160,9 @@ class HttpConnection(TrioASGIHTTPConnection):
 
     def _log(self, request: ApiRequest, seconds: float) -> None:
         status = self._status or 499  # 499: the client left before there was an answer
-        if request.node is not None and request.url_rule is not None:
+        if request.url_rule is not None:
             served = RequestServed(request.method, openapi_path(request.url_rule.rule), status, seconds)
-            request.node.tell(METRICS, served)
+            cast(Any, self.app).served.append(served)
         log.info(
             "request",
             method=request.method,

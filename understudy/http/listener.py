@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -9,14 +10,15 @@ import attrs
 from understudy.actors.metrics.messages import METRICS, OpenConnections
 from understudy.http.server import Server
 from understudy.http.settings import HttpSettings
-from understudy.runtime import Actor, Exit, receive
+from understudy.runtime import Actor, Exit, MailboxFull, receive
 
-_TELL_EVERY = 5.0
+_TELL_EVERY = 0.5
+_TOLD_AT_ONCE = 800  # a millisecond of the loop
 
 
 @attrs.frozen
 class _Tick:
-    """Time to tell the metrics how many connections are open."""
+    """Time to tell the metrics what was served and how much is open."""
 
 
 class Listener(Actor):
@@ -49,5 +51,9 @@ class Listener(Actor):
 
     @receive
     def tick(self, message: _Tick) -> None:
-        """Tell the metrics."""
-        self.system.tell(METRICS, OpenConnections(websockets=0, streams=self._server.statistics().streams))
+        """Tell the metrics what was served since, in one batch: a tell per request would cost a tenth of it."""
+        served: Any = getattr(self._app, "served", ())
+        with suppress(MailboxFull):  # numbers may be lost, requests may not
+            for _ in range(min(len(served), _TOLD_AT_ONCE)):
+                self.system.tell(METRICS, served.popleft())
+            self.system.tell(METRICS, OpenConnections(websockets=0, streams=self._server.streams))

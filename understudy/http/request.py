@@ -19,7 +19,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 class ApiRequest(TrioRequest):
     """One request. ``payload`` is its whole body, read before the view runs."""
 
-    node: Node = None  # type: ignore[assignment]  # set before any view runs
+    node: Node
     settings: HttpSettings
     draining: Draining
     payload: bytes = b""

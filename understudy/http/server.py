@@ -93,10 +93,15 @@ class Server:
         self._accepted = 0
         self._refused = 0
 
+    @property
+    def streams(self) -> int:
+        """How many event streams are open."""
+        return self._draining.streams
+
     def statistics(self) -> ServerStatistics:
         """How many connections there are and have been. Does not block."""
         busy = sum(connection.busy for connection in self._connections)
-        return ServerStatistics(len(self._connections), busy, self._draining.streams, self._accepted, self._refused)
+        return ServerStatistics(len(self._connections), busy, self.streams, self._accepted, self._refused)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `drain` is done, or until cancelled: then every connection is closed at once."""
