@@ -11,6 +11,7 @@ Every class is a `Refusal`: it reaches the asker and the actor lives on. ``code`
         Forbidden           known, but not allowed
         NotFound            no such thing, or not yours to know of
         Conflict            true of another state than the present one
+        PreconditionFailed  it was to happen only if nobody had changed the thing, and somebody has
         RateLimited         too many; try again after ``retry_after`` seconds
         Unavailable         something we stand on is away; try again
         ProviderFailed      the model's provider failed after its retries
@@ -82,6 +83,12 @@ class Conflict(DomainError):
     """The request contradicts the present state: a taken e-mail, a busy session, a key reused with another body."""
 
     code = "CONFLICT"
+
+
+class PreconditionFailed(DomainError):
+    """The caller named the state they had seen, and it is no longer the present one."""
+
+    code = "PRECONDITION_FAILED"
 
 
 class RateLimited(DomainError):

@@ -16,6 +16,7 @@ from typing import Protocol
 import attrs
 
 from understudy.actors.agents.actor import agents_spec
+from understudy.actors.agents.ports import AgentStore
 from understudy.actors.audit.actor import audit_spec
 from understudy.actors.diagnostics.actor import diagnostics_spec
 from understudy.actors.diagnostics.ports import AuditChain, DatabaseProbe, Runs
@@ -71,6 +72,11 @@ class Stores(AccountStore, Protocol):
     """The repositories that actors above storage read."""
 
     @property
+    def agents(self) -> AgentStore:
+        """Agents and their versions."""
+        ...
+
+    @property
     def idempotency(self) -> Keys:
         """Idempotency keys of requests other than chats."""
         ...
@@ -110,7 +116,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         audit_spec(writer),
         identity_spec(settings, stores, writer),
         workspaces_spec(stores.workspaces),
-        agents_spec(settings.model),
+        agents_spec(settings.model, stores.agents, providers=services.providers),
         idempotency_spec(stores.idempotency),
         diagnostics_spec(checks, engine=services.probe, runs=stores.diagnostics),
         inference_tree(services.providers),

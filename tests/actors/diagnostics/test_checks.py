@@ -15,6 +15,7 @@ from understudy.actors.diagnostics.check import Check, Finding, failed, passed, 
 from understudy.actors.diagnostics.messages import CheckResult, CheckStatus
 from understudy.actors.inference.messages import ProviderState, ProviderStatus
 from understudy.runtime import Actor, ActorSystem, Ask, ChildSpec, DynamicSpec, Restart, receive
+from understudy.storage.memory import MemoryStore
 from understudy.storage.records import AuditVerdict
 
 PASS, WARN, FAIL = CheckStatus.PASS, CheckStatus.WARN, CheckStatus.FAIL
@@ -184,10 +185,10 @@ async def test_a_model_without_its_provider_is_found_out(
 
 async def test_chad_is_looked_for() -> None:
     async with ActorSystem("test") as system:
-        await system.spawn(agents_spec("openai/gpt"))
+        await system.spawn(agents_spec("openai/gpt", MemoryStore().agents))
         assert (await found(configuration.chad_present(), system)).status is PASS
     async with ActorSystem("test") as system:
-        await system.spawn(ChildSpec(AGENTS, Agents, args=((),)))
+        await system.spawn(ChildSpec(AGENTS, Agents, args=((), MemoryStore().agents)))
         assert (await found(configuration.chad_present(), system)).status is FAIL
 
 

@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.actors.agents.config import AgentConfig
 from understudy.actors.session import context
 from understudy.actors.session.context import build_context
-from understudy.storage.records import Message, Role, ToolCall
+from understudy.storage.records import Message, Role, SessionKey, ToolCall
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 CONFIG = AgentConfig("chad", "Chad", "", "builtin", "rehearsal", "You are Chad.")
@@ -55,3 +56,16 @@ def test_however_long_the_history_the_newest_part_that_fits_is_sent_and_no_tool_
     assert not sent or sent[-1].content == "a"
     room = context.MAX_CHARACTERS + 150_000
     assert sum(len(m.content) for m in sent) <= room
+
+
+def test_a_prompt_says_who_where_and_when_it_is() -> None:
+    prompt = (
+        "{{agent.displayName}} ({{agent.id}}) helps {{user.id}} of {{workspace.displayName}} ({{workspace.id}}) on "
+        "{{date}} at {{time}}, {{timezone}}.{{#if user.profile.name}} Hello!{{/if}}"
+    )
+    config = attrs.evolve(CONFIG, system_prompt=prompt, timezone="Asia/Tokyo", workspace_name="Acme")
+    late = datetime(2026, 11, 21, 23, 30, tzinfo=UTC)
+    (system,) = build_context(config, [], late, SessionKey("ws_1", "usr_1", "chad", "chat", "main"))
+    assert system.content == (
+        "Chad (chad) helps usr_1 of Acme (ws_1) on Sunday, 22 November 2026 at 08:30, Asia/Tokyo."
+    )

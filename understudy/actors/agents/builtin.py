@@ -1,6 +1,7 @@
 """The agent that every workspace has from the start."""
 
-from understudy.actors.agents.config import AgentConfig
+from understudy.actors.agents.document import AgentModel, AgentTools
+from understudy.actors.agents.messages import AgentDocument, AgentView, Source
 
 CHAD = "chad"
 
@@ -19,18 +20,16 @@ Ask back only when you cannot proceed sensibly without the answer.
 """
 
 
-def chad(model: str) -> AgentConfig:
+def chad(model: str) -> AgentView:
     """The built-in agent on *model* (``provider/model``; the model's own name may hold further slashes)."""
     provider, _, model_id = model.partition("/")
     if not provider or not model_id:
         raise ValueError(f"{model!r} does not name a model as provider/model")
-    return AgentConfig(
-        id=CHAD,
+    document = AgentDocument(
         display_name="Chad",
         description="The general assistant that every workspace has from the start.",
-        provider=provider,
-        model_id=model_id,
-        system_prompt=_PROMPT,
-        temperature=0.7,
-        tools=("datetime_now", "calculator", "http_get"),
+        model=AgentModel(provider=provider, model_id=model_id),
+        system_prompt_template=_PROMPT,
+        tools=AgentTools(allow=("datetime_now", "calculator", "http_get")),
     )
+    return AgentView(CHAD, None, document, version=1, revision=f"builtin:{CHAD}", source=Source.GLOBAL)

@@ -1,24 +1,201 @@
-"""What can be asked about agents."""
+"""What can be asked about agents.
+
+Everything is asked on behalf of a workspace. An agent that another workspace has and this one does not is refused with
+`Forbidden`, one that nobody has with `NotFound` (contract/platform.md §6.3); everything may be refused with
+`Unavailable`. A change is refused with `Forbidden` for an agent that is everybody's, and with `PreconditionFailed`
+when ``expected`` is given and no longer the `AgentView.revision` of the agent. A change is committed when it is
+answered, and holds for every turn that begins from then on.
+"""
+
+from datetime import datetime
+from enum import StrEnum
 
 import attrs
 
 from understudy.actors.agents.config import AgentConfig as AgentConfig
+from understudy.actors.agents.document import AgentDocument as AgentDocument
+from understudy.actors.agents.document import AgentId as AgentId
 from understudy.runtime import Ask
 
 AGENTS = "agents"
 """The address of the agents actor."""
 
 
+class Source(StrEnum):
+    """Whose an agent is."""
+
+    WORKSPACE = "workspace"
+    GLOBAL = "global"
+
+
+@attrs.frozen
+class AgentView:
+    """An agent as a workspace sees it. ``revision`` names its present version as no other ever will be named.
+
+    What comes with the server has no times and nobody who made it.
+    """
+
+    id: str
+    workspace_id: str | None
+    document: AgentDocument
+    version: int
+    revision: str
+    source: Source
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@attrs.frozen
+class VersionView:
+    """One version of an agent. ``document`` is what the agent was."""
+
+    version: int
+    document: AgentDocument
+    current: bool
+    label: str | None = None
+    created_by: str | None = None
+    created_at: datetime | None = None
+
+
+@attrs.frozen
+class AgentPage:
+    """Some agents, by id, of ``total``."""
+
+    agents: tuple[AgentView, ...]
+    total: int
+
+
+@attrs.frozen
+class VersionPage:
+    """Some versions, newest first, of ``total``."""
+
+    versions: tuple[VersionView, ...]
+    total: int
+
+
+@attrs.frozen
+class Capability:
+    """A tool that an agent may call. ``source`` is ``allow`` or ``skill:<id>``."""
+
+    name: str
+    description: str
+    source: str
+
+
+@attrs.frozen
+class Capabilities:
+    """What an agent can do. ``tools`` are those that exist; ``denied`` are its own words."""
+
+    agent_id: str
+    skills: tuple[str, ...]
+    tools: tuple[Capability, ...]
+    denied: tuple[str, ...]
+
+
+@attrs.frozen
+class Author:
+    """Who changes something, where, and in which request: for the audit log. The caller has checked their role."""
+
+    workspace_id: str
+    uid: str
+    request_id: str | None = None
+
+
 @attrs.frozen
 class ResolveAgent(Ask[AgentConfig]):
-    """The configuration of the agent that a workspace knows by this id. Refused with `NotFound`. Does not block."""
+    """The configuration to run the agent with. Does not block when it was asked for in the last 30 s."""
 
     workspace_id: str
     agent_id: str
 
 
 @attrs.frozen
-class ListAgents(Ask[tuple[AgentConfig, ...]]):
-    """Every agent that a workspace may run, by id. Does not block."""
+class ListAgents(Ask[AgentPage]):
+    """The agents that a workspace may run: its own and everybody's. Without ``limit`` it is all of them."""
 
     workspace_id: str
+    limit: int | None = None
+    offset: int = 0
+
+
+@attrs.frozen
+class GetAgent(Ask[AgentView]):
+    """One agent, as it is now."""
+
+    workspace_id: str
+    agent_id: str
+
+
+@attrs.frozen
+class ListCapabilities(Ask[Capabilities]):
+    """What one agent can do, as it is now."""
+
+    workspace_id: str
+    agent_id: str
+
+
+@attrs.frozen
+class CreateAgent(Ask[AgentView]):
+    """A new agent. Refused with `Invalid`; `Conflict` when the id is taken or the workspace has no room for more."""
+
+    author: Author
+    agent_id: str
+    document: AgentDocument
+
+
+@attrs.frozen
+class ReplaceAgent(Ask[AgentView]):
+    """Another configuration, which becomes the next version unless it is the present one. Refused with `Invalid`."""
+
+    author: Author
+    agent_id: str
+    document: AgentDocument
+    expected: str | None = None
+
+
+@attrs.frozen
+class DeleteAgent(Ask[None]):
+    """The agent is not to be found any more; its sessions stay."""
+
+    author: Author
+    agent_id: str
+    expected: str | None = None
+
+
+@attrs.frozen
+class ListVersions(Ask[VersionPage]):
+    """The versions of an agent."""
+
+    workspace_id: str
+    agent_id: str
+    limit: int = 100
+    offset: int = 0
+
+
+@attrs.frozen
+class GetVersion(Ask[VersionView]):
+    """One version of an agent. Refused with `NotFound` also when the agent has no such version."""
+
+    workspace_id: str
+    agent_id: str
+    version: int
+
+
+@attrs.frozen
+class RollBack(Ask[AgentView]):
+    """Make the agent what it was: a new version, labelled with where it is from. As `ReplaceAgent` otherwise."""
+
+    author: Author
+    agent_id: str
+    version: int
+    expected: str | None = None
+
+
+@attrs.frozen
+class LabelVersion(Ask[VersionView]):
+    """Give a version a label, or take it away with None. Refused with `NotFound` also for an unknown version."""
+
+    author: Author
+    agent_id: str
+    version: int
+    label: str | None

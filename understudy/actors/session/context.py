@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from understudy.actors.agents.config import AgentConfig
+from understudy.actors.agents.template import placeholders, render
 from understudy.actors.inference.messages import ChatMessage
-from understudy.storage.records import Message, Role
+from understudy.storage.records import Message, Role, SessionKey
 
 HISTORY_LIMIT = 400
 """Messages of a conversation that are kept at hand; older ones are not sent to the model."""
@@ -16,13 +18,17 @@ MAX_CHARACTERS = 400_000
 _NEVER_SENT = frozenset({"rolled_back"})
 
 
-def build_context(config: AgentConfig, history: Sequence[Message], now: datetime) -> tuple[ChatMessage, ...]:
+def build_context(
+    config: AgentConfig, history: Sequence[Message], now: datetime, key: SessionKey | None = None
+) -> tuple[ChatMessage, ...]:
     """The messages of one inference: the system prompt, then the newest part of *history* that fits.
 
-    A tool's result is never sent without the call it answers.
+    *key* says whose conversation it is, for prompts that ask. A tool's result is never sent without the call it
+    answers.
     """
     kept: list[Message] = []
-    room = MAX_CHARACTERS - len(config.system_prompt)
+    system = system_prompt(config, now, key)
+    room = MAX_CHARACTERS - len(system)
     for message in reversed(history):
         if message.status in _NEVER_SENT or not (message.content or message.tool_calls):
             continue
@@ -33,8 +39,25 @@ def build_context(config: AgentConfig, history: Sequence[Message], now: datetime
     kept.reverse()
     while kept and kept[0].role is Role.TOOL:
         kept.pop(0)
-    system = f"{config.system_prompt}\n\nToday is {now:%A, %d %B %Y}."
     return (
         ChatMessage(Role.SYSTEM, system),
         *(ChatMessage(m.role, m.content, m.tool_calls, m.tool_call_id) for m in kept),
     )
+
+
+def system_prompt(config: AgentConfig, now: datetime, key: SessionKey | None = None) -> str:
+    """The agent's prompt with its placeholders filled in; with the date at its end, unless it says it itself."""
+    local = now.astimezone(ZoneInfo(config.timezone))
+    today = f"{local:%A, %d %B %Y}"
+    values = {
+        "date": today,
+        "time": f"{local:%H:%M}",
+        "timezone": config.timezone,
+        "user.id": key.uid if key is not None else "",
+        "agent.id": config.id,
+        "agent.displayName": config.display_name,
+        "workspace.id": key.workspace_id if key is not None else "",
+        "workspace.displayName": config.workspace_name or "",
+    }
+    prompt = render(config.system_prompt, values)
+    return prompt if "date" in placeholders(config.system_prompt) else f"{prompt}\n\nToday is {today}."

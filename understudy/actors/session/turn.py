@@ -134,7 +134,7 @@ class Turn:
         request = ModelRequest(
             provider=config.provider,
             model=config.model_id,
-            messages=build_context(config, self._history, self._now()),
+            messages=build_context(config, self._history, self._now(), self.session.key),
             tools=tools,
             temperature=config.temperature,
             max_output_tokens=config.max_output_tokens,

@@ -1,0 +1,299 @@
+"""Every agent there is, from the database and from the server itself; what becomes of a change to one."""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from datetime import datetime
+
+import attrs
+
+from understudy.actors.agents.checks import check_agent
+from understudy.actors.agents.config import AGENT_ID, AgentConfig
+from understudy.actors.agents.document import config_of, from_json, to_json
+from understudy.actors.agents.messages import (
+    AgentDocument,
+    AgentPage,
+    AgentView,
+    Author,
+    Capabilities,
+    Capability,
+    CreateAgent,
+    DeleteAgent,
+    GetVersion,
+    LabelVersion,
+    ListAgents,
+    ListVersions,
+    ReplaceAgent,
+    RollBack,
+    Source,
+    VersionPage,
+    VersionView,
+)
+from understudy.actors.agents.ports import AgentStore
+from understudy.actors.agents.tooling import Skills, granted
+from understudy.actors.errors import Conflict, Detail, Forbidden, NotFound, PreconditionFailed
+from understudy.actors.inference.messages import ToolSpec
+from understudy.storage.errors import StoreConflict
+from understudy.storage.records import Agent, AgentVersion, AuditEntry, new_id
+
+LAST_VERSION = 2**31 - 1
+"""What the database counts to."""
+
+log = logging.getLogger(__name__)
+
+Tools = Callable[[], Awaitable[tuple[ToolSpec, ...]]]
+"""Asks which tools this node has."""
+
+
+class Catalogue:
+    """The agents of the node, read anew each time; see `messages` for what each method refuses with.
+
+    What comes with the server (*builtin*) is everybody's, and its ids are nobody else's.
+    """
+
+    def __init__(
+        self,
+        builtin: Iterable[AgentView],
+        store: AgentStore,
+        *,
+        providers: Collection[str],
+        tools: Tools,
+        skills: Skills,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._builtin = {agent.id: agent for agent in builtin}
+        self._store = store
+        self._providers = providers
+        self._tools = tools
+        self._skills = skills
+        self._now = now
+
+    def runnable(self, agent: AgentView, workspace_name: str | None = None) -> AgentConfig:
+        """The agent as it is run."""
+        names = tuple(tool.name for tool in granted(agent.document, self._skills))
+        return config_of(agent.id, agent.document, names, workspace_name)
+
+    async def resolve(self, workspace_id: str, agent_id: str) -> AgentConfig:
+        """The agent as it is run in the workspace."""
+        if (builtin := self._builtin.get(agent_id)) is not None:
+            return self.runnable(builtin)
+        found = await self._find(workspace_id, agent_id)
+        return self.runnable(_view(found), found.workspace_name)
+
+    async def get(self, workspace_id: str, agent_id: str) -> AgentView:
+        """One agent."""
+        return self._builtin.get(agent_id) or _view(await self._find(workspace_id, agent_id))
+
+    async def list(self, message: ListAgents) -> AgentPage:
+        """A page of agents."""
+        stored: dict[str, AgentView] = {}
+        for agent in await self._store.list(message.workspace_id):
+            try:
+                stored[agent.id] = _view(agent)
+            except Conflict as error:  # one unreadable agent must not hide the others
+                log.error("agent %s of %s left out: %s", agent.id, agent.workspace_id, error)  # noqa: TRY400
+        agents = sorted((stored | self._builtin).values(), key=lambda agent: agent.id)
+        end = None if message.limit is None else message.offset + message.limit
+        return AgentPage(tuple(agents[message.offset : end]), len(agents))
+
+    async def capabilities(self, workspace_id: str, agent_id: str) -> Capabilities:
+        """What the agent can do."""
+        document = (await self.get(workspace_id, agent_id)).document
+        specs = {spec.name: spec for spec in await self._tools()}
+        tools = tuple(
+            Capability(tool.name, specs[tool.name].description, tool.source)
+            for tool in granted(document, self._skills)
+            if tool.name in specs
+        )
+        skills = tuple(skill for skill in document.skills if skill in self._skills)
+        return Capabilities(agent_id, skills, tools, document.tools.deny)
+
+    async def create(self, message: CreateAgent) -> AgentView:
+        """Make an agent."""
+        author, agent_id, now = message.author, message.agent_id, self._now()
+        document = await self._checked(agent_id, message.document)
+        if agent_id in self._builtin or await self._is_global(author.workspace_id, agent_id):
+            raise _taken(agent_id)
+        version = _version(author, document, now)
+        agent = Agent(new_id("agc"), author.workspace_id, agent_id, version, now, now)
+        try:
+            await self._store.create(agent, self._audit("agent.created", author, agent_id, version=1))
+        except StoreConflict as conflict:
+            if conflict.what == "agent id":
+                raise _taken(agent_id) from conflict
+            raise Conflict("this workspace has as many agents as it may: delete one first") from conflict
+        return _view(agent)
+
+    async def replace(self, message: ReplaceAgent) -> AgentView:
+        """Give an agent another configuration."""
+        await self._own(message.author, message.agent_id)
+        document = await self._checked(message.agent_id, message.document)
+        return await self._revise(message, document, "agent.updated")
+
+    async def roll_back(self, message: RollBack) -> AgentView:
+        """Give an agent a configuration it had."""
+        await self._own(message.author, message.agent_id)
+        version = await self._version(message.author.workspace_id, message.agent_id, message.version)
+        document = await self._checked(message.agent_id, from_json(version.config))
+        label = f"rollback to version {message.version}"
+        return await self._revise(message, document, "agent.rolled_back", label)
+
+    async def delete(self, message: DeleteAgent) -> None:
+        """Delete an agent."""
+        author, agent_id = message.author, message.agent_id
+        await self._own(author, agent_id)
+        audit = self._audit("agent.deleted", author, agent_id)
+        try:
+            done = await self._store.delete(
+                author.workspace_id, agent_id, audit, now=self._now(), expected=message.expected
+            )
+        except StoreConflict as conflict:
+            raise _changed() from conflict
+        if not done:
+            raise _missing()
+
+    async def versions(self, message: ListVersions) -> VersionPage:
+        """A page of an agent's versions."""
+        agent = await self.get(message.workspace_id, message.agent_id)
+        if agent.id in self._builtin:
+            only = (_only(agent),)
+            return VersionPage(only[message.offset : message.offset + message.limit], len(only))
+        found, total = await self._store.versions(
+            message.workspace_id, message.agent_id, limit=message.limit, offset=message.offset
+        )
+        # They are numbered without gaps, so that the newest, which is the present one, has the number of them all.
+        return VersionPage(tuple(_version_view(version, total) for version in found), total)
+
+    async def version(self, message: GetVersion) -> VersionView:
+        """One version of an agent."""
+        agent = await self.get(message.workspace_id, message.agent_id)
+        if agent.id in self._builtin:
+            if message.version != agent.version:
+                raise _no_version()
+            return _only(agent)
+        found = await self._version(message.workspace_id, message.agent_id, message.version)
+        return _version_view(found, agent.version)
+
+    async def label(self, message: LabelVersion) -> VersionView:
+        """Label a version of an agent."""
+        author, agent_id = message.author, message.agent_id
+        agent = await self._own(author, agent_id)
+        audit = self._audit("agent.version_labelled", author, agent_id, version=message.version, label=message.label)
+        if message.version > LAST_VERSION:
+            raise _no_version()
+        found = await self._store.label(author.workspace_id, agent_id, message.version, message.label, audit)
+        if found is None:
+            raise _no_version()
+        return _version_view(found, agent.current.version)
+
+    async def _find(self, workspace_id: str, agent_id: str) -> Agent:
+        if not re.fullmatch(AGENT_ID, agent_id):
+            raise _missing()
+        found = await self._store.find(workspace_id, agent_id)
+        if found is not None:
+            return found
+        if await self._store.is_elsewhere(workspace_id, agent_id):
+            raise Forbidden("this agent belongs to another workspace, which has not granted it to this one")
+        raise _missing()
+
+    async def _own(self, author: Author, agent_id: str) -> Agent:
+        """The agent, if the workspace may change it."""
+        if agent_id not in self._builtin:
+            found = await self._find(author.workspace_id, agent_id)
+            if found.workspace_id is not None:
+                return found
+        raise Forbidden("this agent is everybody's; it cannot be changed from a workspace")
+
+    async def _is_global(self, workspace_id: str, agent_id: str) -> bool:
+        found = await self._store.find(workspace_id, agent_id)
+        return found is not None and found.workspace_id is None
+
+    async def _checked(self, agent_id: str, document: AgentDocument) -> AgentDocument:
+        """The document with what it leaves open filled in. Raises `Invalid`."""
+        tools = frozenset(spec.name for spec in await self._tools())
+        check_agent(agent_id, document, providers=self._providers, tools=tools, skills=self._skills.keys())
+        named = document.display_name or agent_id
+        return from_json({**to_json(document), "displayName": named})
+
+    async def _revise(
+        self, message: ReplaceAgent | RollBack, document: AgentDocument, event: str, label: str | None = None
+    ) -> AgentView:
+        author, agent_id = message.author, message.agent_id
+        version = attrs.evolve(_version(author, document, self._now()), label=label)
+        audit = self._audit(event, author, agent_id)
+        if isinstance(message, RollBack):
+            audit = attrs.evolve(audit, metadata={"from": message.version})
+        try:
+            agent = await self._store.revise(author.workspace_id, agent_id, version, audit, expected=message.expected)
+        except StoreConflict as conflict:
+            raise _changed() from conflict
+        if agent is None:
+            raise _missing()
+        return _view(agent)
+
+    async def _version(self, workspace_id: str, agent_id: str, version: int) -> AgentVersion:
+        found = await self._store.version(workspace_id, agent_id, version) if version <= LAST_VERSION else None
+        if found is None:
+            raise _no_version()
+        return found
+
+    def _audit(self, event: str, author: Author, agent_id: str, **metadata: object) -> AuditEntry:
+        return AuditEntry(
+            id=new_id("aud"),
+            event=event,
+            severity="info",
+            created_at=self._now(),
+            uid=author.uid,
+            workspace_id=author.workspace_id,
+            agent_id=agent_id,
+            request_id=author.request_id,
+            metadata=metadata,
+        )
+
+
+def _version(author: Author, document: AgentDocument, now: datetime) -> AgentVersion:
+    return AgentVersion(new_id("agv"), 1, to_json(document), now, created_by=author.uid)
+
+
+def _view(agent: Agent) -> AgentView:
+    return AgentView(
+        id=agent.id,
+        workspace_id=agent.workspace_id,
+        document=from_json(agent.current.config),
+        version=agent.current.version,
+        revision=agent.current.id,
+        source=Source.GLOBAL if agent.workspace_id is None else Source.WORKSPACE,
+        created_at=agent.created_at,
+        updated_at=agent.updated_at,
+    )
+
+
+def _only(agent: AgentView) -> VersionView:
+    return VersionView(agent.version, agent.document, current=True)
+
+
+def _version_view(version: AgentVersion, current: int) -> VersionView:
+    return VersionView(
+        version=version.version,
+        document=from_json(version.config),
+        current=version.version == current,
+        label=version.label,
+        created_by=version.created_by,
+        created_at=version.created_at,
+    )
+
+
+def _missing() -> NotFound:
+    return NotFound("there is no such agent in this workspace")
+
+
+def _no_version() -> NotFound:
+    return NotFound("the agent has no such version")
+
+
+def _taken(agent_id: str) -> Conflict:
+    return Conflict(f"the id {agent_id!r} is taken", details=(Detail("id", "taken"),))
+
+
+def _changed() -> PreconditionFailed:
+    return PreconditionFailed("the agent was changed since you read it; read it again")

@@ -1,0 +1,164 @@
+"""An agent as its owner writes it (contract/platform.md §6.1): the form of the API, of the database and of files.
+
+One declaration gives the limits, the schema in the API's description and the defaults; what it takes other actors to
+know (whether a tool exists) is checked in `understudy.actors.agents.checks`.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from understudy.actors.agents.config import (
+    AGENT_ID,
+    LONGEST_PROMPT,
+    AgentConfig,
+    FileAccess,
+    Spawning,
+    TurnBudget,
+)
+from understudy.actors.errors import Conflict
+
+ALIASES = {"anthropic": "claude"}
+"""Other names of providers."""
+
+AgentId = Annotated[str, Meta(pattern=f"^{AGENT_ID}$", examples=["ops-helper"])]
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=200)]
+Path = Annotated[str, Meta(min_length=1, max_length=1024)]
+Tokens = Annotated[int, Meta(ge=1, le=100_000_000)]
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Read-only, named as the contract names; unknown fields are ignored."""
+
+
+class Tier(StrEnum):
+    """Which defaults the agent's quotas have."""
+
+    FREE = "free"
+    STANDARD = "standard"
+    PREMIUM = "premium"
+
+
+class ModelName(_Part, frozen=True):
+    """A model, by its provider's name and its own."""
+
+    provider: Annotated[str, Meta(min_length=1, max_length=64, examples=["openai"])]
+    model_id: Annotated[str, Meta(min_length=1, max_length=200, examples=["gpt-4.1-mini"])]
+
+
+class AgentModel(ModelName, frozen=True, kw_only=True):
+    """The model that answers, and how."""
+
+    max_context_tokens: Tokens | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.7
+    endpoint: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+
+
+class AgentTools(_Part, frozen=True):
+    """Which tools the agent may call; what is denied is denied, whoever allows it."""
+
+    allow: Names = ()
+    deny: Names = ()
+
+
+class AgentSpawn(_Part, frozen=True):
+    """Whether the agent may start sub-agents."""
+
+    enabled: bool = False
+    allowed_targets: Annotated[tuple[AgentId, ...], Meta(max_length=200)] = ()
+    max_depth: Annotated[int, Meta(ge=1, le=3)] = 2
+
+
+class AgentFileAccess(_Part, frozen=True):
+    """Which of the workspace's folders the file tools may reach."""
+
+    restricted: bool = True
+    allowed_paths: Annotated[tuple[Path, ...], Meta(max_length=100)] = ()
+
+
+class AgentSession(_Part, frozen=True):
+    """When a conversation starts afresh; null is never."""
+
+    idle_timeout_minutes: Annotated[int, Meta(ge=1, le=525_600)] | None = None
+    daily_reset_hour: Annotated[int, Meta(ge=0, le=23)] | None = None
+
+
+class AgentBudget(_Part, frozen=True):
+    """What one turn may use; null is no cap."""
+
+    max_tokens_per_turn: Tokens | None = None
+    max_tool_calls_per_turn: Annotated[int, Meta(ge=0, le=1000)] | None = None
+    max_cost_usd_per_turn: Annotated[float, Meta(gt=0, le=10_000)] | None = None
+
+
+class AgentDocument(_Part, frozen=True, kw_only=True):
+    """An agent's configuration."""
+
+    display_name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    description: Annotated[str, Meta(max_length=2000)] = ""
+    tier: Tier = Tier.STANDARD
+    model: AgentModel
+    system_prompt_template: Annotated[str, Meta(min_length=1, max_length=LONGEST_PROMPT)]
+    skills: Names = ()
+    tools: AgentTools = AgentTools()
+    spawn: AgentSpawn = AgentSpawn()
+    file_access: AgentFileAccess = AgentFileAccess()
+    session: AgentSession = AgentSession()
+    budget: AgentBudget = AgentBudget()
+    memory_profile_id: Annotated[str, Meta(pattern="^mpr_[A-Za-z0-9_-]{1,60}$")] | None = None
+
+
+def to_json(document: AgentDocument) -> dict[str, Any]:
+    """The document as it is stored: every field, also those left at their defaults."""
+    plain: dict[str, Any] = msgspec.to_builtins(document)
+    return plain
+
+
+def from_json(stored: Mapping[str, Any]) -> AgentDocument:
+    """The document that was stored; a field that came later has its default.
+
+    Raises `Conflict` for one from a time with other limits, which must not take anybody down.
+    """
+    try:
+        return msgspec.convert(dict(stored), AgentDocument)
+    except msgspec.ValidationError as error:
+        raise Conflict(f"the agent's stored configuration does not fit this version of the server: {error}") from error
+
+
+def config_of(
+    agent_id: str, document: AgentDocument, tools: tuple[str, ...], workspace_name: str | None = None
+) -> AgentConfig:
+    """The agent as it is run, with *tools* as the names it may call (see `understudy.actors.agents.tooling`)."""
+    model, session, budget = document.model, document.session, document.budget
+    minutes, dollars = session.idle_timeout_minutes, budget.max_cost_usd_per_turn
+    return AgentConfig(
+        id=agent_id,
+        display_name=document.display_name or agent_id,
+        description=document.description,
+        provider=ALIASES.get(model.provider, model.provider),
+        model_id=model.model_id,
+        system_prompt=document.system_prompt_template,
+        temperature=model.temperature,
+        max_output_tokens=model.max_output_tokens,
+        tools=tools,
+        idle_timeout=minutes * 60.0 if minutes is not None else None,
+        daily_reset_hour=session.daily_reset_hour,
+        tier=document.tier.value,
+        max_context_tokens=model.max_context_tokens,
+        endpoint=model.endpoint,
+        skills=document.skills,
+        spawn=Spawning(document.spawn.enabled, document.spawn.allowed_targets, document.spawn.max_depth),
+        file_access=FileAccess(document.file_access.restricted, document.file_access.allowed_paths),
+        budget=TurnBudget(
+            budget.max_tokens_per_turn,
+            budget.max_tool_calls_per_turn,
+            round(dollars * 1_000_000) if dollars is not None else None,
+        ),
+        memory_profile_id=document.memory_profile_id,
+        workspace_name=workspace_name,
+    )
