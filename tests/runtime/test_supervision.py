@@ -518,3 +518,30 @@ async def test_a_child_that_crashes_while_its_siblings_are_still_starting_is_res
         await crash(system, "s/a")
     assert await system.ask("s/a", Get()) == 0
     assert trio.current_time() == pytest.approx(5)
+
+
+async def test_killing_the_root_cuts_a_slow_stop_short(system: ActorSystem) -> None:
+    slow = [ChildSpec(name, Counter, args=(None, 0.0, 100.0), shutdown=1000) for name in "ab"]
+    await system.spawn(SupervisorSpec("s", children=slow))
+    await system.spawn(DynamicSpec("d", "k", lambda key: ChildSpec(key, Counter, args=(None, 0.0, 100.0))))
+    await system.ensure("k/1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(system.stop)
+        await trio.sleep(1)
+        await system.kill("")
+    assert trio.current_time() == pytest.approx(1)
+    assert system.ended
+
+
+async def test_every_incarnation_has_one_start_and_one_stop_event_even_if_its_leaving_is_called_off(
+    system: ActorSystem,
+) -> None:
+    events: list[str] = []
+    system.telemetry.attach("t", lambda event: events.append(event.name), events=["actor.start", "actor.stop"])
+    await system.spawn(
+        DynamicSpec("d", "k", lambda key: ChildSpec(key, Counter, args=(None, 0.0, 2.0), idle_after=5.0))
+    )
+    await system.ensure("k/1")
+    await trio.sleep(6)
+    assert await system.ask("k/1", Add()) == 1
+    assert events == ["actor.start", "actor.start", "actor.stop", "actor.start"]

@@ -229,6 +229,8 @@ class ActorCell(LinkedCell):
         if exit is IDLE and wanted and self.ending is None and self.kill_exit is None:
             # Mail arrived while the actor was leaving: the next incarnation takes it, and nobody hears of an exit.
             self.running = False
+            if self.system.telemetry.active:
+                self.system.telemetry.stopped(self, exit)
             self.launch()
             return
         self.passivated = exit is IDLE

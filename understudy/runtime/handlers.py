@@ -46,7 +46,7 @@ def handlers_of(cls: type) -> Mapping[type, Handler]:
                 raise TypeError(f"{cls.__qualname__}: {owners[kind]} and {name} both receive {kind.__qualname__}")
             owners[kind] = name
             table[kind] = Handler(method, inspect.iscoroutinefunction(method))
-    return types.MappingProxyType(table).copy()
+    return table
 
 
 def _message_types(base: type, method: Callable[..., Any]) -> tuple[type, ...]:
