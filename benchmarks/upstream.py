@@ -20,7 +20,7 @@ import trio
 
 from understudy.actors.inference.messages import ChatMessage, ModelRequest
 from understudy.actors.inference.openai import OpenAIClient
-from understudy.actors.inference.openai_wire import encode_request
+from understudy.actors.inference.openai_wire import Accent, encode_request
 from understudy.actors.outbound.connection import Origin
 from understudy.actors.outbound.http1 import Http1Client
 from understudy.storage.records import Role
@@ -28,7 +28,7 @@ from understudy.storage.records import Role
 Call = Callable[[], Awaitable[int]]
 PORT = 9177
 REQUEST = ModelRequest("openai", "fake", (ChatMessage(Role.USER, "hello there, how are you?"),))
-BODY = encode_request(REQUEST, token_limit_field="max_tokens")
+BODY = msgspec.json.encode(encode_request(REQUEST, Accent()))
 HEADERS = {"content-type": "application/json", "authorization": "Bearer sk-x", "accept": "text/event-stream"}
 
 

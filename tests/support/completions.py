@@ -1,4 +1,4 @@
-"""What the stand-in provider says: behaviours, and the bytes they come to."""
+"""What the stand-in provider does: behaviours, and the events of OpenAI's chat completions."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,8 @@ class Behaviour:
     ``gap_ms`` lies between tokens, ``first_ms`` before the first one; inf waits until the client leaves.
     ``cut_after`` / ``stall_after`` / ``garbage_after`` / ``truncate_after``: after that many tokens close the
     connection, fall silent, send what is no JSON, or send half an event and end the body properly.
-    ``drop`` closes without a word; ``stall_head`` accepts and never answers.
+    ``drop`` closes without a word; ``stall_head`` accepts and never answers; ``stall_opened`` sends what a provider
+    sends before its first token, a sign of life, and nothing more.
     """
 
     tokens: int = 8
@@ -38,6 +39,7 @@ class Behaviour:
     error_after: int | None = None
     drop: bool = False
     stall_head: bool = False
+    stall_opened: bool = False
     reason: str | None = "stop"
     usage: bool = True
     done: bool = True
@@ -91,7 +93,7 @@ def framed(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def _tool_events(calls: Sequence[tuple[str, str]]) -> list[bytes]:
+def tool_events(calls: Sequence[tuple[str, str]]) -> list[bytes]:
     events = []
     for index, (name, arguments) in enumerate(calls):
         start = {"index": index, "id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": ""}}
@@ -102,39 +104,3 @@ def _tool_events(calls: Sequence[tuple[str, str]]) -> list[bytes]:
             for piece in (arguments[:half], arguments[half:])
         )
     return events
-
-
-def pieces_of(how: Behaviour) -> list[bytes]:
-    """The body's HTTP chunks; the first ``tokens`` are tokens, the opening role rides with the first."""
-    words = [f"tok{number} " for number in range(how.tokens)]
-    if how.text is not None:
-        words = [word + " " for word in how.text.split(" ")]
-        words[-1] = words[-1][:-1]
-    if how.tool_calls:
-        words = []
-    events = [event({"content": word}) for word in words] + _tool_events(how.tool_calls)
-    opening = event({"role": "assistant", "content": ""})
-    for limit, last in (
-        (how.cut_after, None),
-        (how.garbage_after, b"data: <html>Bad Gateway</html>\n\n"),
-        (how.truncate_after, b'data: {"id":"chatcmpl-1","choices":[{"ind'),
-        (how.error_after, b'data: {"error":{"message":"the model fell over","code":500}}\n\n'),
-    ):
-        if limit is not None:
-            cut = [framed(one) for one in (opening, *events[:limit])]
-            return cut if last is None else [*cut, framed(last), b"0\r\n\r\n"]
-    if how.reason:
-        events.append(event({}, "tool_calls" if how.tool_calls and how.reason == "stop" else how.reason))
-    if how.usage:
-        events.append(event(None, usage=USAGE))
-    if how.done:
-        events.append(b"data: [DONE]\n\n")
-    if events:
-        events[0] = opening + events[0]
-    if how.crlf:
-        events = [one.replace(b"\n", b"\r\n") for one in events]
-    chunks = [framed(one) for one in events]
-    chunks.append(b"0\r\n\r\n")
-    if not how.gap_ms:
-        chunks[-2:] = [chunks[-2] + chunks[-1]]
-    return chunks

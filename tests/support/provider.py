@@ -1,4 +1,4 @@
-"""A stand-in OpenAI-compatible provider on bare trio, for tests and benchmarks.
+"""A stand-in provider on bare trio, for tests and benchmarks: OpenAI's form, Anthropic's and Gemini's, by the path.
 
 In a test::
 
@@ -14,6 +14,7 @@ As a process: ``python -m tests.support.provider --port 9101 --tokens 64 --gap-m
 """
 
 import argparse
+import json
 import math
 import select
 import sys
@@ -26,7 +27,8 @@ import attrs
 import msgspec
 import trio
 
-from tests.support.completions import COMPLETION, HEAD, Behaviour, event, framed, pieces_of, plain
+from tests.support.completions import COMPLETION, HEAD, Behaviour, event, framed, plain
+from tests.support.dialects import CHAT, Dialect, dialect_of, pieces_of
 
 __all__ = ["HEAD", "Behaviour", "SeenConnection", "SeenRequest", "StandIn", "event", "framed", "stand_in"]
 
@@ -78,7 +80,7 @@ class StandIn:
         self.connections: list[SeenConnection] = []
         self.recording = recording
         self._queue: deque[Behaviour] = deque()
-        self._ready: dict[Behaviour, list[bytes]] = {}
+        self._ready: dict[tuple[Behaviour, Dialect], list[bytes]] = {}
 
     @property
     def base_url(self) -> str:
@@ -119,9 +121,8 @@ class StandIn:
             return self._queue.popleft()
         at = body.rfind(b'"!')
         if at >= 0:
-            content = msgspec.json.decode(body)["messages"][-1]["content"]
-            if isinstance(content, str) and content.startswith("!"):
-                return Behaviour.parse(content[1:])
+            content, _ = json.JSONDecoder().raw_decode(body[at:].decode())
+            return Behaviour.parse(content[1:])
         return self.default
 
     async def _answer(self, wire: "_Wire", target: str, body: bytes) -> bool:
@@ -142,15 +143,19 @@ class StandIn:
             said = how.body if how.body is not None else '{"error":{"message":"scripted failure","type":"scripted"}}'
             await wire.send(plain(how.status, said.encode(), how.content_type, how.retry_after))
             return not how.close
-        if b'"stream":true' not in body.replace(b" ", b""):
+        dialect = dialect_of(target)
+        if dialect is CHAT and b'"stream":true' not in body.replace(b" ", b""):
             await wire.send(plain(200, COMPLETION))
             return True
-        return await self._stream(wire, how)
+        if how.stall_opened:
+            await wire.send(HEAD + framed(dialect.opening) + framed(b": still here\n\n"))
+            await wire.wait(math.inf)
+        return await self._stream(wire, how, dialect)
 
-    async def _stream(self, wire: "_Wire", how: Behaviour) -> bool:
-        pieces = self._ready.get(how)
+    async def _stream(self, wire: "_Wire", how: Behaviour, dialect: Dialect) -> bool:
+        pieces = self._ready.get((how, dialect))
         if pieces is None:
-            pieces = self._ready[how] = pieces_of(how)
+            pieces = self._ready[how, dialect] = pieces_of(how, dialect)
         if not how.gap_ms and not how.first_ms and how.stall_after is None:
             await wire.send(HEAD + b"".join(pieces))
         else:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from understudy.actors.inference.assembler import Assembler, estimate_prompt
+from understudy.actors.inference.assembler import ChatAssembler, estimate_prompt
 from understudy.actors.inference.errors import UpstreamFailed
 from understudy.actors.inference.messages import (
     ChatMessage,
@@ -27,7 +27,7 @@ def chunk(delta: Any = None, reason: str | None = None, **more: Any) -> dict[str
 
 
 def assemble(*chunks: Any) -> list[ModelEvent]:
-    assembler = Assembler("openai", REQUEST)
+    assembler = ChatAssembler("openai", REQUEST)
     events: list[ModelEvent] = []
     for one in chunks:
         events.extend(assembler.feed(one if isinstance(one, bytes) else msgspec.json.encode(one)))

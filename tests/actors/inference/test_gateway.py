@@ -12,7 +12,7 @@ from understudy.actors.errors import CircuitOpen, NotFound, ProviderFailed, Rate
 from understudy.actors.inference.breaker import BreakerPolicy
 from understudy.actors.inference.client import ModelClient
 from understudy.actors.inference.errors import UpstreamFailed, UpstreamTimedOut
-from understudy.actors.inference.gateway import Inference, RetryPolicy
+from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.messages import (
     Admit,
     ChatMessage,
@@ -30,6 +30,7 @@ from understudy.actors.inference.messages import (
 from understudy.actors.inference.openai import OpenAIClient
 from understudy.actors.inference.provider import ProviderLimits
 from understudy.actors.inference.rehearsal import Rehearsal
+from understudy.actors.inference.retry import RetryPolicy
 from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import inference_tree, open_clients
 from understudy.runtime import Actor, ActorSystem, ChildSpec, Restart

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import attrs
 import msgspec
 
+from understudy.actors.inference.ending import STOP, TOOL_CALLS, check_whole, cut_short
 from understudy.actors.inference.errors import UpstreamFailed
 from understudy.actors.inference.messages import (
     Finished,
     ModelEvent,
     ModelRequest,
+    PromptCache,
     TextDelta,
     ToolCallCompleted,
     ToolCallStarted,
@@ -20,8 +22,8 @@ from understudy.actors.inference.openai_wire import (
     ToolCallDelta,
     UsageBody,
     decode_chunk,
-    describe_error,
 )
+from understudy.actors.inference.refusals import RETRYABLE, describe_error
 from understudy.storage.records import Usage
 
 _DONE = b"[DONE]"
@@ -37,7 +39,7 @@ class _OpenCall:
     started: bool = False
 
 
-class Assembler:
+class ChatAssembler:
     """Collects one streamed answer.
 
     Tool calls complete when the answer does: pieces may come interleaved, and only the end says that no more come.
@@ -54,6 +56,8 @@ class Assembler:
         self._characters = 0
         self.done = False
         """``[DONE]`` was seen: nothing more will come."""
+        self.thinking = False
+        """The model was seen to reason; that is not part of its answer."""
 
     @property
     def complete(self) -> bool:
@@ -72,9 +76,11 @@ class Assembler:
             raise UpstreamFailed(f"{self._provider} sent something that is no chat chunk ({error}): {shown}") from error
         if chunk.error is not None:
             said = describe_error(chunk.error) or "no reason given"
-            raise UpstreamFailed(f"{self._provider} failed during its answer: {said}")
+            raise UpstreamFailed(f"{self._provider} failed during its answer: {said}", retryable=_may_pass(chunk.error))
         if chunk.usage is not None:
             self._usage = chunk.usage
+        elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
+            self._usage = chunk.x_groq.usage
         if chunk.model:
             self._model = chunk.model
         if not chunk.choices:
@@ -87,24 +93,28 @@ class Assembler:
     def finish(self) -> Sequence[ModelEvent]:
         """The closing events. Raises `UpstreamFailed` when the provider never said that it was done."""
         if not self.complete:
-            raise UpstreamFailed(f"{self._provider} cut its answer short: the stream ended without an end marker")
+            raise cut_short(self._provider)
+        reason = self._reason or STOP
+        if self._calls and reason in {STOP, "function_call", "tool_call"}:
+            reason = TOOL_CALLS  # several servers say "stop" although calls follow
+        arguments = ["".join(call.pieces).strip() or "{}" for call in self._calls]
+        check_whole(self._provider, reason, spoke=self._characters > 0, arguments=arguments)
         events: list[ModelEvent] = []
         for index, call in enumerate(self._calls):
             if not call.name:
                 raise UpstreamFailed(f"{self._provider} asked for a tool call without a name")
             if not call.started:
                 events.append(ToolCallStarted(index, call.id, call.name))
-            events.append(ToolCallCompleted(index, call.id, call.name, "".join(call.pieces).strip() or "{}"))
-        reason = self._reason or "stop"
-        if self._calls and reason in {"stop", "function_call", "tool_call"}:
-            reason = "tool_calls"  # several servers say "stop" although calls follow
+            events.append(ToolCallCompleted(index, call.id, call.name, arguments[index]))
         events.append(self._finished(reason))
         return events
 
     def _finished(self, reason: str) -> Finished:
         usage = self._usage
         if usage is not None and usage.prompt_tokens is not None and usage.completion_tokens is not None:
-            return Finished(reason, Usage(usage.prompt_tokens, usage.completion_tokens), self._model)
+            details = usage.prompt_tokens_details
+            cache = PromptCache(read=(details and details.cached_tokens) or 0)
+            return Finished(reason, Usage(usage.prompt_tokens, usage.completion_tokens), self._model, cache=cache)
         characters = self._characters + sum(len(piece) for call in self._calls for piece in call.pieces)
         guess = Usage(estimate_prompt(self._request), tokens_of(characters))
         if usage is not None:
@@ -120,6 +130,8 @@ class Assembler:
         delta = choice.delta
         if delta is None:
             return ()
+        if delta.reasoning or delta.reasoning_content:
+            self.thinking = True
         text = delta.content if delta.content.__class__ is str else _text(delta)
         if not delta.tool_calls:
             if not text:
@@ -154,6 +166,8 @@ class Assembler:
     def _call_of(self, piece: ToolCallDelta) -> _OpenCall:
         if piece.index is not None:
             call = self._by_index.get(piece.index)
+            if call is not None and piece.id and piece.id != call.id and piece.function and piece.function.name:
+                call = None  # some servers number every call 0, and tell them apart by id alone
         elif piece.id:
             call = next((open_call for open_call in self._calls if open_call.id == piece.id), None)
         else:
@@ -164,6 +178,12 @@ class Assembler:
             if piece.index is not None:
                 self._by_index[piece.index] = call
         return call
+
+
+def _may_pass(error: object) -> bool:
+    """Whether an error that came inside a stream is one that another attempt may not meet."""
+    code = error.get("code") if isinstance(error, dict) else None
+    return code in RETRYABLE or (isinstance(code, str) and code in {"server_error", "rate_limit_exceeded"})
 
 
 def _text(delta: Delta) -> str:

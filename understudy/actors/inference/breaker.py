@@ -30,7 +30,10 @@ class BreakerPolicy:
 
 @attrs.frozen
 class Breaker:
-    """A breaker at one moment. ``era`` counts its changes: what was admitted in another era says nothing now."""
+    """A breaker at one moment. ``era`` counts its changes: what was admitted in another era says nothing now.
+
+    ``opened_at`` is when it last opened, and ``opened_by`` how many failures it had seen then; closed, it has neither.
+    """
 
     policy: BreakerPolicy = attrs.field(factory=BreakerPolicy)
     circuit: Circuit = Circuit.CLOSED
@@ -39,6 +42,14 @@ class Breaker:
     reopens_at: float = 0.0
     successes: int = 0
     trial: bool = False
+    opened_at: float | None = None
+    opened_by: int = 0
+
+    def failures(self, now: float) -> int:
+        """The failures that count at *now*: those of the window, or those that opened it."""
+        if self.circuit is not Circuit.CLOSED:
+            return self.opened_by
+        return sum(at > now - self.policy.window for at in self.failed_at)
 
     def at(self, now: float) -> "Breaker":
         """The breaker at *now*: one whose open time is up is half-open."""
@@ -87,4 +98,11 @@ class Breaker:
         return attrs.evolve(self, failed_at=failed_at)
 
     def _opened(self, now: float) -> "Breaker":
-        return Breaker(self.policy, Circuit.OPEN, era=self.era + 1, reopens_at=now + self.policy.open_for)
+        return Breaker(
+            self.policy,
+            Circuit.OPEN,
+            era=self.era + 1,
+            reopens_at=now + self.policy.open_for,
+            opened_at=now,
+            opened_by=self.failures(now) + 1,
+        )

@@ -2,6 +2,7 @@
 
 ProviderFailed
   UpstreamFailed     the provider answered with an error, cut its answer short or could not be reached
+    ContextTooLong   ... the conversation is more than the model can read
 TimedOut
   UpstreamTimedOut   the provider was too slow; ``phase`` says at what
 """
@@ -30,6 +31,18 @@ class UpstreamFailed(ProviderFailed):
         self.retryable = retryable
         self.at_fault = at_fault
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another provider may do better: this one is at fault, or knows no such key or model."""
+        return self.at_fault or self.status in {401, 402, 403, 404}
+
+
+class ContextTooLong(UpstreamFailed):
+    """The conversation is longer than the model reads; a shorter one may be answered."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message, status=status, at_fault=False)
+
 
 class UpstreamTimedOut(TimedOut):
     """A provider's slowness. ``phase`` is ``connect``, ``first token``, ``idle`` or ``total``."""
@@ -42,3 +55,8 @@ class UpstreamTimedOut(TimedOut):
     def retryable(self) -> bool:
         """Only a connection that never came about may be tried again: the model has not begun to work."""
         return self.phase == "connect"
+
+    @property
+    def elsewhere(self) -> bool:
+        """Another provider may be quicker."""
+        return True

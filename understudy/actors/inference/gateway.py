@@ -1,15 +1,16 @@
 """Inference as its users see it: admitted by the provider's actor, streamed in the user's own task."""
 
-import math
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Protocol, TypeVar
 
 import attrs
+import structlog
 import trio
 
-from understudy.actors.errors import TimedOut, Unavailable
+from understudy.actors.errors import DomainError, TimedOut, Unavailable
 from understudy.actors.inference.assembler import estimate_prompt
 from understudy.actors.inference.client import ModelClient
 from understudy.actors.inference.errors import UpstreamFailed, UpstreamTimedOut
@@ -22,6 +23,7 @@ from understudy.actors.inference.messages import (
     SettleOutcome,
     provider_address,
 )
+from understudy.actors.inference.retry import Again, GiveUp, RetryBudget, RetryPolicy, next_step
 from understudy.runtime import ActorCrashed, Ask, AskTimeout, MailboxFull, NotRunning, RuntimeFault
 from understudy.storage.records import new_id
 
@@ -40,13 +42,7 @@ class Admissions(Protocol):
         ...
 
 
-@attrs.frozen
-class RetryPolicy:
-    """Contract §25.2: attempts in all, the first pause (doubling, with jitter), and the longest pause worth waiting."""
-
-    attempts: int = 3
-    base: float = 1.0
-    longest: float = 20.0
+log = structlog.get_logger("understudy.inference")
 
 
 class Inference:
@@ -68,33 +64,45 @@ class Inference:
         self._admission_timeout = admission_timeout
 
     @asynccontextmanager
-    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ModelEvent]]:
+    async def stream(
+        self, request: ModelRequest, budget: RetryBudget | None = None
+    ) -> AsyncIterator[AsyncIterator[ModelEvent]]:
         """Run one inference.
 
         Entering waits for a slot and for the first event; a failure up to there is tried again when that may help
-        (429, 5xx, network), never after the first event. The events are read in the caller's task; leaving the block by
-        any way closes the provider's connection and gives the slot back. Raises `ProviderFailed`, `CircuitOpen`,
-        `RateLimited`, `TimedOut`, `Unavailable`.
+        (429, 5xx, network), at the same model or at the request's fallbacks, never after the first event. A turn hands
+        in the same *budget* each time, so that its retries are counted over all its inferences. The events are read in
+        the caller's task; leaving the block by any way closes the provider's connection and gives the slot back. Raises
+        `ProviderFailed`, `CircuitOpen`, `RateLimited`, `TimedOut`, `Unavailable`.
         """
-        client = self._clients.get(request.provider)
-        if client is None:
-            known = ", ".join(sorted(self._clients))
-            raise UpstreamFailed(
-                f"there is no provider {request.provider!r} here; there are: {known}", status=404, at_fault=False
-            )
         async with AsyncExitStack() as stack:
-            attempt = 1
-            while True:
-                try:
-                    events = await stack.enter_async_context(self._attempt(client, request))
-                    break
-                except (UpstreamFailed, UpstreamTimedOut) as error:
-                    pause = self._pause(error, attempt)
-                    if pause is None:
-                        raise
-                await trio.sleep(pause)
+            yield await self._begin(stack, request, budget or RetryBudget())
+
+    async def _begin(self, stack: AsyncExitStack, request: ModelRequest, budget: RetryBudget) -> "_Peeked":
+        """The first answer that begins; its call stays open on *stack*."""
+        allowed = max(self._retry.attempts - 1, len(request.fallbacks))
+        others = deque(attrs.evolve(request, provider=ref.provider, model=ref.model_id) for ref in request.fallbacks)
+        attempt = 1
+        while True:
+            try:
+                return await stack.enter_async_context(self._attempt(request))
+            except DomainError as error:
+                step, cost = next_step(error, attempt, allowed - budget.spent, len(others), self._retry, self._rng)
+                budget.spent += cost
+                if isinstance(step, GiveUp):
+                    raise
+                said = error.message
+            if isinstance(step, Again):
+                await trio.sleep(step.pause)
                 attempt += 1
-            yield events
+                continue
+            failed, request, attempt = request, others.popleft(), 1
+            log.warning(
+                "falling back",
+                model=f"{failed.provider}/{failed.model}",
+                to=f"{request.provider}/{request.model}",
+                error=said,
+            )
 
     async def aclose(self) -> None:
         """Close all clients' idle connections."""
@@ -102,8 +110,9 @@ class Inference:
             await client.aclose()
 
     @asynccontextmanager
-    async def _attempt(self, client: ModelClient, request: ModelRequest) -> AsyncIterator["_Peeked"]:
+    async def _attempt(self, request: ModelRequest) -> AsyncIterator["_Peeked"]:
         """One admitted call. The permit is given back on every way out, once it may have been granted."""
+        client = self._client(request.provider)
         permit = new_id("prm")
         outcome, said = SettleOutcome.ABANDONED, None
         begin = trio.current_time()
@@ -112,7 +121,7 @@ class Inference:
             await self._admit(request, permit)
             begin = trio.current_time()
             async with client.stream(request) as source:
-                events = _Peeked(source)
+                events = _Peeked(source, request.provider)
                 await events.peek()
                 yield events
         except UpstreamFailed as error:
@@ -151,20 +160,22 @@ class Inference:
                 wait = getattr(error, "retry_after", 1.0)
                 raise Unavailable(f"{request.provider} cannot be asked at the moment", retry_after=wait) from error
 
-    def _pause(self, error: UpstreamFailed | UpstreamTimedOut, attempt: int) -> float | None:
-        """How long to wait before the next attempt; None when there is none."""
-        if not error.retryable or attempt >= self._retry.attempts:
-            return None
-        pause = self._retry.base * math.ldexp(0.5 + self._rng.random() / 2, attempt - 1)
-        pause = max(pause, error.retry_after or 0.0)
-        return pause if pause <= self._retry.longest else None
+    def _client(self, provider: str) -> ModelClient:
+        client = self._clients.get(provider)
+        if client is None:
+            known = ", ".join(sorted(self._clients))
+            raise UpstreamFailed(
+                f"there is no provider {provider!r} here; there are: {known}", status=404, at_fault=False
+            )
+        return client
 
 
 class _Peeked:
     """A stream whose first event was fetched already; remembers whether the end marker came by."""
 
-    def __init__(self, source: AsyncIterator[ModelEvent]) -> None:
+    def __init__(self, source: AsyncIterator[ModelEvent], provider: str) -> None:
         self._source = source
+        self._provider = provider
         self._first: ModelEvent | None = None
         self.finished = False
 
@@ -179,6 +190,7 @@ class _Peeked:
         event, self._first = self._first, None
         if event is None:
             event = await anext(self._source)
-        if event.__class__ is Finished:
+        if isinstance(event, Finished):
             self.finished = True
+            return attrs.evolve(event, provider=self._provider)
         return event

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -44,8 +45,19 @@ class ToolSpec:
 
 
 @attrs.frozen
+class ModelRef:
+    """A model by its provider's name and its own."""
+
+    provider: str
+    model_id: str
+
+
+@attrs.frozen
 class ModelRequest:
-    """One inference: which model, the whole conversation, the tools it may call. None leaves the provider's default."""
+    """One inference: which model, the whole conversation, the tools it may call. None leaves the provider's default.
+
+    ``fallbacks`` are asked in order when a provider fails before its first word.
+    """
 
     provider: str
     model: str
@@ -53,6 +65,7 @@ class ModelRequest:
     tools: tuple[ToolSpec, ...] = ()
     temperature: float | None = None
     max_output_tokens: int | None = None
+    fallbacks: tuple[ModelRef, ...] = ()
 
 
 @attrs.frozen
@@ -86,17 +99,31 @@ class ToolCallCompleted:
 
 
 @attrs.frozen
+class PromptCache:
+    """How many tokens of the prompt the provider ``read`` from its cache, and how many it has ``written`` there.
+
+    Both are part of ``Usage.prompt_tokens``; most providers bill them differently.
+    """
+
+    read: int = 0
+    written: int = 0
+
+
+@attrs.frozen
 class Finished:
     """The provider's own end marker: always the last event, and the only clean end.
 
-    ``reason`` is ``stop``, ``length``, ``tool_calls``, ``content_filter`` or the provider's own word.
-    ``estimated`` says that the provider sent no usage and it was counted here as characters divided by four.
+    ``reason`` is ``stop``, ``length`` (the answer is as long as it may be, and perhaps not at its end), ``tool_calls``
+    or the provider's own word. ``estimated`` says that the provider sent no usage and it was counted here as characters
+    divided by four. ``provider`` is who answered, which may be a fallback; the gateway sets it.
     """
 
     reason: str
     usage: Usage
     model: str
     estimated: bool = False
+    cache: PromptCache = PromptCache()
+    provider: str | None = None
 
 
 ModelEvent: TypeAlias = TextDelta | ToolCallStarted | ToolCallCompleted | Finished
@@ -168,3 +195,25 @@ class ProviderState:
 @attrs.frozen
 class ProviderStatus(Ask[ProviderState]):
     """How is this provider doing?"""
+
+
+@attrs.frozen
+class BreakerState:
+    """A circuit breaker as it is shown (contract/platform.md §19).
+
+    ``failures`` are those of the last minute or, once it has opened, those that opened it; ``successes`` are those in a
+    row since it is half-open. ``next_attempt_at`` is when an open one will let a trial through.
+    """
+
+    provider: str
+    state: str
+    failures: int = 0
+    successes: int = 0
+    opened_at: datetime | None = None
+    next_attempt_at: datetime | None = None
+    last_error: str | None = None
+
+
+@attrs.frozen
+class BreakerStatus(Ask[BreakerState]):
+    """Is this provider being left alone?"""

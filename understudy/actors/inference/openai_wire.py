@@ -4,12 +4,24 @@ Many servers speak it with an accent. Whatever may be missing has a default here
 what is not needed is not declared: msgspec skips it without building it.
 """
 
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import msgspec
 
 from understudy.actors.inference.messages import ChatMessage, ModelRequest
+from understudy.storage.records import ToolCall
+
+_SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")
+
+
+class PromptDetails(msgspec.Struct, gc=False):
+    """What of the prompt came from the provider's cache."""
+
+    cached_tokens: int | None = None
 
 
 class UsageBody(msgspec.Struct, gc=False):
@@ -17,6 +29,13 @@ class UsageBody(msgspec.Struct, gc=False):
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+
+
+class GroqBody(msgspec.Struct, gc=False):
+    """Where Groq puts the usage."""
+
+    usage: UsageBody | None = None
 
 
 class FunctionDelta(msgspec.Struct, gc=False):
@@ -41,11 +60,13 @@ class ContentPart(msgspec.Struct, gc=False):
 
 
 class Delta(msgspec.Struct, gc=False):
-    """What one chunk adds. ``refusal`` is text in place of content."""
+    """What one chunk adds. ``refusal`` is text in place of content; ``reasoning``, by two names, is not shown."""
 
     content: str | list[ContentPart] | None = None
     tool_calls: list[ToolCallDelta] | None = None
     refusal: str | None = None
+    reasoning: Any = None
+    reasoning_content: Any = None
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -62,20 +83,46 @@ class Chunk(msgspec.Struct, gc=False):
     model: str | None = None
     choices: list[Choice] | None = None
     usage: UsageBody | None = None
+    x_groq: GroqBody | None = None
     error: Any = None
 
 
 decode_chunk = msgspec.json.Decoder(Chunk).decode
 
 
-def encode_request(request: ModelRequest, *, token_limit_field: str) -> bytes:
-    """The body of ``POST /chat/completions``: always a stream, always with usage."""
+@attrs.frozen
+class Accent:
+    """How one server's form differs from the common one.
+
+    Attributes:
+        limit_field: what it calls the most tokens to answer with.
+        stream_options: whether it knows them; one that does not sends its usage unasked.
+        short_call_ids: tool calls must be named by nine letters or digits, whoever named them first.
+    """
+
+    limit_field: str = "max_tokens"
+    stream_options: bool = True
+    short_call_ids: bool = False
+
+    @classmethod
+    def of(cls, host: str) -> "Accent":
+        """The accent of the server at *host*, as far as it is known beforehand."""
+        if host == "api.openai.com":
+            return cls(limit_field="max_completion_tokens")
+        if host == "mistral.ai" or host.endswith(".mistral.ai"):
+            return cls(stream_options=False, short_call_ids=True)
+        return cls()
+
+
+def encode_request(request: ModelRequest, accent: Accent) -> dict[str, object]:
+    """The body of ``POST /chat/completions``: always a stream, with usage."""
     body: dict[str, object] = {
         "model": request.model,
-        "messages": [_message(message) for message in request.messages],
+        "messages": [_message(message, accent) for message in request.messages],
         "stream": True,
-        "stream_options": {"include_usage": True},
     }
+    if accent.stream_options:
+        body["stream_options"] = {"include_usage": True}
     if request.tools:
         body["tools"] = [
             {
@@ -87,29 +134,27 @@ def encode_request(request: ModelRequest, *, token_limit_field: str) -> bytes:
     if request.temperature is not None:
         body["temperature"] = request.temperature
     if request.max_output_tokens is not None:
-        body[token_limit_field] = request.max_output_tokens
-    return msgspec.json.encode(body)
-
-
-def _message(message: ChatMessage) -> Mapping[str, object]:
-    body: dict[str, object] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        body["content"] = message.content or None
-        body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        body["tool_call_id"] = message.tool_call_id
+        body[accent.limit_field] = request.max_output_tokens
     return body
 
 
-def describe_error(error: object, limit: int = 300) -> str:
-    """One short line out of an error body, whatever its shape (OpenAI, FastAPI, plain text, HTML)."""
-    found = error
-    while isinstance(found, Mapping):
-        found = next((found[key] for key in ("error", "message", "detail", "msg", "code") if found.get(key)), None)
-    if isinstance(found, list) and found:
-        return describe_error(found[0], limit)
-    line = " ".join(str(found).split()) if found else ""
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+def _message(message: ChatMessage, accent: Accent) -> Mapping[str, object]:
+    body: dict[str, object] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        body["content"] = message.content or None
+        body["tool_calls"] = [_call(call, accent) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        body["tool_call_id"] = _call_id(message.tool_call_id, accent)
+    return body
+
+
+def _call(call: ToolCall, accent: Accent) -> Mapping[str, object]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": _call_id(call.id, accent), "type": "function", "function": function}
+
+
+def _call_id(call_id: str, accent: Accent) -> str:
+    """*call_id* as this server takes it: the same one always becomes the same."""
+    if not accent.short_call_ids or _SHORT_ID.fullmatch(call_id):
+        return call_id
+    return hashlib.sha256(call_id.encode()).hexdigest()[:9]

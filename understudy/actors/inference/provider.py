@@ -1,16 +1,30 @@
 """The provider's actor: who may call it now, how it is doing, and when it is left alone."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 import attrs
+import structlog
 import trio
 
+from understudy.actors.clock import utc_now
 from understudy.actors.errors import CircuitOpen, RateLimited
 from understudy.actors.inference.breaker import Breaker, BreakerPolicy, Circuit
-from understudy.actors.inference.messages import Admit, Permit, ProviderState, ProviderStatus, Settle, SettleOutcome
+from understudy.actors.inference.messages import (
+    Admit,
+    BreakerState,
+    BreakerStatus,
+    Permit,
+    ProviderState,
+    ProviderStatus,
+    Settle,
+    SettleOutcome,
+)
 from understudy.runtime import Actor, Deferred, receive
+
+log = structlog.get_logger("understudy.inference")
 
 
 @attrs.frozen
@@ -45,8 +59,11 @@ class Provider(Actor):
     mailbox_limit: ClassVar[int] = 10_000
     SWEEP: ClassVar[float] = 15.0
 
-    def __init__(self, provider: str, limits: ProviderLimits | None = None) -> None:
+    def __init__(
+        self, provider: str, limits: ProviderLimits | None = None, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self._provider = provider
+        self._now = now
         self._limits = limits or ProviderLimits()
         self._breaker = Breaker(self._limits.breaker)
         self._running: dict[str, _Running] = {}
@@ -114,10 +131,31 @@ class Provider(Actor):
         )
 
     @receive
+    def breaker_of(self, message: BreakerStatus) -> BreakerState:
+        """The circuit breaker."""
+        del message
+        now, clock = self._now(), trio.current_time()
+        breaker = self._breaker.at(clock)
+
+        def on_the_wall(at: float) -> datetime:
+            return now + timedelta(seconds=at - clock)
+
+        return BreakerState(
+            provider=self._provider,
+            state=breaker.circuit.value,
+            failures=breaker.failures(clock),
+            successes=breaker.successes,
+            opened_at=None if breaker.opened_at is None else on_the_wall(breaker.opened_at),
+            next_attempt_at=on_the_wall(breaker.reopens_at) if breaker.circuit is Circuit.OPEN else None,
+            last_error=self._last_error,
+        )
+
+    @receive
     def sweep(self, message: _Sweep) -> None:
         """Take back permits whose lease has run out, and forget askers who gave up waiting."""
         del message
         now = trio.current_time()
+        self._move_to(self._breaker.at(now))
         for permit_id in [name for name, running in self._running.items() if running.expires_at <= now]:
             self._count(self._running.pop(permit_id), SettleOutcome.ABANDONED, 0.0, None)
         self._forget_gone()
@@ -138,7 +176,7 @@ class Provider(Actor):
         return CircuitOpen(f"{self._provider} failed repeatedly and is left alone for now{last}", retry_after=wait)
 
     def _grant(self, message: Admit, now: float) -> Permit:
-        self._breaker = self._breaker.admit(now)
+        self._move_to(self._breaker.admit(now))
         self._running[message.permit_id] = _Running(self._breaker.era, now + message.lease)
         self._admitted += 1
         self._show()
@@ -160,12 +198,28 @@ class Provider(Actor):
         self._show()
 
     def _count(self, running: _Running, outcome: SettleOutcome, seconds: float, error: str | None) -> None:
-        self._breaker = self._breaker.settle(outcome, running.ticket, trio.current_time())
+        if error is not None:
+            self._last_error = error
         self._ended[outcome] += 1
         if outcome is SettleOutcome.SUCCEEDED:
             self._seconds += seconds
-        if error is not None:
-            self._last_error = error
+        self._move_to(self._breaker.settle(outcome, running.ticket, trio.current_time()))
+
+    def _move_to(self, breaker: Breaker) -> None:
+        """Take over the breaker's next state; each change of the circuit is a line in the log."""
+        before, self._breaker = self._breaker.circuit, breaker
+        if breaker.circuit is before:
+            return
+        match breaker.circuit:
+            case Circuit.OPEN:
+                # Half-open comes by time alone: look then, so that the tree and the log know it before the next call.
+                self.after(self._limits.breaker.open_for, _Sweep())
+                failures = breaker.failures(trio.current_time())
+                log.warning("circuit opened", provider=self._provider, failures=failures, error=self._last_error)
+            case Circuit.HALF_OPEN:
+                log.info("circuit half-open", provider=self._provider)
+            case Circuit.CLOSED:
+                log.info("circuit closed", provider=self._provider)
 
     def _forget_gone(self) -> None:
         for permit_id in [name for name, (_, deferred) in self._waiting.items() if deferred.done]:

@@ -4,9 +4,12 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from understudy.actors.errors import NotFound
+from understudy.actors.inference import claude, gemini, openai
+from understudy.actors.inference.claude import ClaudeClient
 from understudy.actors.inference.client import ModelClient
+from understudy.actors.inference.gemini import GeminiClient
 from understudy.actors.inference.messages import KIND
-from understudy.actors.inference.openai import DEFAULT_BASE_URL, OpenAIClient
+from understudy.actors.inference.openai import OpenAIClient
 from understudy.actors.inference.provider import Provider, ProviderLimits
 from understudy.actors.inference.rehearsal import PROVIDER as BUILTIN
 from understudy.actors.inference.rehearsal import Rehearsal
@@ -33,18 +36,28 @@ def open_clients(
 ) -> dict[str, ModelClient]:
     """A client for each configured provider, and the built-in one. Opens no connection.
 
-    Every provider other than ``openai`` needs a base URL and must speak OpenAI's chat completions; raises ValueError
-    for one without. *word_delay* is the rehearsal's pace in seconds a word.
+    ``claude`` and ``gemini`` are spoken to in their own dialects, all others in OpenAI's form, and need a base URL
+    unless they are ``openai``: ValueError for one without. *word_delay* is the rehearsal's pace in seconds a word.
     """
     clients: dict[str, ModelClient] = {BUILTIN: Rehearsal(delay=word_delay)}
     for name, provider in providers.items():
-        base_url = provider.base_url or (DEFAULT_BASE_URL if name == "openai" else None)
         if name == BUILTIN:
             raise ValueError(f"the name {BUILTIN!r} is taken by the built-in provider")
-        if base_url is None:
-            raise ValueError(f"provider {name!r} needs a base URL")
-        clients[name] = OpenAIClient(base_url, provider.api_key, name=name, timeouts=timeouts)
+        clients[name] = _client(name, provider, timeouts)
     return clients
+
+
+def _client(name: str, provider: ProviderConfig, timeouts: Timeouts | None) -> ModelClient:
+    url, key = provider.base_url, provider.api_key
+    if name == "claude":
+        return ClaudeClient(url or claude.DEFAULT_BASE_URL, key, name=name, timeouts=timeouts)
+    if name == "gemini" and not (url or "").endswith("/openai"):  # Google's OpenAI form has an address of its own
+        return GeminiClient(url or gemini.DEFAULT_BASE_URL, key, name=name, timeouts=timeouts)
+    if name == "openai":
+        url = url or openai.DEFAULT_BASE_URL
+    if url is None:
+        raise ValueError(f"provider {name!r} needs a base URL")
+    return OpenAIClient(url, key, name=name, timeouts=timeouts)
 
 
 def inference_tree(providers: Collection[str], limits: ProviderLimits | None = None) -> DynamicSpec:
