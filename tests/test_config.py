@@ -158,6 +158,26 @@ def test_a_base_url_that_stops_before_v1_is_completed_where_the_providers_own_to
     settings = load(environ={"OLLAMA_BASE_URL": "http://127.0.0.1:11434", "UNDERSTUDY_MODEL": "ollama/qwen3:4b"})
     assert settings.providers["ollama"].base_url == "http://127.0.0.1:11434/v1"
     assert settings.model == "ollama/qwen3:4b"
+    for said, taken in (
+        ("https://api.anthropic.com", "https://api.anthropic.com/v1"),
+        ("https://proxy.example/anthropic", "https://proxy.example/anthropic/v1"),
+        ("https://proxy.example/anthropic/v1", "https://proxy.example/anthropic/v1"),
+    ):
+        assert load(environ={"ANTHROPIC_BASE_URL": said}).providers["claude"].base_url == taken
+    google = "https://generativelanguage.googleapis.com"
+    for said, taken in (
+        (google, f"{google}/v1beta"),
+        (f"{google}/v1alpha", f"{google}/v1alpha"),
+        (f"{google}/v1beta/openai", f"{google}/v1beta/openai"),
+    ):
+        assert load(environ={"GEMINI_BASE_URL": said}).providers["gemini"].base_url == taken
+    assert load(environ={"OPENAI_BASE_URL": "http://h/api"}).providers["openai"].base_url == "http://h/api"
+
+
+def test_the_patience_with_providers_is_set_in_seconds() -> None:
+    settings = load(environ={"UNDERSTUDY_MODEL_FIRST_TOKEN_TIMEOUT": "5m"}, toml={"model_connect_timeout": "500ms"})
+    assert (settings.model_connect_timeout, settings.model_first_token_timeout) == (0.5, 300.0)
+    assert settings.model_idle_timeout == 45.0
 
 
 def test_anthropic_is_another_name_of_claude() -> None:

@@ -10,6 +10,7 @@ import trio
 from understudy.actors.clock import utc_now
 from understudy.actors.diagnostics.messages import DIAGNOSTICS, Draining
 from understudy.actors.inference.gateway import Inference
+from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import open_clients
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.session.session import SessionServices
@@ -57,7 +58,7 @@ async def _run(
     on_ready: Callable[[str], None],
 ) -> None:
     pool = Pool(settings.database_url or "", max_size=16)
-    clients = open_clients(settings.providers)
+    clients = open_clients(settings.providers, timeouts=model_timeouts(settings))
     outbound = GuardedClient(settings.outbound_allow)
     http = http_settings(settings)
     try:
@@ -102,6 +103,16 @@ async def _run(
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
             for client in clients.values():
                 await client.aclose()
+
+
+def model_timeouts(settings: Settings) -> Timeouts:
+    """How long providers may take, as it is set. An answer as a whole may take as long as its request."""
+    return Timeouts(
+        connect=settings.model_connect_timeout,
+        first_token=settings.model_first_token_timeout,
+        idle=settings.model_idle_timeout,
+        total=settings.request_timeout,
+    )
 
 
 def http_settings(settings: Settings) -> HttpSettings:

@@ -1,11 +1,14 @@
 """The providers of models: their variables, where they live, and which model they usually mean.
 
-Each is spoken to in OpenAI's chat-completions form, which all of these offer beside their own.
+`claude` and `gemini` are spoken to in their own dialects, all others in OpenAI's chat-completions form.
 """
 
+import re
 from urllib.parse import urlsplit
 
 import attrs
+
+_VERSIONED = re.compile(r"/v\d\w*(?:/openai)?")
 
 
 @attrs.frozen
@@ -26,14 +29,14 @@ class KnownProvider:
         prefix: what its environment variables begin with.
         base_url: where it is when nobody says otherwise.
         usual_model: taken when it is configured and no model is named; None for one that serves what its owner loaded.
-        bare_root: its own tools want a base URL that stops before ``/v1``, so one without a path is completed.
+        version: what its own tools put behind a base URL by themselves, so that one may be given without.
     """
 
     name: str
     prefix: str
     base_url: str
     usual_model: str | None = None
-    bare_root: bool = False
+    version: str = ""
 
     @property
     def key_env(self) -> str:
@@ -46,20 +49,26 @@ class KnownProvider:
         return f"{self.prefix}_BASE_URL"
 
     def complete(self, base_url: str) -> str:
-        """*base_url*, with ``/v1`` added when it stops before that and this provider's tools would have it so."""
-        return f"{base_url}/v1" if self.bare_root and not urlsplit(base_url).path else base_url
+        """*base_url*, with the API's version added when it stops before that and this provider's tools add it too."""
+        return base_url if _VERSIONED.search(urlsplit(base_url).path) else base_url + self.version
 
 
 KNOWN_PROVIDERS: tuple[KnownProvider, ...] = (
     KnownProvider("openai", "OPENAI", "https://api.openai.com/v1", "gpt-4.1-mini"),
-    KnownProvider("claude", "ANTHROPIC", "https://api.anthropic.com/v1", "claude-sonnet-4-5", bare_root=True),
-    KnownProvider("gemini", "GEMINI", "https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-flash"),
+    KnownProvider("claude", "ANTHROPIC", "https://api.anthropic.com/v1", "claude-sonnet-4-5", version="/v1"),
+    KnownProvider(
+        "gemini",
+        "GEMINI",
+        "https://generativelanguage.googleapis.com/v1beta",
+        "gemini-2.5-flash",
+        version="/v1beta",
+    ),
     KnownProvider("grok", "GROK", "https://api.x.ai/v1", "grok-4"),
     KnownProvider("groq", "GROQ", "https://api.groq.com/openai/v1", "llama-3.3-70b-versatile"),
     KnownProvider("mistral", "MISTRAL", "https://api.mistral.ai/v1", "mistral-small-latest"),
     KnownProvider("openrouter", "OPENROUTER", "https://openrouter.ai/api/v1", "openrouter/auto"),
-    KnownProvider("ollama", "OLLAMA", "http://127.0.0.1:11434/v1", bare_root=True),
-    KnownProvider("vllm", "VLLM", "http://127.0.0.1:8000/v1", bare_root=True),
+    KnownProvider("ollama", "OLLAMA", "http://127.0.0.1:11434/v1", version="/v1"),
+    KnownProvider("vllm", "VLLM", "http://127.0.0.1:8000/v1", version="/v1"),
 )
 
 ALIASES = {"anthropic": "claude"}

@@ -34,6 +34,9 @@ api_key = "sk-…"
 base_url = "https://models.example.org/v1"
 ```
 
+`claude` is spoken to in Anthropic's Messages API and `gemini` in Google's generateContent (a base URL that ends in
+`/openai`: in OpenAI's form); all others in OpenAI's chat completions.
+
 | provider | key | base URL | its default | usual model |
 |---|---|---|---|---|
 """

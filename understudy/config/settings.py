@@ -74,6 +74,27 @@ class Settings:
         unset="the first configured provider's usual model, else `builtin/rehearsal`",
         doc="The model of agents that name none, as `provider/model`.",
     )
+    model_connect_timeout: float = setting(
+        values.duration(0.1, 300),
+        "10s",
+        env="UNDERSTUDY_MODEL_CONNECT_TIMEOUT",
+        group=_MODELS,
+        doc="How long a provider may take to accept a connection: name, TCP and TLS.",
+    )
+    model_first_token_timeout: float = setting(
+        values.duration(0.1, 3600),
+        "1m",
+        env="UNDERSTUDY_MODEL_FIRST_TOKEN_TIMEOUT",
+        group=_MODELS,
+        doc="How long a provider may take to its first token. A local model that is loaded first may need more.",
+    )
+    model_idle_timeout: float = setting(
+        values.duration(0.1, 3600),
+        "45s",
+        env="UNDERSTUDY_MODEL_IDLE_TIMEOUT",
+        group=_MODELS,
+        doc="How long a provider may fall silent in the middle of an answer.",
+    )
     providers: Mapping[str, ProviderSettings] = attrs.field(factory=dict)
     jwt_secret: str = setting(
         values.signing_secret,
