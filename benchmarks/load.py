@@ -1,5 +1,6 @@
 """A closed-loop HTTP load: so many clients, each with one connection and one request at a time, on bare sockets."""
 
+import itertools
 import statistics
 
 import attrs
@@ -76,27 +77,29 @@ class Connection:
 
 
 async def run_load(port: int, wires: list[bytes], *, clients: int, seconds: float) -> Result:
-    """Let *clients* send for *seconds*; client n sends ``wires[n % len(wires)]`` again and again."""
+    """Let *clients* send for *seconds*, taking the requests of *wires* in turn, over and over."""
     latencies: list[float] = []
     totals = [0, 0, 0]
     began = trio.current_time()
     ends = began + seconds
 
-    async def one(wire: bytes) -> None:
+    supply = itertools.cycle(wires)
+
+    async def one() -> None:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         async with stream:
             stream.setsockopt(6, 1, 1)
             connection = Connection(stream)
             while trio.current_time() < ends:
                 start = trio.current_time()
-                status, size, chunks = await connection.roundtrip(wire)
+                status, size, chunks = await connection.roundtrip(next(supply))
                 latencies.append(trio.current_time() - start)
                 totals[0] += size
                 totals[1] += chunks
                 totals[2] += status != 200
 
     async with trio.open_nursery() as nursery:
-        for number in range(clients):
-            nursery.start_soon(one, wires[number % len(wires)])
+        for _ in range(clients):
+            nursery.start_soon(one)
     took = trio.current_time() - began
     return Result(len(latencies), took, latencies, totals[0], totals[1], totals[2])
