@@ -137,6 +137,24 @@ async def test_diagnostics_are_run_quickly_and_kept() -> None:
         assert runs == [{"id": "dgn_1", "status": "pass"}]
 
 
+async def test_circuit_breakers_are_shown_to_operators() -> None:
+    async with serving_api() as api:
+        assert (await api.client.get("/diagnostics/circuit-breakers", headers=OPERATOR)).json() == {
+            "breakers": [
+                {
+                    "provider": "claude",
+                    "state": "open",
+                    "failures": 5,
+                    "successes": 0,
+                    "openedAt": "2026-11-21T12:00:00Z",
+                    "nextAttemptAt": "2026-11-21T12:01:00Z",
+                    "lastError": "claude answered 529",
+                }
+            ]
+        }
+        assert (await api.client.get("/diagnostics/circuit-breakers")).status_code == 401
+
+
 async def test_an_actor_can_be_looked_at_and_acted_on() -> None:
     async with serving_api() as api:
         await api.client.post("/agent/chat", json={"message": "hi"}, headers=AUTH)

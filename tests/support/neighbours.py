@@ -14,8 +14,10 @@ import trio
 
 from tests.support.server import Running, serving
 from understudy.actors.diagnostics.messages import (
+    BreakerState,
     CheckResult,
     CheckStatus,
+    CircuitBreakers,
     DiagnosticHistory,
     DiagnosticRun,
     Health,
@@ -327,6 +329,10 @@ class Diagnostics(Actor):
     @receive
     def history(self, message: DiagnosticHistory) -> tuple[DiagnosticRun, ...]:
         return (DiagnosticRun("dgn_1", "pass", NOW, {"id": "dgn_1", "status": "pass"}),)
+
+    @receive
+    def breakers(self, message: CircuitBreakers) -> tuple[BreakerState, ...]:
+        return (BreakerState("claude", "open", 5, 0, NOW, NOW + timedelta(minutes=1), "claude answered 529"),)
 
     @receive
     def health(self, message: Health) -> HealthReport:

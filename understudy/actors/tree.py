@@ -118,7 +118,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         workspaces_spec(stores.workspaces),
         agents_spec(settings.model, stores.agents, providers=services.providers),
         idempotency_spec(stores.idempotency),
-        diagnostics_spec(checks, engine=services.probe, runs=stores.diagnostics),
+        diagnostics_spec(checks, engine=services.probe, runs=stores.diagnostics, providers=services.providers),
         inference_tree(services.providers),
         SupervisorSpec(HOST.partition("/")[0], children=(tool_host_spec(services.tools),)),
         sessions_spec(services.sessions, idle_after=settings.session_idle_after),

@@ -324,6 +324,28 @@ class DiagnosticHistory(Wire, frozen=True):
     runs: list[dict[str, Any]]
 
 
+class CircuitBreaker(Wire, frozen=True):
+    """Whether a provider is being left alone.
+
+    ``state`` is `closed`, `open`, `half-open` or, when its actor does not answer, `unknown`. ``failures`` are those of
+    the last minute or, once it has opened, those that opened it; ``successes`` those in a row since it is half-open.
+    """
+
+    provider: str
+    state: str
+    failures: int
+    successes: int
+    opened_at: datetime | None
+    next_attempt_at: datetime | None
+    last_error: str | None
+
+
+class CircuitBreakerList(Wire, frozen=True):
+    """One breaker for each configured provider, by name."""
+
+    breakers: list[CircuitBreaker]
+
+
 def with_billing(metrics: Metrics, month: str, total_cost: float) -> Metrics:
     """The same numbers, and what was spent."""
     return replace(metrics, billing=Billing(month=month, total_cost=total_cost))

@@ -18,7 +18,9 @@ from understudy.actors.diagnostics.actor import as_json, diagnostics_spec
 from understudy.actors.diagnostics.check import Check, Finding, passed
 from understudy.actors.diagnostics.messages import (
     DIAGNOSTICS,
+    BreakerState,
     CheckStatus,
+    CircuitBreakers,
     DiagnosticHistory,
     Draining,
     Health,
@@ -29,6 +31,10 @@ from understudy.actors.diagnostics.messages import (
 )
 from understudy.actors.diagnostics.standard import standard_checks
 from understudy.actors.errors import Unavailable
+from understudy.actors.inference.breaker import BreakerPolicy
+from understudy.actors.inference.messages import Admit, Settle, SettleOutcome
+from understudy.actors.inference.provider import ProviderLimits
+from understudy.actors.inference.tree import inference_tree
 from understudy.runtime import ActorSystem
 from understudy.storage.entries import Audited
 from understudy.storage.errors import StoreUnavailable
@@ -236,3 +242,32 @@ async def test_a_node_that_drains_is_not_ready_though_all_is_well(node: Node) ->
         node.system.tell(DIAGNOSTICS, Draining())
         assert await node.readiness() == Ready(ready=False, reason="the server is stopping")
         assert (await node.health()).status == "ok"
+
+
+async def test_the_breakers_of_all_configured_providers_are_shown_and_none_is_woken(
+    autojump_clock: MockClock,
+) -> None:
+    async with ActorSystem("test") as system:
+        with trio.fail_after(10):
+            limits = ProviderLimits(breaker=BreakerPolicy(failures=2))
+            await system.spawn(inference_tree(("claude", "openai"), limits))
+            engine, runs = Engine(), Runs()
+            await system.spawn(diagnostics_spec((), engine=engine, runs=runs, providers=("openai", "claude")))
+            assert await system.ask(DIAGNOSTICS, CircuitBreakers()) == (
+                BreakerState("claude", "closed"),
+                BreakerState("openai", "closed"),
+            )
+            assert not system.addresses("inference")
+            for number in range(2):
+                await system.ask("inference/claude", Admit(f"prm_{number}"))
+                system.tell("inference/claude", Settle(f"prm_{number}", SettleOutcome.FAILED, "claude answered 529"))
+            claude, openai = await system.ask(DIAGNOSTICS, CircuitBreakers())
+            assert (claude.state, claude.failures, claude.last_error) == ("open", 2, "claude answered 529")
+            assert claude.opened_at is not None
+            assert claude.next_attempt_at is not None
+            assert (claude.next_attempt_at - claude.opened_at).total_seconds() == pytest.approx(60)
+            assert abs((datetime.now(UTC) - claude.opened_at).total_seconds()) < 5
+            assert openai.state == "closed"
+            await system.suspend("inference/claude")
+            claude, _ = await system.ask(DIAGNOSTICS, CircuitBreakers())
+            assert claude.state == "unknown"

@@ -1,7 +1,7 @@
 """The actor that says how the node is."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -12,6 +12,8 @@ from understudy.actors.diagnostics.check import Check, run_checks, worst
 from understudy.actors.diagnostics.health import Condition, look
 from understudy.actors.diagnostics.messages import (
     DIAGNOSTICS,
+    BreakerState,
+    CircuitBreakers,
     DiagnosticHistory,
     DiagnosticRun,
     Draining,
@@ -23,6 +25,7 @@ from understudy.actors.diagnostics.messages import (
     RunDiagnostics,
 )
 from understudy.actors.diagnostics.ports import Engine, Runs
+from understudy.actors.diagnostics.providers import breakers
 from understudy.actors.metrics.messages import METRICS, CountConnections
 from understudy.actors.serving import Server
 from understudy.runtime import ActorSystem, ChildSpec, Deferred, RuntimeFault, receive
@@ -46,9 +49,15 @@ class Diagnostics(Server):
     mailbox_limit: ClassVar[int] = 5_000
 
     def __init__(
-        self, checks: Sequence[Check], engine: Engine, runs: Runs, now: Callable[[], datetime] = utc_now
+        self,
+        checks: Sequence[Check],
+        engine: Engine,
+        runs: Runs,
+        now: Callable[[], datetime] = utc_now,
+        providers: Collection[str] = (),
     ) -> None:
         self._checks = tuple(checks)
+        self._providers = tuple(providers)
         self._engine = engine
         self._runs = runs
         self._now = now
@@ -67,6 +76,11 @@ class Diagnostics(Server):
     def history(self, message: DiagnosticHistory) -> Deferred[tuple[DiagnosticRun, ...]]:
         """The stored runs."""
         return self.answer(message, self._runs.last, message.limit)
+
+    @receive
+    def circuit_breakers(self, message: CircuitBreakers) -> Deferred[tuple[BreakerState, ...]]:
+        """How each provider's breaker stands."""
+        return self.answer(message, breakers, self.system, self._providers)
 
     @receive
     def health(self, message: Health) -> HealthReport | Deferred[HealthReport]:
@@ -192,7 +206,12 @@ def _ready(condition: Condition) -> Ready:
 
 
 def diagnostics_spec(
-    checks: Sequence[Check], *, engine: Engine, runs: Runs, now: Callable[[], datetime] = utc_now
+    checks: Sequence[Check],
+    *,
+    engine: Engine,
+    runs: Runs,
+    now: Callable[[], datetime] = utc_now,
+    providers: Collection[str] = (),
 ) -> ChildSpec:
-    """The child at `DIAGNOSTICS`, which runs *checks* and answers for *engine*."""
-    return ChildSpec(DIAGNOSTICS, Diagnostics, args=(tuple(checks), engine, runs, now))
+    """The child at `DIAGNOSTICS`, which runs *checks* and answers for *engine* and the *providers*' breakers."""
+    return ChildSpec(DIAGNOSTICS, Diagnostics, args=(tuple(checks), engine, runs, now, tuple(providers)))

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import attrs
 
+from understudy.actors.inference.messages import BreakerState as BreakerState
 from understudy.runtime import Ask
 from understudy.storage.records import DiagnosticRun as DiagnosticRun
 
@@ -64,6 +65,14 @@ class DiagnosticHistory(Ask[tuple[DiagnosticRun, ...]]):
     """The newest stored runs, newest first. Refused with `Unavailable`."""
 
     limit: int = 10
+
+
+@attrs.frozen
+class CircuitBreakers(Ask[tuple[BreakerState, ...]]):
+    """The circuit breaker of every configured provider, by name. At most 1 s; one that does not answer is ``unknown``.
+
+    Looking wakes nobody: a provider that was never called is ``closed``.
+    """
 
 
 @attrs.frozen

@@ -1,8 +1,19 @@
-"""Checks of the model providers that are in use."""
+"""Checks of the model providers that are in use, and a look at their circuit breakers."""
+
+from collections.abc import Collection
+
+import trio
 
 from understudy.actors.diagnostics.check import Check, Finding, failed, passed, warned
 from understudy.actors.inference.breaker import Circuit
-from understudy.actors.inference.messages import KIND, ProviderState, ProviderStatus
+from understudy.actors.inference.messages import (
+    KIND,
+    BreakerState,
+    BreakerStatus,
+    ProviderState,
+    ProviderStatus,
+    provider_address,
+)
 from understudy.runtime import ActorSystem, RuntimeFault
 
 
@@ -28,3 +39,26 @@ async def _state(system: ActorSystem, address: str) -> ProviderState | None:
         return await system.ask(address, ProviderStatus(), timeout=1.0)
     except RuntimeFault:
         return None  # it left, or is between two lives: the check of the actors tells of that
+
+
+async def breakers(system: ActorSystem, names: Collection[str]) -> tuple[BreakerState, ...]:
+    """The breaker of each provider in *names*, asked side by side within a second."""
+    found: dict[str, BreakerState] = {}
+
+    async def ask(name: str) -> None:
+        found[name] = await _breaker(system, name)
+
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(ask, name)
+    return tuple(found[name] for name in sorted(found))
+
+
+async def _breaker(system: ActorSystem, name: str) -> BreakerState:
+    address = provider_address(name)
+    if system.whereis(address) is None:
+        return BreakerState(name, Circuit.CLOSED.value)
+    try:
+        return await system.ask(address, BreakerStatus(), timeout=1.0)
+    except RuntimeFault as error:
+        return BreakerState(name, "unknown", last_error=f"its actor does not answer: {error}")

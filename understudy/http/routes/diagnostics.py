@@ -7,7 +7,13 @@ from typing import Any
 
 from quart import Blueprint
 
-from understudy.actors.diagnostics.messages import DIAGNOSTICS, DiagnosticHistory, Report, RunDiagnostics
+from understudy.actors.diagnostics.messages import (
+    DIAGNOSTICS,
+    CircuitBreakers,
+    DiagnosticHistory,
+    Report,
+    RunDiagnostics,
+)
 from understudy.actors.errors import NotFound
 from understudy.http import schemas
 from understudy.http.access import operator
@@ -58,6 +64,28 @@ async def history() -> Reply:
     await operator(request)
     runs = await request.node.ask(DIAGNOSTICS, DiagnosticHistory())
     return json(schemas.DiagnosticHistory(runs=[dict(run.report) for run in runs]))
+
+
+@routes.get("/circuit-breakers")
+@operation("circuitBreakers", Auth.KEY, replies={200: schemas.CircuitBreakerList})
+async def circuit_breakers() -> Reply:
+    """See which providers are left alone for having failed too often, and until when."""
+    request = this_request()
+    await operator(request)
+    states = await request.node.ask(DIAGNOSTICS, CircuitBreakers())
+    shown = [
+        schemas.CircuitBreaker(
+            provider=state.provider,
+            state=state.state,
+            failures=state.failures,
+            successes=state.successes,
+            opened_at=state.opened_at,
+            next_attempt_at=state.next_attempt_at,
+            last_error=state.last_error,
+        )
+        for state in states
+    ]
+    return json(schemas.CircuitBreakerList(breakers=shown))
 
 
 @routes.get("/actors")
