@@ -128,6 +128,18 @@ async def test_a_reader_may_start_from_before_the_ring_without_being_called_slow
     assert store.pages == 3
 
 
+async def test_what_the_history_has_lost_is_named_and_the_rest_follows() -> None:
+    store = Store()
+    log = stored(store)
+    for _ in range(20):
+        add(log, store)
+    del store.kept[:5]
+    log.close()
+    seen: list[object] = []
+    await collect(log, 0, seen)
+    assert seen == [Lagged(5), *[Numbered(n, n) for n in range(6, 21)]]
+
+
 async def test_a_reader_from_the_future_is_refused() -> None:
     log: EventLog[int] = EventLog(last_seq=5)
     with pytest.raises(FutureSequence):
