@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from tests.support.neighbours import AUTH, OPERATOR, serving_api
 from tests.support.server import serving
 from understudy.http.app import create_app
+from understudy.http.limits import WireLimits
 
 CHAT = "/agent/chat"
 HI = {"message": "hi"}
@@ -221,3 +222,22 @@ async def test_no_connection_is_left_behind_by_any_of_it() -> None:
                 await client.get("/diagnostics/actors", headers=OPERATOR)
         while api.running.server.statistics().open:
             await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(
+    "request_", ["GET /livez HTTP/1.1\nHost: t\nConnection: close\n\n", "GET /livez HTTP/1.0\n\n"], ids=["close", "1.0"]
+)
+async def test_a_connection_that_is_to_be_closed_is_closed_by_the_application_too(request_: str) -> None:
+    # quart-trio cancels itself within its last send; under it no connection is ever closed.
+    async with serving_api() as api, await api.running.connect() as client:
+        await client.send(request_)
+        assert (await client.response()).json == {"status": "ok"}
+        assert await client.closed()
+
+
+async def test_an_idle_connection_of_the_application_is_closed_too() -> None:
+    async with serving_api(wire=WireLimits(keep_alive_timeout=0.1)) as api, await api.running.connect() as client:
+        for path in ("/livez", "/nowhere"):
+            await client.send(f"GET {path} HTTP/1.1\nHost: t\n\n")
+            assert (await client.response()).status in {200, 404}
+        assert await client.closed()

@@ -5,9 +5,14 @@ from typing import Any
 
 import pytest
 import trio
+from hypercorn.config import Config
+from hypercorn.events import Event, RawData
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
 
 from tests.support.server import RawClient, serving
 from understudy.http.limits import WireLimits
+from understudy.http.protocol import Http1, Tasks
 
 GET = "GET / HTTP/1.1\nHost: test\n\n"
 
@@ -156,9 +161,18 @@ async def test_the_answer_to_a_broken_request_is_not_lost_to_a_reset() -> None:
 
 
 async def test_a_small_response_leaves_in_one_write() -> None:
-    async with serving(hello) as running, await running.connect() as client:
-        await client.send(GET)
-        assert (await client.receive()).endswith(b"\r\n\r\n/")
+    writes: list[bytes] = []
+
+    async def send(event: Event) -> None:
+        if isinstance(event, RawData):
+            writes.append(event.data)
+
+    async with trio.open_nursery() as nursery:
+        tasks, context = Tasks(nursery), WorkerContext(None)
+        protocol = Http1(hello, Config(), context, tasks, ConnectionState({}), False, None, None, send)
+        await protocol.handle(RawData(GET.replace("\n", "\r\n").encode()))
+    assert len(writes) == 1
+    assert writes[0].endswith(b"\r\n\r\n/")
 
 
 async def test_the_head_of_a_stream_leaves_before_its_first_chunk() -> None:
