@@ -17,7 +17,7 @@ from understudy.http.protocol import Http1, Tasks
 GET = "GET / HTTP/1.1\nHost: test\n\n"
 
 
-async def hello(scope: Any, receive: Any, send: Any) -> None:
+async def hello(scope: Any, receive: Any, send: Any, *_: Any) -> None:
     assert scope["type"] == "http"
     body = scope["path"].encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
