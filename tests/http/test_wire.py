@@ -1,7 +1,7 @@
 """What the server does with connections, seen from a raw socket. Each fault of the stack has its test here."""
 
 import socket
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -17,7 +17,7 @@ from understudy.http.protocol import Http1, Tasks
 GET = "GET / HTTP/1.1\nHost: test\n\n"
 
 
-async def hello(scope: Any, receive: Any, send: Any, *_: Any) -> None:
+async def hello(scope: Any, receive: Any, send: Any) -> None:
     assert scope["type"] == "http"
     body = scope["path"].encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
@@ -169,7 +169,7 @@ async def test_a_small_response_leaves_in_one_write() -> None:
 
     async with trio.open_nursery() as nursery:
         tasks, context = Tasks(nursery), WorkerContext(None)
-        protocol = Http1(hello, Config(), context, tasks, ConnectionState({}), False, None, None, send)
+        protocol = Http1(cast(Any, hello), Config(), context, tasks, ConnectionState({}), False, None, None, send)
         await protocol.handle(RawData(GET.replace("\n", "\r\n").encode()))
     assert len(writes) == 1
     assert writes[0].endswith(b"\r\n\r\n/")
