@@ -346,3 +346,58 @@ async def test_an_ask_whose_deadline_passed_while_the_loop_was_held_does_not_run
     with pytest.raises(AskTimeout):
         await ref.ask(Add(1), timeout=5)
     assert await ref.ask(Get()) == 0
+
+
+@attrs.frozen
+class Hand:
+    to: str
+
+
+class Reception(Relayer):
+    @receive
+    def hand(self, message: Hand) -> None:
+        for promise in self.promises:
+            promise.forward(message.to, Promise())
+
+    @receive
+    def hold(self, message: Hold) -> None:
+        for promise in self.promises:
+            promise.fail(No("changed my mind"))
+
+
+async def test_a_promise_can_be_handed_on_or_taken_back(system: ActorSystem) -> None:
+    await system.spawn(ChildSpec("a", Reception))
+    await relayers(system, "b")
+    answers: list[str] = []
+
+    async def asker() -> None:
+        try:
+            answers.append(await system.ask("a", Promise()))
+        except (No, NotRunning) as error:
+            answers.append(type(error).__name__)
+
+    for message in (Hand("b"), Hold(0), Hand("nobody")):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(asker)
+            await wait_all_tasks_blocked()
+            system.tell("a", message)
+            await wait_all_tasks_blocked()
+            system.tell("b", Keep("from b"))
+    assert answers == ["from b", "No", "NotRunning"]
+
+
+async def test_a_promise_to_nobody_is_harmless(system: ActorSystem) -> None:
+    await relayers(system, "a")
+    system.tell("a", Promise())
+    await wait_all_tasks_blocked()
+    system.tell("a", Keep("x"))
+    assert await system.ask("a", Get()) == 0
+    assert system.node("a").restarts == 0  # type: ignore[union-attr]
+
+
+async def test_promises_whose_askers_have_gone_do_not_pile_up(system: ActorSystem) -> None:
+    await relayers(system, "a")
+    for _ in range(200):
+        with trio.move_on_after(0.01):
+            await system.ask("a", Promise())
+    assert len(system.find("a").deferred) <= 70  # type: ignore[union-attr]

@@ -12,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.support.kernel import Add, Counter, Crash, Doze, Get, No, Note, Quit, counter
 from understudy.runtime import (
+    KILL,
     Actor,
     ActorCrashed,
     ActorSystem,
@@ -337,3 +338,77 @@ async def test_an_actor_that_is_told_to_stop_while_leaving_does_stop(system: Act
     await system.stop()
     assert diary == ["+s/1", "~s/1", "-s/1"]
     assert await wait_exit(system, "s/1") is None
+
+
+# -- children made by hand, and the operator's hand on a dynamic supervisor
+
+
+async def test_a_child_made_by_hand_gets_the_kinds_address(system: ActorSystem) -> None:
+    await system.spawn(DynamicSpec("d", "k", counter))
+    ref = await system.spawn(counter("mine"), under="d")
+    assert ref.address == "k/mine"
+    with pytest.raises(BadSpec):
+        await system.spawn(counter("mine"), under="d")
+    with pytest.raises(BadSpec):
+        await system.spawn(DynamicSpec("e", "other", counter), under="d")
+    with pytest.raises(NotRunning):
+        await system.spawn(counter("x"), under="k/mine")
+
+
+async def test_a_suspended_dynamic_supervisor_decides_later(system: ActorSystem) -> None:
+    await system.spawn(DynamicSpec("d", "k", counter))
+    await system.ensure("k/1")
+    await system.suspend("d")
+    with pytest.raises(ActorCrashed):
+        await system.ask("k/1", Crash())
+    await trio.sleep(5)
+    assert system.node("k/1").state == "backing off"  # type: ignore[union-attr]
+    await system.resume("d")
+    assert await system.ask("k/1", Get()) == 0
+
+
+async def test_children_of_a_killed_dynamic_supervisor_come_back_unless_temporary(system: ActorSystem) -> None:
+    def child(key: str) -> ChildSpec:
+        return counter(key, restart=Restart.TEMPORARY if key.startswith("t") else Restart.PERMANENT)
+
+    await system.spawn(DynamicSpec("d", "k", child))
+    for key in ("t1", "p1", "p2"):
+        await system.ensure(f"k/{key}")
+    await system.kill("d")
+    assert await system.ask("k/p1", Get()) == 0
+    assert set(system.addresses("k")) == {"k/p1", "k/p2"}
+
+
+async def test_a_dynamic_child_with_shutdown_kill_is_not_asked(system: ActorSystem) -> None:
+    diary: list[str] = []
+    await system.spawn(DynamicSpec("d", "k", lambda key: counter(key, diary, shutdown=KILL)))
+    await system.ensure("k/1")
+    await system.stop()
+    assert diary == ["+k/1"]
+
+
+async def test_the_end_of_a_significant_dynamic_child_ends_its_supervisor(system: ActorSystem) -> None:
+    spec = DynamicSpec(
+        "d", "k", lambda key: counter(key, restart=Restart.TEMPORARY, significant=True), restart=Restart.TRANSIENT
+    )
+    await system.spawn(spec)
+    await system.ask("k/1", Quit())
+    await wait_all_tasks_blocked()
+    assert system.whereis("d") is None
+    with pytest.raises(NotRunning):
+        await system.ensure("k/2")
+
+
+async def test_inspecting_a_dynamic_supervisor_shows_its_limits(system: ActorSystem) -> None:
+    await system.spawn(DynamicSpec("d", "k", counter, max_children=5, quarantine=9, max_restarts=0))
+    with pytest.raises(ActorCrashed):
+        await system.ask("k/1", Crash())
+    shown = await system.inspect("d")
+    assert shown["max_children"] == 5
+    assert list(shown["quarantined"]) == ["k/1"]  # type: ignore[call-overload]
+
+
+async def test_a_child_function_that_returns_nonsense_is_named(system: ActorSystem) -> None:
+    await system.spawn(DynamicSpec("d", "k", lambda key: key))  # type: ignore[arg-type,return-value]
+    with pytest.raises(BadSpec, match="ChildSpec"):
+        await system.ensure("k/1")

@@ -393,3 +393,11 @@ def test_a_subscriber_sees_each_event_once_in_order_whatever_happens_to_the_acto
 async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
+
+
+async def test_a_subscriber_can_take_what_is_at_hand_in_one_go(system: ActorSystem) -> None:
+    await publishers(system, Store())
+    async with system.subscribe("p/1") as events:
+        for _ in range(3):
+            await system.ask("p/1", Publish())
+        assert [events.take_ready() for _ in range(4)] == [*[Numbered(n, n) for n in (1, 2, 3)], None]

@@ -423,3 +423,15 @@ async def test_crash_is_the_exit_of_a_crash(system: ActorSystem) -> None:
     inbox = await observe(system, "a")
     ref.tell(Crash("why"))
     assert str((await inbox.next(Down)).exit.error) == "why"  # type: ignore[union-attr]
+
+
+async def test_linking_to_the_dead_ends_the_one_who_links(system: ActorSystem) -> None:
+    ref = await system.spawn(counter("a", restart=Restart.TEMPORARY))
+    await system.kill("a")
+    await system.spawn(counter("b"))
+    system.find("b").actor.link(ref)  # type: ignore[union-attr]
+    await wait_all_tasks_blocked()
+    node = system.node("b")
+    assert node is not None
+    assert node.restarts == 1
+    assert "LinkedExit" in node.crash.error  # type: ignore[union-attr]
