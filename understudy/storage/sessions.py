@@ -22,6 +22,7 @@ _INSERT = (
     "INSERT INTO sessions (id, workspace_id, uid, agent_id, surface, surface_id, status, created_at, last_active_at)"
     " VALUES (%s, %s, %s, %s, %s, %s, 'active', %s, %s)"
     " ON CONFLICT (uid, workspace_id, agent_id, surface, surface_id) WHERE status = 'active' DO NOTHING"
+    f" RETURNING {_COLUMNS}"
 )
 _FILTER = (
     "uid = %(uid)s AND (%(status)s::text IS NULL OR status = %(status)s)"
@@ -46,7 +47,8 @@ class SessionRepository(MessageReads, TurnReads, EventReads):
                 found = await rows(connection, _ACTIVE, *_values(key))
                 if found:
                     return _session(found[0])
-                await rows(connection, _INSERT, made, *_values(key), now, now)
+                if inserted := await rows(connection, _INSERT, made, *_values(key), now, now):
+                    return _session(inserted[0])
 
         session = await self._run(work)
         return session, session.id == made
@@ -121,8 +123,9 @@ class SessionRepository(MessageReads, TurnReads, EventReads):
             if not old:
                 return None
             archived = _session(old[0])
-            await rows(connection, _INSERT, made, *_values(archived.key), now, now)
-            active = await rows(connection, _ACTIVE, *_values(archived.key))
+            active = await rows(connection, _INSERT, made, *_values(archived.key), now, now)
+            if not active:
+                active = await rows(connection, _ACTIVE, *_values(archived.key))
             return archived, _session(active[0])
 
         done = await self._transact(work)

@@ -138,8 +138,9 @@ class SessionActor(Server):
         session = await store.claim(self._id)
         if session is None:
             raise NotFound("there is no such session")
-        turn = await store.running_turn(self._id)
-        if turn is not None:
+        if session.message_count == 0:
+            self._history = []  # no turn ever ran here: nothing to look for, and nothing to read later
+        elif (turn := await store.running_turn(self._id)) is not None:
             content, rest = await find_streamed(store, session, turn)
             closed, appended, event = bury(session, turn, content, rest, self._services.now())
             await self._services.writer.write(closed, appended)
