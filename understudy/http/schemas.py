@@ -125,7 +125,7 @@ class Usage(Wire, frozen=True):
 
 
 class ChatReply(Wire, frozen=True):
-    """The agent's answer."""
+    """The agent's answer. ``finishReason`` is `stop`, or `length` when it is as long as it may be and ends there."""
 
     content: str
     session_id: str
@@ -133,6 +133,7 @@ class ChatReply(Wire, frozen=True):
     usage: Usage
     agent_id: str | UnsetType = UNSET
     model: str | UnsetType = UNSET
+    finish_reason: str | UnsetType = UNSET
     duration_ms: float | UnsetType = UNSET
 
 

@@ -12,6 +12,7 @@ from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.errors import NotFound
 from understudy.actors.inference.messages import Finished, ModelEvent, ModelRequest, TextDelta, ToolSpec
+from understudy.actors.inference.retry import RetryBudget
 from understudy.actors.session.messages import DIRECTORY, StartTurn, TurnStarted, session_address
 from understudy.actors.session.session import SessionServices
 from understudy.actors.session.tree import sessions_spec
@@ -81,10 +82,14 @@ class Models:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.requests: list[ModelRequest] = []
+        self.budgets: list[RetryBudget | None] = []
         self.open = 0
 
     @asynccontextmanager
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[ModelEvent], None]:
+    async def stream(
+        self, request: ModelRequest, budget: RetryBudget | None = None
+    ) -> AsyncGenerator[AsyncIterator[ModelEvent], None]:
+        self.budgets.append(budget)
         self.requests.append(request)
         self.open += 1
         try:

@@ -12,6 +12,7 @@ from understudy.actors.errors import Conflict, Invalid, NotFound, ProviderFailed
 from understudy.actors.inference.messages import (
     Finished,
     ModelEvent,
+    ModelRef,
     TextDelta,
     ToolCallCompleted,
     ToolCallStarted,
@@ -111,6 +112,33 @@ async def test_after_five_rounds_of_tools_the_model_must_answer_without_them() -
         assert events[-1].data["content"] == "at last"
         indexes = [e.data["index"] for e in events if e.type == "tool_call"]
         assert indexes == [0, 1, 2, 3, 4]
+
+
+async def test_a_turn_names_its_fallbacks_and_has_one_retry_budget_over_its_rounds() -> None:
+    agent = attrs.evolve(CHAD, fallbacks=(ModelRef("claude", "claude-x"),))
+
+    async def answer_elsewhere(line: Line) -> AsyncIterator[ModelEvent]:
+        async for event in call("x") if line.number % 2 == 0 else say("hi"):
+            yield attrs.evolve(event, provider="claude") if isinstance(event, Finished) else event
+
+    async with stage(answer_elsewhere, agent=agent) as it:
+        events = await it.chat("one")
+        await it.chat("two")
+        assert events[-1].data["model"] == "claude/script-1", "who answered is told, not who was asked first"
+        assert {request.fallbacks for request in it.models.requests} == {agent.fallbacks}
+        first, second, third, fourth = it.models.budgets
+        assert first is second is not None
+        assert third is fourth is not first
+
+
+async def test_an_answer_that_is_as_long_as_it_may_be_says_so() -> None:
+    async def long(line: Line) -> AsyncIterator[ModelEvent]:
+        await trio.lowlevel.checkpoint()
+        yield TextDelta("and so on and")
+        yield Finished("length", Usage(1, 3), "script-1")
+
+    async with stage(long) as it:
+        assert (await it.chat("hi"))[-1].data["finishReason"] == "length"
 
 
 async def test_a_failing_provider_ends_the_turn_with_an_error_and_what_was_streamed_is_kept() -> None:

@@ -56,9 +56,12 @@ def _id(agent_id: str) -> Iterator[_Found]:
 
 
 def _model(document: AgentDocument, providers: Collection[str]) -> Iterator[_Found]:
-    provider, endpoint = document.model.provider, document.model.endpoint
-    if provider not in PROVIDERS and provider not in providers:
-        yield Detail("model.provider", "unknown_provider"), f"model.provider: there is no provider {provider!r}"
+    model, endpoint = document.model, document.model.endpoint
+    named = {"model.provider": model.provider}
+    named |= {f"model.fallbacks[{at}].provider": fallback.provider for at, fallback in enumerate(model.fallbacks)}
+    for path, provider in named.items():
+        if provider not in PROVIDERS and provider not in providers:
+            yield Detail(path, "unknown_provider"), f"{path}: there is no provider {provider!r}"
     if endpoint is not None and not _is_endpoint(endpoint):
         said = "model.endpoint: not an http or https URL without a user, a query or a fragment"
         yield Detail("model.endpoint", "invalid_url"), said

@@ -3,6 +3,8 @@
 import attrs
 from attrs import validators as v
 
+from understudy.actors.inference.messages import ModelRef
+
 AGENT_ID = r"[a-z0-9][a-z0-9_-]{0,63}"
 """What an agent's id looks like."""
 LONGEST_PROMPT = 100_000
@@ -39,9 +41,10 @@ class TurnBudget:
 class AgentConfig:
     """The configuration of one agent (contract/platform.md §6.1), as it is run.
 
-    ``provider`` and ``model_id`` name the model; ``tools`` are the names of the tools it may call, its skills' among
-    them and the denied ones not; after ``max_tool_rounds`` rounds of calls it must answer. ``idle_timeout`` (seconds)
-    and ``daily_reset_hour`` (in ``timezone``) say when its conversation starts afresh; None is never.
+    ``provider`` and ``model_id`` name the model, ``fallbacks`` those that are asked in its place; ``tools`` are the names
+    of the tools it may call, its skills' among them and the denied ones not; after ``max_tool_rounds`` rounds of calls
+    it must answer. ``idle_timeout`` (seconds) and ``daily_reset_hour`` (in ``timezone``) say when its conversation
+    starts afresh; None is never.
     ``system_prompt`` is a template (see `understudy.actors.agents.template`); ``workspace_name`` is what the
     workspace that it was resolved for is called, known when the template asks for it.
     """
@@ -68,3 +71,4 @@ class AgentConfig:
     budget: TurnBudget = attrs.field(factory=TurnBudget)
     memory_profile_id: str | None = None
     workspace_name: str | None = None
+    fallbacks: tuple[ModelRef, ...] = ()

@@ -20,6 +20,7 @@ from understudy.actors.agents.config import (
     TurnBudget,
 )
 from understudy.actors.errors import Conflict
+from understudy.actors.inference.messages import ModelRef
 
 ALIASES = {"anthropic": "claude"}
 """Other names of providers."""
@@ -51,12 +52,13 @@ class ModelName(_Part, frozen=True):
 
 
 class AgentModel(ModelName, frozen=True, kw_only=True):
-    """The model that answers, and how."""
+    """The model that answers, and how; ``fallbacks`` are asked in order when it fails before its first word."""
 
     max_context_tokens: Tokens | None = None
     max_output_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.7
     endpoint: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+    fallbacks: Annotated[tuple[ModelName, ...], Meta(max_length=5)] = ()
 
 
 class AgentTools(_Part, frozen=True):
@@ -142,6 +144,7 @@ def config_of(
         description=document.description,
         provider=ALIASES.get(model.provider, model.provider),
         model_id=model.model_id,
+        fallbacks=tuple(ModelRef(ALIASES.get(each.provider, each.provider), each.model_id) for each in model.fallbacks),
         system_prompt=document.system_prompt_template,
         temperature=model.temperature,
         max_output_tokens=model.max_output_tokens,

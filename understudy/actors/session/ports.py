@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from understudy.actors.inference.messages import ModelEvent, ModelRequest
+from understudy.actors.inference.retry import RetryBudget
 from understudy.storage.entries import Entry
 from understudy.storage.records import (
     IdempotencyKey,
@@ -89,6 +90,11 @@ class SessionStore(Protocol):
 class ModelStreams(Protocol):
     """Models, seen from a turn: `understudy.actors.inference.gateway.Inference`."""
 
-    def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[ModelEvent]]:
-        """Run one inference in this task; leaving the block closes the provider's connection."""
+    def stream(
+        self, request: ModelRequest, budget: RetryBudget | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[ModelEvent]]:
+        """Run one inference in this task; leaving the block closes the provider's connection.
+
+        Retries count against *budget*, which the inferences of a turn share.
+        """
         ...

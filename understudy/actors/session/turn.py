@@ -21,6 +21,7 @@ from understudy.actors.inference.messages import (
     ToolCallStarted,
     ToolSpec,
 )
+from understudy.actors.inference.retry import RetryBudget
 from understudy.actors.session.context import build_context
 from understudy.actors.session.ports import ModelStreams
 from understudy.actors.session.recorder import Recorder, storable
@@ -67,6 +68,7 @@ class Answer:
     tools_used: dict[str, None] = attrs.field(factory=dict)
     model: str | None = None
     calls_made: int = 0
+    reason: str = "stop"
 
     @property
     def content(self) -> str:
@@ -101,6 +103,7 @@ class Turn:
         self._now = now
         self._set_state = set_state
         self._round_text: list[str] = []
+        self._retries = RetryBudget()
 
     async def converse(self) -> None:
         """Run the rounds until the model has answered.
@@ -138,12 +141,13 @@ class Turn:
             tools=tools,
             temperature=config.temperature,
             max_output_tokens=config.max_output_tokens,
+            fallbacks=config.fallbacks,
         )
         self._set_state("thinking")
         self._round_text = []
         calls: list[ToolCall] = []
         base = self.answer.calls_made
-        async with self._models.stream(request) as events:
+        async with self._models.stream(request, self._retries) as events:
             async for event in events:
                 match event:
                     case TextDelta(said):
@@ -162,9 +166,10 @@ class Turn:
                             "tool_call_complete",
                             {"index": base + index, "name": name, "arguments": arguments, "toolCallId": call_id},
                         )
-                    case Finished(_, usage, model):
+                    case Finished(reason, usage, model, provider=provider):
                         self.answer.usage += usage
-                        self.answer.model = f"{config.provider}/{model}"
+                        self.answer.model = f"{provider or config.provider}/{model}"
+                        self.answer.reason = reason
                 await self._recorder.wait_room()
         self.answer.calls_made += len(calls)
         return calls
@@ -244,6 +249,7 @@ class Turn:
                     "turnId": self.id,
                     "agentId": session.key.agent_id,
                     "model": answer.model,
+                    "finishReason": answer.reason,
                     "durationMs": round((finished_at - self.started_at).total_seconds() * 1000),
                 },
             )

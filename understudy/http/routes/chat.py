@@ -155,5 +155,5 @@ async def _ending(request: ApiRequest, started: TurnStarted) -> Mapping[str, Any
 
 def _reply(data: Mapping[str, Any], given: schemas.ChatRequest) -> Mapping[str, Any]:
     known = {key: data[key] for key in ("content", "sessionId", "toolsUsed", "usage") if key in data}
-    extra = {key: data[key] for key in ("model", "durationMs") if key in data}
+    extra = {key: data[key] for key in ("model", "finishReason", "durationMs") if key in data}
     return {**known, "agentId": given.agent_id, **extra}
