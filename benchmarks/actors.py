@@ -271,7 +271,7 @@ def measure_autogen_core(scale: float) -> dict[str, float]:
     class Add:
         n: int
 
-    class Counter(RoutedAgent):
+    class Counter(RoutedAgent):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__("counter")
             self.total = 0
