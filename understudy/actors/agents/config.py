@@ -41,7 +41,7 @@ class TurnBudget:
 class AgentConfig:
     """The configuration of one agent (contract/platform.md §6.1), as it is run.
 
-    ``provider`` and ``model_id`` name the model, ``fallbacks`` those that are asked in its place; ``tools`` are the names
+    ``provider`` and ``model_id`` name the model, ``fallbacks`` those asked in its place; ``tools`` are the names
     of the tools it may call, its skills' among them and the denied ones not; after ``max_tool_rounds`` rounds of calls
     it must answer. ``idle_timeout`` (seconds) and ``daily_reset_hour`` (in ``timezone``) say when its conversation
     starts afresh; None is never.
