@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
-from understudy.actors.errors import DomainError, Invalid, NotFound, Unavailable
+from understudy.actors.errors import Detail, DomainError, Invalid, NotFound, Unavailable
 from understudy.actors.serving import Server
 from understudy.actors.session.messages import (
     AuthorizeSession,
@@ -157,7 +157,7 @@ class Directory(Server):
         if session.key.workspace_id != message.workspace_id:
             raise NotFound("there is no such session")
         if message.seq > session.last_seq:
-            raise Invalid("Last-Event-ID has not been reached yet")
+            raise Invalid("Last-Event-ID: not reached yet", details=(Detail("Last-Event-ID", "not_reached"),))
         page = await self._store.events(session.id, message.seq - 1, 1) if message.seq > 0 else ()
         turn = await self._store.turn(page[0].turn_id) if page and page[0].turn_id else None
         if turn is None:
