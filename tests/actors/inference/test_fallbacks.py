@@ -33,7 +33,7 @@ from understudy.actors.inference.tree import inference_tree
 from understudy.runtime import ActorSystem
 from understudy.storage.records import Role
 
-QUICK = Timeouts(2, 0.2, 0.2, 5)
+QUICK = Timeouts(5, 0.5, 0.3, 10)
 REQUEST = ModelRequest("first", "fake", (ChatMessage(Role.USER, "hi"),))
 
 
