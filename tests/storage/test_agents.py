@@ -151,6 +151,15 @@ async def test_each_change_is_a_version_and_no_change_is_none(store: Store) -> N
     assert await agents.version(owner(mine), "helper", 4) is None
 
 
+async def test_the_same_configuration_in_other_types_is_no_change(store: Store) -> None:
+    _, workspace = await store.user()
+    agents = store.repositories.agents
+    await agents.create(agent(workspace.id, config={"tools": ("a", "b"), "t": 1}), line())
+    same = await agents.revise(workspace.id, "helper", version({"t": 1.0, "tools": ["a", "b"]}), line())
+    assert same is not None
+    assert (same.current.version, same.current.config) == (1, {"tools": ["a", "b"], "t": 1})
+
+
 async def test_a_change_made_twice_because_its_answer_was_lost_is_one_version(store: Store) -> None:
     mine = await made(store)
     agents = store.repositories.agents

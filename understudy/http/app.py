@@ -16,13 +16,24 @@ from understudy.http.node import Node
 from understudy.http.openapi import document
 from understudy.http.replies import Reply, StreamReply
 from understudy.http.request import ApiRequest
-from understudy.http.routes import agent, auth, chat, diagnostics, health, metrics, openapi, sessions, workspaces
+from understudy.http.routes import (
+    agent,
+    agents,
+    auth,
+    chat,
+    diagnostics,
+    health,
+    metrics,
+    openapi,
+    sessions,
+    workspaces,
+)
 from understudy.http.settings import HttpSettings
 
 log = structlog.get_logger("understudy.http")
 
 BLUEPRINTS = tuple(
-    noun.routes for noun in (auth, chat, agent, sessions, workspaces, health, metrics, diagnostics, openapi)
+    noun.routes for noun in (auth, chat, agent, agents, sessions, workspaces, health, metrics, diagnostics, openapi)
 )
 
 

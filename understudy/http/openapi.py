@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from quart_schema import APIKeySecurityScheme, HttpSecurityScheme, Info, OpenAPIProvider, QuartSchema
@@ -35,8 +35,12 @@ _HEADERS = {
         "1 to 255 visible ASCII characters. Same key and body within 300 s: one request.",
         "k1",
     ),
+    "If-Match": ("The `ETag` of what you have read: if it is no longer so, the change is refused (412).", 'W/"q7s"'),
+    "If-None-Match": ("The `ETag` of what you have: the answer is 304 and empty when it is still so.", 'W/"q7s"'),
     "Last-Event-ID": ("The id of the last event that was read: the stream goes on after it.", "ses_71ab:4"),
 }
+
+_EMPTY = {204: "It was done; there is no body.", 304: "What you have is what it is; there is no body."}
 
 _DESCRIPTION = (
     "Sessions of AI agents as supervised actors. Every error has the shape of `Problem`; every answer carries "
@@ -118,6 +122,9 @@ def document(app: QuartTrio) -> dict[str, Any]:
 def _responses(described: Operation, components: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status, model in described.replies.items():
+        if status in _EMPTY:
+            found[str(status)] = {"description": _EMPTY[status]}
+            continue
         content: dict[str, Any] = {}
         if model is not None:
             content["schema"] = _schema(model, components)
@@ -129,7 +136,7 @@ def _responses(described: Operation, components: dict[str, Any]) -> dict[str, An
         for extra in described.also:
             media[extra] = {"schema": {"type": "string"}}
         found[str(status)] = {
-            "description": (model.__doc__ or "").partition("\n")[0] if model else "OK",
+            "description": _description(model),
             "content": media,
         }
     codes = {"INTERNAL", "UNAVAILABLE", "TIMEOUT", *described.errors}
@@ -149,6 +156,13 @@ def _responses(described: Operation, components: dict[str, Any]) -> dict[str, An
             },
         )
     return found
+
+
+def _description(model: type | None) -> str:
+    if model is None:
+        return "OK"
+    items = get_args(model)
+    return f"A list. {_description(items[0])}" if items else (model.__doc__ or "").partition("\n")[0]
 
 
 def _schema(model: type, components: dict[str, Any], *, inline: bool = False) -> dict[str, Any]:

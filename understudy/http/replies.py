@@ -12,7 +12,7 @@ RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
 encode = msgspec.json.Encoder().encode
 """JSON in bytes, of anything msgspec knows: its structs, attrs classes, mappings, dates."""
 
-_JSON = (b"content-type", b"application/json")
+JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
 
 
@@ -41,9 +41,9 @@ class StreamReply:
 
 def json(value: Any, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
     """*value* as JSON; never kept by caches, since nearly everything here is somebody's own."""
-    return Reply(status, encode(value), (_JSON, _NO_STORE, *headers))
+    return Reply(status, encode(value), (JSON, _NO_STORE, *headers))
 
 
 def json_bytes(body: bytes, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
     """JSON that is encoded already."""
-    return Reply(status, body, (_JSON, _NO_STORE, *headers))
+    return Reply(status, body, (JSON, _NO_STORE, *headers))

@@ -10,7 +10,7 @@ import msgspec
 from understudy.storage.batch import audit_row, encode
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict
-from understudy.storage.records import Agent, AgentVersion, AuditEntry
+from understudy.storage.records import Agent, AgentVersion, AuditEntry, Json
 from understudy.storage.repository import Repository, Row, rows
 
 MOST_AGENTS = 200
@@ -103,9 +103,9 @@ class AgentRepository(Repository):
             if agent is None or await rows(connection, "SELECT FROM agent_config_versions WHERE id = %s", version.id):
                 return agent  # the latter: our own first attempt, whose answer was lost
             _expect(agent, expected)
-            if agent.current.config == version.config:
+            if agent.current.config == as_stored(version.config):
                 return agent
-            following = attrs.evolve(version, version=agent.current.version + 1)
+            following = attrs.evolve(version, version=agent.current.version + 1, config=as_stored(version.config))
             await rows(
                 connection,
                 "UPDATE agent_configs SET version = %s, updated_at = %s WHERE key = %s",
@@ -182,6 +182,12 @@ class AgentRepository(Repository):
             return _version(found[0])
 
         return await self._transact(work)
+
+
+def as_stored(config: Json) -> Json:
+    """The configuration as it is read back: in JSON's own types, and without what text in the database cannot hold."""
+    stored: Json = _decode(encode(config))
+    return stored
 
 
 async def _held(connection: Connection[Any], workspace_id: str, agent_id: str) -> Agent | None:

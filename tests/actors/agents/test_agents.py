@@ -188,6 +188,14 @@ async def test_all_that_is_wrong_with_an_agent_is_said_at_once_field_by_field() 
         await node.create(model={"provider": "mycompany", "modelId": "m"})  # this node has one of that name
 
 
+@pytest.mark.parametrize("agent_id", ["", "helper\n", "Helper", "-a", "ä", "a" * 65])
+async def test_an_id_is_a_short_plain_word(agent_id: str) -> None:
+    async with running() as node:
+        with pytest.raises(Invalid) as refused:
+            await node.create(agent_id)
+        assert [detail.path for detail in refused.value.details] == ["id"]
+
+
 @pytest.mark.parametrize(
     "endpoint",
     ["http://", "https://user:pw@host", "http://host/?q=1", "http://host/#f", "http://h:99999", "http://h h", "//host",

@@ -1,8 +1,10 @@
 """What an agent's configuration must be beside well-formed: all that is wrong with it is said at once."""
 
+import re
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
+from understudy.actors.agents.config import AGENT_ID
 from understudy.actors.agents.document import AgentDocument
 from understudy.actors.agents.template import TemplateError, check_template
 from understudy.actors.errors import Detail, Invalid
@@ -51,6 +53,11 @@ def check_agent(
 
 
 def _id(agent_id: str) -> Iterator[_Found]:
+    if not re.fullmatch(AGENT_ID, agent_id):
+        yield (
+            Detail("id", "invalid_value"),
+            "id: lower-case letters, digits, - and _; at most 64; no - or _ at the start",
+        )
     if agent_id in RESERVED:
         yield Detail("id", "reserved"), f"id: {agent_id!r} is a reserved word"
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import attrs
 
-from understudy.storage.agents import MOST_AGENTS
+from understudy.storage.agents import MOST_AGENTS, as_stored
 from understudy.storage.errors import StoreConflict, Unstorable
 from understudy.storage.memory.tables import Tables
 from understudy.storage.records import Agent, AgentVersion, AuditEntry
@@ -29,8 +29,9 @@ class MemoryAgents:
             raise StoreConflict("number of agents")
         if any(other.id == agent.id for other in siblings):
             raise StoreConflict("agent id")
-        self._tables.agents[agent.key] = attrs.evolve(agent, workspace_name=None)
-        self._tables.agent_versions[agent.key] = [agent.current]
+        first = _stored(agent.current, agent.current.version)
+        self._tables.agents[agent.key] = attrs.evolve(agent, current=first, workspace_name=None)
+        self._tables.agent_versions[agent.key] = [first]
         self._tables.append_audit(audit)
 
     async def find(self, workspace_id: str, agent_id: str) -> Agent | None:
@@ -64,8 +65,8 @@ class MemoryAgents:
         if agent is None or any(known.id == version.id for known in self._tables.agent_versions[agent.key]):
             return await self.find(workspace_id, agent_id) if agent is not None else None
         self._expect(agent, expected)
-        if agent.current.config != version.config:
-            following = attrs.evolve(version, version=agent.current.version + 1)
+        following = _stored(version, agent.current.version + 1)
+        if agent.current.config != following.config:
             self._tables.agent_versions[agent.key].append(following)
             self._tables.agents[agent.key] = attrs.evolve(agent, current=following, updated_at=following.created_at)
             self._audit(audit, following.version)
@@ -126,3 +127,7 @@ class MemoryAgents:
 
     def _audit(self, audit: AuditEntry, version: int) -> None:
         self._tables.append_audit(attrs.evolve(audit, metadata={**audit.metadata, "version": version}))
+
+
+def _stored(version: AgentVersion, number: int) -> AgentVersion:
+    return attrs.evolve(version, version=number, config=as_stored(version.config))

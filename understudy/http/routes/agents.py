@@ -1,0 +1,386 @@
+"""`/agents`: the agents of a workspace, what they can do, and every version they had."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+from quart import Blueprint
+
+from understudy.actors.agents.messages import (
+    AGENTS,
+    AgentDocument,
+    AgentView,
+    Author,
+    CreateAgent,
+    DeleteAgent,
+    GetAgent,
+    GetVersion,
+    LabelVersion,
+    ListAgents,
+    ListCapabilities,
+    ListVersions,
+    ReplaceAgent,
+    RollBack,
+    VersionView,
+)
+from understudy.actors.limits.messages import Bucket
+from understudy.actors.workspaces.messages import WorkspaceRole
+from understudy.http import schemas, schemas_agents
+from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.decode import body, query
+from understudy.http.errors import invalid
+from understudy.http.etag import check_if_match, tagged, with_tag
+from understudy.http.operation import Auth, operation
+from understudy.http.paging import next_link
+from understudy.http.replies import Reply, json
+from understudy.http.request import ApiRequest, this_request
+from understudy.runtime import Ask
+
+routes = Blueprint("agents", __name__, url_prefix="/agents")
+
+PATIENCE = 15.0
+"""Seconds for an agent to be read or recorded while the database is slow."""
+
+CACHE = "private, max-age=30"
+VARY = "Authorization, X-Workspace-Id"
+
+R = TypeVar("R")
+
+_EXAMPLE = {
+    "id": "ops-helper",
+    "displayName": "Ops helper",
+    "model": {"provider": "ollama", "modelId": "qwen2.5:7b", "maxOutputTokens": 2048, "temperature": 0.2},
+    "systemPromptTemplate": "Help with operations. Today: {{date}}.",
+    "tools": {"allow": ["datetime_now"], "deny": []},
+}
+_READ_EXAMPLE = {
+    **_EXAMPLE,
+    "workspaceId": "ws_5",
+    "version": 2,
+    "source": "workspace",
+    "createdAt": "2026-03-01T08:00:00Z",
+    "updatedAt": "2026-03-02T08:00:00Z",
+}
+_VERSION_EXAMPLE = {
+    "version": 3,
+    "label": None,
+    "createdBy": "usr_71ab",
+    "createdAt": "2026-03-02T08:00:00Z",
+    "current": True,
+}
+_READ_ERRORS = ("NOT_FOUND", "RATE_LIMIT")
+_CHANGE_ERRORS = ("NOT_FOUND", "CONFLICT", "RATE_LIMIT")
+
+
+class ListQuery(schemas.Wire, frozen=True):
+    """Which agents; all without a limit."""
+
+    limit: Annotated[int, Meta(ge=1, le=100)] | None = None
+    offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+
+
+class VersionsQuery(schemas.Wire, frozen=True):
+    """Which versions."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+
+
+@routes.post("")
+@operation(
+    "createAgent",
+    Auth.WORKSPACE,
+    body=schemas_agents.NewAgent,
+    replies={201: schemas_agents.Agent},
+    headers=("X-Workspace-Id", "X-Idempotency-Key"),
+    errors=("CONFLICT", "RATE_LIMIT"),
+    example=_EXAMPLE,
+    reply_example={**_READ_EXAMPLE, "version": 1},
+)
+async def create_agent() -> Reply:
+    """Make an agent.
+
+    It can be talked to at once, by its id. Takes the role admin. `systemPromptTemplate` may hold `{{date}}`,
+    `{{time}}`, `{{timezone}}`, `{{user.id}}`, `{{agent.id}}`, `{{agent.displayName}}`, `{{workspace.id}}`,
+    `{{workspace.displayName}}` and `{{#if name}}…{{else}}…{{/if}}`; a name that has no value is nothing.
+    """
+    request = this_request()
+    author = await _author(request)
+    given = body(request, schemas_agents.NewAgent)
+
+    async def do() -> Reply:
+        shown = _agent(await _ask(request, author.workspace_id, CreateAgent(author, given.id, _document(given))))
+        return json(shown, 201, ((b"location", f"/agents/{given.id}".encode()), *with_tag(shown)))
+
+    return await _once(request, author, do)
+
+
+@routes.get("")
+@operation(
+    "listAgents",
+    Auth.WORKSPACE,
+    query=ListQuery,
+    replies={200: schemas_agents.AgentList, 304: None},
+    reply_example={"agents": [_READ_EXAMPLE], "total": 1, "limit": None, "offset": 0},
+    headers=("X-Workspace-Id", "If-None-Match"),
+    errors=("RATE_LIMIT",),
+)
+async def list_agents() -> Reply:
+    """List the agents of the workspace, and those that are everybody's.
+
+    `source` says which is which. Without `limit` it is all of them.
+    """
+    request = this_request()
+    workspace_id = await _reader(request)
+    asked = query(request, ListQuery)
+    page = await _ask(request, workspace_id, ListAgents(workspace_id, asked.limit, asked.offset))
+    agents = [_agent(agent) for agent in page.agents]
+    shown = schemas_agents.AgentList(agents=agents, total=page.total, limit=asked.limit, offset=asked.offset)
+    link = next_link(request, limit=asked.limit, offset=asked.offset, total=page.total)
+    return tagged(request, shown, headers=link, cache=CACHE, vary=VARY)
+
+
+@routes.get("/<id>")
+@operation(
+    "getAgent",
+    Auth.WORKSPACE,
+    replies={200: schemas_agents.Agent, 304: None},
+    headers=("X-Workspace-Id", "If-None-Match"),
+    errors=_READ_ERRORS,
+    reply_example=_READ_EXAMPLE,
+)
+async def get_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Read an agent."""
+    request = this_request()
+    workspace_id = await _reader(request)
+    return tagged(
+        request, _agent(await _ask(request, workspace_id, GetAgent(workspace_id, id))), cache=CACHE, vary=VARY
+    )
+
+
+@routes.get("/<id>/capabilities")
+@operation(
+    "agentCapabilities",
+    Auth.WORKSPACE,
+    replies={200: schemas_agents.AgentCapabilities},
+    reply_example={
+        "agentId": "ops-helper",
+        "skills": [],
+        "tools": [{"name": "datetime_now", "description": "The present date and time.", "source": "allow"}],
+        "denied": [],
+    },
+    headers=("X-Workspace-Id",),
+    errors=_READ_ERRORS,
+)
+async def capabilities(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """See which tools an agent may call, and why."""
+    request = this_request()
+    workspace_id = await _reader(request)
+    found = await _ask(request, workspace_id, ListCapabilities(workspace_id, id))
+    tools = [
+        schemas_agents.AgentCapability(name=tool.name, description=tool.description, source=tool.source)
+        for tool in found.tools
+    ]
+    return json(
+        schemas_agents.AgentCapabilities(agent_id=found.agent_id, skills=found.skills, tools=tools, denied=found.denied)
+    )
+
+
+@routes.put("/<id>")
+@operation(
+    "replaceAgent",
+    Auth.WORKSPACE,
+    body=schemas_agents.AgentReplacement,
+    replies={200: schemas_agents.Agent},
+    headers=("X-Workspace-Id", "If-Match"),
+    errors=(*_CHANGE_ERRORS, "PRECONDITION_FAILED"),
+    example=_EXAMPLE,
+    reply_example=_READ_EXAMPLE,
+)
+async def replace_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Give an agent another configuration.
+
+    The body is the whole configuration; it becomes the next version, and holds from the next turn on. The same
+    configuration again makes no version. Takes the role admin.
+    """
+    request = this_request()
+    author = await _author(request)
+    given = body(request, schemas_agents.AgentReplacement)
+    if given.id is not None and given.id != id:
+        raise invalid("id", "differs_from_path", f"id: the path says {id!r}; an agent's id cannot be changed")
+    expected = await _expected(request, author, id)
+    changed = await _ask(request, author.workspace_id, ReplaceAgent(author, id, _document(given), expected))
+    shown = _agent(changed)
+    return json(shown, headers=with_tag(shown))
+
+
+@routes.delete("/<id>")
+@operation(
+    "deleteAgent",
+    Auth.WORKSPACE,
+    replies={204: None},
+    headers=("X-Workspace-Id", "If-Match"),
+    errors=("NOT_FOUND", "RATE_LIMIT", "PRECONDITION_FAILED"),
+)
+async def delete_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Delete an agent.
+
+    Its sessions can still be read. Takes the role admin.
+    """
+    request = this_request()
+    author = await _author(request)
+    expected = await _expected(request, author, id)
+    await _ask(request, author.workspace_id, DeleteAgent(author, id, expected))
+    return Reply(204)
+
+
+@routes.get("/<id>/versions")
+@operation(
+    "listAgentVersions",
+    Auth.WORKSPACE,
+    query=VersionsQuery,
+    replies={200: list[schemas_agents.AgentVersionEntry]},
+    reply_example=[_VERSION_EXAMPLE],
+    headers=("X-Workspace-Id",),
+    errors=_READ_ERRORS,
+)
+async def list_versions(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """List an agent's versions, newest first; the present one is among them."""
+    request = this_request()
+    workspace_id = await _reader(request)
+    asked = query(request, VersionsQuery)
+    page = await _ask(request, workspace_id, ListVersions(workspace_id, id, asked.limit, asked.offset))
+    link = next_link(request, limit=asked.limit, offset=asked.offset, total=page.total)
+    return json([schemas_agents.AgentVersionEntry(**_entry(version)) for version in page.versions], headers=link)
+
+
+@routes.get("/<id>/versions/<int:version>")
+@operation(
+    "getAgentVersion",
+    Auth.WORKSPACE,
+    replies={200: schemas_agents.AgentVersionDetail},
+    reply_example={**_VERSION_EXAMPLE, "agentId": "ops-helper", "config": {**_EXAMPLE}},
+    headers=("X-Workspace-Id",),
+    errors=_READ_ERRORS,
+)
+async def get_version(id: str, version: int) -> Reply:  # noqa: A002  # the contract's name for it
+    """Read one version of an agent."""
+    request = this_request()
+    workspace_id = await _reader(request)
+    return json(_detail(id, await _ask(request, workspace_id, GetVersion(workspace_id, id, version))))
+
+
+@routes.post("/<id>/versions/<int:version>/rollback")
+@operation(
+    "rollBackAgent",
+    Auth.WORKSPACE,
+    replies={200: schemas_agents.Agent},
+    headers=("X-Workspace-Id", "X-Idempotency-Key", "If-Match"),
+    errors=(*_CHANGE_ERRORS, "PRECONDITION_FAILED"),
+    reply_example=_READ_EXAMPLE,
+)
+async def roll_back(id: str, version: int) -> Reply:  # noqa: A002  # the contract's name for it
+    """Make an agent what it was.
+
+    The old configuration becomes a new version, labelled with where it is from; the history loses nothing. Takes the
+    role admin.
+    """
+    request = this_request()
+    author = await _author(request)
+
+    async def do() -> Reply:
+        expected = await _expected(request, author, id)
+        shown = _agent(await _ask(request, author.workspace_id, RollBack(author, id, version, expected)))
+        return json(shown, headers=with_tag(shown))
+
+    return await _once(request, author, do)
+
+
+@routes.patch("/<id>/versions/<int:version>")
+@operation(
+    "labelAgentVersion",
+    Auth.WORKSPACE,
+    body=schemas_agents.VersionLabel,
+    replies={200: schemas_agents.AgentVersionDetail},
+    headers=("X-Workspace-Id",),
+    errors=("NOT_FOUND", "CONFLICT", "RATE_LIMIT"),
+    example={"label": "before the move"},
+)
+async def label_version(id: str, version: int) -> Reply:  # noqa: A002  # the contract's name for it
+    """Give a version a label, or take it away.
+
+    Takes the role admin.
+    """
+    request = this_request()
+    author = await _author(request)
+    given = body(request, schemas_agents.VersionLabel)
+    labelled = await _ask(request, author.workspace_id, LabelVersion(author, id, version, given.label))
+    return json(_detail(id, labelled))
+
+
+async def _reader(request: ApiRequest) -> str:
+    """The workspace in which the caller may read."""
+    principal = await signed_in(request)
+    view = await in_workspace(request, principal, WorkspaceRole.VIEWER)
+    await limited(request, Bucket("user", principal.uid))
+    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
+    return view.workspace.id
+
+
+async def _author(request: ApiRequest) -> Author:
+    """The caller, if they may change the workspace's agents."""
+    principal = await signed_in(request)
+    view = await in_workspace(request, principal, WorkspaceRole.ADMIN)
+    await limited(request, Bucket("user", principal.uid))
+    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
+    return Author(view.workspace.id, principal.uid, request.id)
+
+
+async def _ask(request: ApiRequest, workspace_id: str, message: Ask[R]) -> R:
+    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
+        return await request.node.ask(AGENTS, message, timeout=PATIENCE)
+
+
+async def _once(request: ApiRequest, author: Author, do: Callable[[], Awaitable[Reply]]) -> Reply:
+    return await once(request, idempotency_key(request, author.uid, author.workspace_id), do)
+
+
+async def _expected(request: ApiRequest, author: Author, agent_id: str) -> str | None:
+    """The revision that the change depends on, by ``If-Match``; None when it depends on none."""
+    if "If-Match" not in request.headers:
+        return None
+    agent = await _ask(request, author.workspace_id, GetAgent(author.workspace_id, agent_id))
+    check_if_match(request, _agent(agent))
+    return agent.revision
+
+
+def _document(given: AgentDocument) -> AgentDocument:
+    """The configuration without what else the request's body has."""
+    return AgentDocument(**{name: getattr(given, name) for name in AgentDocument.__struct_fields__})
+
+
+def _agent(agent: AgentView) -> schemas_agents.Agent:
+    return schemas_agents.Agent(
+        id=agent.id,
+        workspace_id=agent.workspace_id,
+        version=agent.version,
+        source=agent.source,
+        created_at=agent.created_at,
+        updated_at=agent.updated_at,
+        **msgspec.structs.asdict(agent.document),
+    )
+
+
+def _entry(version: VersionView) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "label": version.label,
+        "created_by": version.created_by,
+        "created_at": version.created_at,
+        "current": version.current,
+    }
+
+
+def _detail(agent_id: str, version: VersionView) -> schemas_agents.AgentVersionDetail:
+    return schemas_agents.AgentVersionDetail(agent_id=agent_id, config=version.document, **_entry(version))
