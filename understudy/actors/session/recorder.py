@@ -16,6 +16,10 @@ from understudy.storage.records import RunEvent, Session
 BACKLOG = 512
 """Events that may wait for their commit before whoever makes them has to wait too."""
 
+LINGER = 0.002
+"""Seconds that a piece of text waits for company. Nobody can see them, and an answer that comes all at once is then
+committed together with its end instead of before it."""
+
 
 def storable(text: str) -> str:
     """*text* as PostgreSQL can hold it: a NUL, which models and tools may well send, becomes U+FFFD."""
@@ -77,6 +81,7 @@ class Recorder:
         """Commit whatever comes, until cancelled; a commit under way is finished first."""
         while True:
             await self._work.wait()
+            await trio.sleep(LINGER)
             await self.flush()
 
     async def flush(self, *entries: Entry) -> None:
