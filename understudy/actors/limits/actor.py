@@ -57,7 +57,7 @@ def _allowance(buckets: Sequence[TokenBucket], *, allowed: bool) -> Allowance:
     return Allowance(
         allowed=allowed,
         limit=tightest.rate.capacity,
-        remaining=int(tightest.tokens),
+        remaining=tightest.tokens,
         reset=tightest.refill,
         retry_after=0.0 if allowed else tightest.wait,
     )
