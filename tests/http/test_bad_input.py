@@ -10,6 +10,7 @@ from tests.support.neighbours import AUTH, OPERATOR, serving_api
 
 CHAT = "/agent/chat"
 STREAM = "/agent/chat/stream"
+IDENTITY = "/diagnostics/actors/identity"
 
 
 def post(path: str, content: bytes | None = None, *, json: Any = None, headers: dict[str, str] | None = None) -> Any:
@@ -99,6 +100,8 @@ TABLE = [
     ("a limit of zero", get("/sessions?limit=0"), 400, "VALIDATION", ("limit", "too_small")),
     ("a limit beyond the largest", get("/sessions?limit=101"), 400, "VALIDATION", ("limit", "too_large")),
     ("a negative offset", get("/sessions?offset=-1"), 400, "VALIDATION", ("offset", "too_small")),
+    ("an unknown surface to list", get("/sessions?surface=fax"), 400, "VALIDATION", ("surface", "invalid_value")),
+    ("a query that is not UTF-8", get("/sessions?agentId=%FF"), 400, "VALIDATION", ("query", "not_utf8")),
     ("a NUL in the query", get("/sessions?agentId=%00"), 400, "VALIDATION", ("query", "nul_character")),
     ("a word for follow", get("/sessions/ses_mira/events?follow=maybe"), 400, "VALIDATION", ("follow", "wrong_type")),
     (
@@ -152,6 +155,9 @@ TABLE = [
     ("metrics with a wrong key", get("/metrics", {"X-Api-Key": "guess"}), 401, "UNAUTHENTICATED", None),
     ("an unknown actor", get("/diagnostics/actors/session/ses_x", OPERATOR), 404, "NOT_FOUND", None),
     ("kill an unknown actor", post("/diagnostics/actors/no/one/kill", headers=OPERATOR), 404, "NOT_FOUND", None),
+    ("a word for watch", get("/diagnostics/actors?watch=2", OPERATOR), 400, "VALIDATION", ("watch", "wrong_type")),
+    ("suspend who lets operators in", post(IDENTITY + "/suspend", headers=OPERATOR), 409, "CONFLICT", None),
+    ("suspend without a key", post(IDENTITY + "/suspend", headers={"X-None": "1"}), 401, "UNAUTHENTICATED", None),
     ("an unknown path", get("/nowhere"), 404, "NOT_FOUND", None),
     ("a path with two slashes", get("//sessions"), 404, "NOT_FOUND", None),
     ("another method", get("/agent/chat"), 405, "METHOD_NOT_ALLOWED", None),

@@ -164,6 +164,13 @@ async def test_a_turn_that_takes_longer_than_a_request_may_is_a_504() -> None:
         assert (response.status_code, response.json()["code"]) == (504, "TIMEOUT")
 
 
+@pytest.mark.parametrize("path", [CHAT, f"{CHAT}/stream"])
+async def test_a_turn_may_wait_behind_another_as_long_as_its_request_may_take(path: str) -> None:
+    async with serving_api(request_timeout=77.0) as api:
+        response = await api.client.post(path, json={"message": "patience"}, headers=AUTH)
+        assert response.json()["error"] == "77 s left"
+
+
 async def test_a_bug_in_a_view_is_a_500_without_its_traceback_and_with_it_in_the_log() -> None:
     app = create_app()
 

@@ -85,6 +85,7 @@ from understudy.runtime import (
     Numbered,
     Restart,
     SupervisorSpec,
+    current_context,
     receive,
 )
 from understudy.storage.records import Role
@@ -273,6 +274,8 @@ class Directory(Actor):
             raise NotFound(f"There is no agent {message.key.agent_id}")
         if message.message == "busy":
             raise Conflict("The session is in the middle of a turn")
+        if message.message == "patience":
+            raise Conflict(f"{current_context().deadline - trio.current_time():.0f} s left")
         name = message.idempotency.key if message.idempotency is not None else None
         if name in self.answered:
             return attrs.evolve(self.answered[name], replayed=True)

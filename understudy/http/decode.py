@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Hashable
 from typing import Any, TypeVar, cast
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -49,6 +50,10 @@ def query(request: ApiRequest, model: type[T]) -> T:
     """The query string as a *model*. A value that the route does not know is an error, an unknown name is not."""
     if not request.query_string:
         return model()
+    try:
+        unquote_to_bytes(request.query_string).decode()
+    except UnicodeDecodeError:
+        raise invalid("query", "not_utf8", "The query is not UTF-8") from None
     values: dict[str, Any] = request.args.to_dict()
     if any("\x00" in value for value in values.values()):
         raise invalid("query", "nul_character", "The query contains a NUL character")

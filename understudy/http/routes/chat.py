@@ -28,7 +28,7 @@ from understudy.http.sse import event_stream, frame
 routes = Blueprint("chat", __name__)
 
 PATIENCE = 15.0
-"""Seconds for a turn to be recorded while the database is slow."""
+"""Seconds for a turn to be found while the database is slow."""
 
 CUT = "The stream ended before the turn did; read the session to see what became of it"
 
@@ -140,7 +140,9 @@ async def _start(request: ApiRequest, given: schemas.ChatRequest, uid: str, work
         idempotency_key(request, uid, workspace_id),
         request.settings.stream_grace,
     )
-    return await request.node.ask(DIRECTORY, turn, timeout=PATIENCE)
+    # As long as the request may take: behind another turn it waits for that one's end. With the database away the
+    # session itself refuses, much sooner.
+    return await request.node.ask(DIRECTORY, turn, timeout=request.settings.request_timeout)
 
 
 async def _ending(request: ApiRequest, started: TurnStarted) -> Mapping[str, Any]:

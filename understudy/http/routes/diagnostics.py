@@ -14,7 +14,8 @@ from understudy.actors.diagnostics.messages import (
     Report,
     RunDiagnostics,
 )
-from understudy.actors.errors import NotFound
+from understudy.actors.errors import Conflict, NotFound
+from understudy.actors.identity.messages import IDENTITY
 from understudy.http import schemas
 from understudy.http.access import operator
 from understudy.http.decode import query
@@ -132,9 +133,15 @@ async def trace(address: str) -> Reply:
 
 
 @routes.post("/actors/<path:address>/suspend")
-@operation("suspendActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+@operation("suspendActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND", "CONFLICT"))
 async def suspend(address: str) -> Reply:
-    """Stop an actor from taking messages; they queue until it is resumed."""
+    """Stop an actor from taking messages; they queue until it is resumed.
+
+    The one that checks the internal key is refused: suspended, it would let nobody in to resume it.
+    """
+    await operator(this_request())
+    if address == IDENTITY:
+        raise Conflict(f"{address} checks the key that resuming it takes; restart it instead")
     return await _control(address, lambda node: node.suspend)
 
 

@@ -38,7 +38,7 @@ class ListQuery(schemas.Wire, frozen=True):
 
     status: SessionStatus | None = None
     agent_id: schemas.Slug | None = None
-    surface: schemas.Slug | None = None
+    surface: schemas.Surface | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
     offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
 
@@ -64,9 +64,10 @@ async def list_sessions() -> Reply:
     request = this_request()
     principal = await signed_in(request)
     asked = query(request, ListQuery)
+    surface = asked.surface.value if asked.surface is not None else None
     page = await request.node.ask(
         DIRECTORY,
-        ListSessions(principal.uid, asked.status, asked.agent_id, asked.surface, asked.limit, asked.offset),
+        ListSessions(principal.uid, asked.status, asked.agent_id, surface, asked.limit, asked.offset),
     )
     sessions = [schemas.Session(**_session(session)) for session in page.sessions]
     reply = schemas.SessionPage(sessions=sessions, total=page.total, limit=asked.limit, offset=asked.offset)
