@@ -21,6 +21,7 @@ from understudy.actors.agents.messages import (
     Source,
 )
 from understudy.actors.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Unavailable
+from understudy.storage.records import Agent
 
 
 async def test_chad_speaks_through_the_configured_model_in_every_workspace_without_asking_the_database() -> None:
@@ -236,6 +237,28 @@ async def test_a_change_holds_for_the_next_turn_and_the_database_is_asked_only_o
         await node.ask(DeleteAgent(node.mira, "helper"))
         with pytest.raises(NotFound):
             await node.resolve()
+
+
+async def test_a_read_that_was_under_way_during_a_change_is_not_believed_afterwards() -> None:
+    async with running() as node, trio.open_nursery() as nursery:
+        await node.create(description="old")
+        read, go_on = trio.Event(), trio.Event()
+        find = node.store.agents.find
+
+        async def find_slowly(workspace_id: str, agent_id: str) -> Agent | None:
+            node.store.agents.find = find  # type: ignore[method-assign]
+            found = await find(workspace_id, agent_id)
+            read.set()
+            await go_on.wait()
+            return found
+
+        node.store.agents.find = find_slowly  # type: ignore[method-assign]
+        nursery.start_soon(node.resolve)
+        await read.wait()
+        await node.ask(ReplaceAgent(node.mira, "helper", document(description="new")))
+        go_on.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await node.resolve()).description == "new"
 
 
 async def test_a_rollback_is_a_new_version_that_says_where_it_is_from() -> None:
