@@ -10,6 +10,7 @@ import trio
 
 from understudy.actors.clock import utc_now
 from understudy.actors.diagnostics.messages import DIAGNOSTICS, Draining
+from understudy.actors.inference.endpoints import Endpoints
 from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import open_clients
@@ -59,8 +60,11 @@ async def _run(
     on_ready: Callable[[str], None],
 ) -> None:
     pool = Pool(settings.database_url or "", max_size=16)
-    clients = open_clients(settings.providers, timeouts=model_timeouts(settings))
+    timeouts = model_timeouts(settings)
+    clients = open_clients(settings.providers, timeouts=timeouts)
     outbound = GuardedClient(settings.outbound_allow)
+    configured = {name: provider.base_url for name, provider in settings.providers.items()}
+    endpoints = Endpoints(outbound.addresses, configured=configured, timeouts=timeouts)
     http = http_settings(settings)
     try:
         async with ActorSystem("understudy") as system:
@@ -78,7 +82,7 @@ async def _run(
                     sessions=SessionServices(
                         store=stores.sessions,
                         writer=JournalWriter(system),
-                        models=Inference(system, clients),
+                        models=Inference(system, clients, endpoints=endpoints),
                         tools=toolbox,
                         now=utc_now,
                         turn_timeout=settings.request_timeout,
@@ -105,6 +109,7 @@ async def _run(
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
             for client in clients.values():
                 await client.aclose()
+            await endpoints.aclose()
 
 
 def model_timeouts(settings: Settings) -> Timeouts:

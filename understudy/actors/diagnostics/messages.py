@@ -69,8 +69,9 @@ class DiagnosticHistory(Ask[tuple[DiagnosticRun, ...]]):
 
 @attrs.frozen
 class CircuitBreakers(Ask[tuple[BreakerState, ...]]):
-    """The circuit breaker of every configured provider, by name. At most 1 s; one that does not answer is ``unknown``.
+    """The circuit breaker of every configured provider, and of agents' endpoints in use, by name.
 
+    Takes at most 1 s; one that does not answer is ``unknown``.
     Looking wakes nobody: a provider that was never called is ``closed``.
     """
 

@@ -42,14 +42,15 @@ async def _state(system: ActorSystem, address: str) -> ProviderState | None:
 
 
 async def breakers(system: ActorSystem, names: Collection[str]) -> tuple[BreakerState, ...]:
-    """The breaker of each provider in *names*, asked side by side within a second."""
+    """The breaker of each provider in *names*, and of each other that lives, asked side by side within a second."""
+    living = (address.removeprefix(f"{KIND}/") for address in system.addresses(KIND))
     found: dict[str, BreakerState] = {}
 
     async def ask(name: str) -> None:
         found[name] = await _breaker(system, name)
 
     async with trio.open_nursery() as nursery:
-        for name in names:
+        for name in {*names, *living}:
             nursery.start_soon(ask, name)
     return tuple(found[name] for name in sorted(found))
 

@@ -13,6 +13,7 @@ import trio
 from understudy.actors.errors import DomainError, TimedOut, Unavailable
 from understudy.actors.inference.assembler import estimate_prompt
 from understudy.actors.inference.client import ModelClient
+from understudy.actors.inference.endpoints import Endpoints
 from understudy.actors.inference.errors import UpstreamFailed, UpstreamTimedOut
 from understudy.actors.inference.messages import (
     Admit,
@@ -23,6 +24,7 @@ from understudy.actors.inference.messages import (
     SettleOutcome,
     provider_address,
 )
+from understudy.actors.inference.rehearsal import PROVIDER as BUILTIN
 from understudy.actors.inference.retry import Again, GiveUp, RetryBudget, RetryPolicy, next_step
 from understudy.runtime import ActorCrashed, Ask, AskTimeout, MailboxFull, NotRunning, RuntimeFault
 from understudy.storage.records import new_id
@@ -46,19 +48,21 @@ log = structlog.get_logger("understudy.inference")
 
 
 class Inference:
-    """The door to all providers. *clients* maps a provider's name to its client."""
+    """The door to all providers: *clients* by their names, and *endpoints* for models at addresses of their own."""
 
     def __init__(
         self,
         system: Admissions,
         clients: Mapping[str, ModelClient],
         *,
+        endpoints: Endpoints | None = None,
         retry: RetryPolicy | None = None,
         rng: random.Random | None = None,
         admission_timeout: float = 30.0,
     ) -> None:
         self._system = system
         self._clients = dict(clients)
+        self._endpoints = endpoints
         self._retry = retry or RetryPolicy()
         self._rng = rng or random.Random()  # noqa: S311  jitter, not a secret
         self._admission_timeout = admission_timeout
@@ -81,7 +85,9 @@ class Inference:
     async def _begin(self, stack: AsyncExitStack, request: ModelRequest, budget: RetryBudget) -> "_Peeked":
         """The first answer that begins; its call stays open on *stack*."""
         allowed = max(self._retry.attempts - 1, len(request.fallbacks))
-        others = deque(attrs.evolve(request, provider=ref.provider, model=ref.model_id) for ref in request.fallbacks)
+        others = deque(
+            attrs.evolve(request, provider=ref.provider, model=ref.model_id, endpoint=None) for ref in request.fallbacks
+        )
         attempt = 1
         while True:
             try:
@@ -108,17 +114,19 @@ class Inference:
         """Close all clients' idle connections."""
         for client in self._clients.values():
             await client.aclose()
+        if self._endpoints is not None:
+            await self._endpoints.aclose()
 
     @asynccontextmanager
     async def _attempt(self, request: ModelRequest) -> AsyncIterator["_Peeked"]:
         """One admitted call. The permit is given back on every way out, once it may have been granted."""
-        client = self._client(request.provider)
+        name, client = await self._client(request)
         permit = new_id("prm")
         outcome, said = SettleOutcome.ABANDONED, None
         begin = trio.current_time()
         events: _Peeked | None = None
         try:
-            await self._admit(request, permit)
+            await self._admit(name, request, permit)
             begin = trio.current_time()
             async with client.stream(request) as source:
                 events = _Peeked(source, request.provider)
@@ -137,11 +145,11 @@ class Inference:
             settled = Settle(permit, outcome, said, trio.current_time() - begin)
             # A full mailbox cannot keep the slot for ever: the permit's lease runs out.
             with suppress(MailboxFull):
-                self._system.tell(provider_address(request.provider), settled)
+                self._system.tell(provider_address(name), settled)
 
-    async def _admit(self, request: ModelRequest, permit: str) -> None:
+    async def _admit(self, name: str, request: ModelRequest, permit: str) -> None:
         """Wait for a slot. A provider's actor that was killed under us is asked again: nothing was admitted yet."""
-        address = provider_address(request.provider)
+        address = provider_address(name)
         message = Admit(permit, tokens_hint=estimate_prompt(request))
         deadline = trio.current_time() + self._admission_timeout
         granted = False
@@ -151,23 +159,31 @@ class Inference:
                 await self._system.ask(address, message, timeout=max(left, 0.001))
                 granted = True
             except AskTimeout as error:
-                raise TimedOut(f"{request.provider} had no free slot in time") from error
+                raise TimedOut(f"{name} had no free slot in time") from error
             except (ActorCrashed, NotRunning) as error:
                 if trio.current_time() + 0.05 >= deadline:
-                    raise Unavailable(f"{request.provider} cannot be asked at the moment", retry_after=1.0) from error
+                    raise Unavailable(f"{name} cannot be asked at the moment", retry_after=1.0) from error
                 await trio.sleep(0.05)
             except RuntimeFault as error:
                 wait = getattr(error, "retry_after", 1.0)
-                raise Unavailable(f"{request.provider} cannot be asked at the moment", retry_after=wait) from error
+                raise Unavailable(f"{name} cannot be asked at the moment", retry_after=wait) from error
 
-    def _client(self, provider: str) -> ModelClient:
+    async def _client(self, request: ModelRequest) -> tuple[str, ModelClient]:
+        """Whom to ask, and the name of the actor that admits to it."""
+        provider = request.provider
+        if request.endpoint is not None and provider != BUILTIN:
+            if self._endpoints is None:
+                raise UpstreamFailed(f"{provider} can be asked at its own address only", status=404, at_fault=False)
+            found = await self._endpoints.client(provider, request.endpoint)
+            if found is not None:
+                return found
         client = self._clients.get(provider)
         if client is None:
             known = ", ".join(sorted(self._clients))
             raise UpstreamFailed(
                 f"there is no provider {provider!r} here; there are: {known}", status=404, at_fault=False
             )
-        return client
+        return provider, client
 
 
 class _Peeked:

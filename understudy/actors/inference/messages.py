@@ -56,7 +56,8 @@ class ModelRef:
 class ModelRequest:
     """One inference: which model, the whole conversation, the tools it may call. None leaves the provider's default.
 
-    ``fallbacks`` are asked in order when a provider fails before its first word.
+    ``fallbacks`` are asked in order when a provider fails before its first word. ``endpoint`` is the URL of a server
+    that is to be asked in place of the provider's own (see `understudy.actors.inference.endpoints`).
     """
 
     provider: str
@@ -66,6 +67,7 @@ class ModelRequest:
     temperature: float | None = None
     max_output_tokens: int | None = None
     fallbacks: tuple[ModelRef, ...] = ()
+    endpoint: str | None = None
 
 
 @attrs.frozen

@@ -49,6 +49,11 @@ class _Sweep:
     """Look for permits that nobody gave back."""
 
 
+@attrs.frozen
+class _Look:
+    """The open time is up."""
+
+
 class Provider(Actor):
     """Admits calls to one provider, at most ``limits.concurrency`` at a time, in order of arrival.
 
@@ -72,11 +77,11 @@ class Provider(Actor):
         self._admitted = self._turned_away = 0
         self._seconds = 0.0
         self._last_error: str | None = None
+        self._sweeping = False
 
     async def started(self) -> None:
-        """Begin to look for lost permits."""
+        """Say whose calls are admitted here."""
         self.labels = {"provider": self._provider}
-        self.every(self.SWEEP, _Sweep())
 
     @receive
     def admit(self, message: Admit) -> Permit | Deferred[Permit]:
@@ -154,12 +159,21 @@ class Provider(Actor):
     def sweep(self, message: _Sweep) -> None:
         """Take back permits whose lease has run out, and forget askers who gave up waiting."""
         del message
+        self._sweeping = False
         now = trio.current_time()
         self._move_to(self._breaker.at(now))
         for permit_id in [name for name, running in self._running.items() if running.expires_at <= now]:
             self._count(self._running.pop(permit_id), SettleOutcome.ABANDONED, 0.0, None)
         self._forget_gone()
         self._let_in()
+        self._keep_sweeping()
+
+    @receive
+    def look(self, message: _Look) -> None:
+        """Notice that the circuit is half-open now."""
+        del message
+        self._move_to(self._breaker.at(trio.current_time()))
+        self._show()
 
     def snapshot(self) -> Mapping[str, object]:
         """What `ProviderStatus` answers."""
@@ -179,8 +193,15 @@ class Provider(Actor):
         self._move_to(self._breaker.admit(now))
         self._running[message.permit_id] = _Running(self._breaker.era, now + message.lease)
         self._admitted += 1
+        self._keep_sweeping()
         self._show()
         return Permit(message.permit_id)
+
+    def _keep_sweeping(self) -> None:
+        """Look for lost permits as long as any are out; with none the actor may be idle."""
+        if self._running and not self._sweeping:
+            self._sweeping = True
+            self.after(self.SWEEP, _Sweep())
 
     def _let_in(self) -> None:
         """Grant free slots to those who wait; with the circuit open they learn it now, not at their deadline."""
@@ -213,7 +234,7 @@ class Provider(Actor):
         match breaker.circuit:
             case Circuit.OPEN:
                 # Half-open comes by time alone: look then, so that the tree and the log know it before the next call.
-                self.after(self._limits.breaker.open_for, _Sweep())
+                self.after(self._limits.breaker.open_for, _Look())
                 failures = breaker.failures(trio.current_time())
                 log.warning("circuit opened", provider=self._provider, failures=failures, error=self._last_error)
             case Circuit.HALF_OPEN:

@@ -60,12 +60,23 @@ def _client(name: str, provider: ProviderConfig, timeouts: Timeouts | None) -> M
     return OpenAIClient(url, key, name=name, timeouts=timeouts)
 
 
+ENDPOINT_IDLE = 600.0
+"""Seconds of quiet after which the actor of an endpoint leaves."""
+MOST_ACTORS = 1000
+"""Providers and endpoints that may have an actor at a time."""
+
+
 def inference_tree(providers: Collection[str], limits: ProviderLimits | None = None) -> DynamicSpec:
-    """The supervisor of ``inference/<provider>``: an actor for each of *providers*, made when first asked."""
+    """The supervisor of ``inference/<provider>``: an actor for each of *providers*, made when first asked.
+
+    ``inference/<provider>@<host>`` is that of an endpoint of some agent: its failures are not the provider's.
+    """
 
     def child(name: str) -> ChildSpec:
+        if "@" in name:
+            return ChildSpec(name, Provider, args=(name, limits), idle_after=ENDPOINT_IDLE)
         if name not in providers:
             raise NotFound(f"there is no provider {name!r} here")
         return ChildSpec(name, Provider, args=(name, limits))
 
-    return DynamicSpec("inference", kind=KIND, child=child)
+    return DynamicSpec("inference", kind=KIND, child=child, max_children=MOST_ACTORS)

@@ -21,6 +21,7 @@ from understudy.actors.inference.refusals import describe_error, refusal
 from understudy.actors.inference.sse import EventTooLong, SseDecoder
 from understudy.actors.inference.timeouts import Stopwatch, Timeouts
 from understudy.actors.outbound.connection import ConnectFailed, ConnectTimedOut, Headers, HttpFault, Origin
+from understudy.actors.outbound.guarded import OutboundFailed, OutboundRefused
 from understudy.actors.outbound.http1 import Http1Client, PoolStatistics, Response
 
 _ERROR_BODY = 16 * 1024
@@ -167,6 +168,10 @@ class StreamingClient(ABC):
             raise UpstreamFailed(f"{self._name} cannot be reached: {fault}", retryable=True) from fault
         except HttpFault as fault:
             raise UpstreamFailed(f"{self._name}: {fault}", retryable=True) from fault
+        except OutboundRefused as refused:
+            raise UpstreamFailed(f"{self._name} may not be asked: {refused}", status=403, at_fault=False) from refused
+        except OutboundFailed as failed:
+            raise UpstreamFailed(f"{self._name} cannot be reached: {failed}") from failed
 
     async def _objection(self, response: Response, watch: Stopwatch) -> str | None:
         """The body of an error response as text; None when the response is a stream of events.

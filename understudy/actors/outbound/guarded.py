@@ -141,9 +141,12 @@ class GuardedClient:
                 headers = {name: value for name, value in headers.items() if not name.startswith("content-")}
             url = target
 
-    async def _connect(self, url: httpx.URL) -> Connection:
-        """Resolve, check every address, and connect to one of them and no other."""
-        scheme, host, port = _origin(url)
+    async def addresses(self, origin: Origin) -> Sequence[str]:
+        """The addresses of the origin's host, once every one of them was allowed: connect to these and no others.
+
+        Raises `OutboundRefused` when one is not, `OutboundFailed` when the name has none.
+        """
+        host, port = origin.host, origin.port
         try:
             addresses = await self._resolver(host, port)
         except (OSError, UnicodeError) as error:
@@ -157,9 +160,15 @@ class GuardedClient:
                 raise OutboundRefused(f"{host} is not allowed: {leads} {reason}")
         if not _port_is_open(port) and not all(map(self._policy.allows_explicitly, addresses)):
             raise OutboundRefused(f"port {port} is not allowed: it belongs to another protocol than HTTP")
-        if scheme == "https" and self._tls is None:
+        return addresses
+
+    async def _connect(self, url: httpx.URL) -> Connection:
+        """Resolve, check every address, and connect to one of them and no other."""
+        origin = Origin(*_origin(url))
+        addresses = await self.addresses(origin)
+        if origin.scheme == "https" and self._tls is None:
             self._tls = ssl.create_default_context()
-        return await connect(Origin(scheme, host, port), self._tls, math.inf, addresses)
+        return await connect(origin, self._tls, math.inf, addresses)
 
 
 def check_url(url: str) -> httpx.URL:

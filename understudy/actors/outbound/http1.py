@@ -1,18 +1,29 @@
 """A slim HTTP/1.1 client for model providers: POST, streamed answer, kept connections, and nothing else.
 
-Why not httpx: docs/decisions records the measurement. No redirects, cookies, proxies, compression or HTTP/2; the
-provider's URL is the operator's own setting, so it is not guarded either: `understudy.actors.outbound.guarded` is for
-URLs that came from somebody else.
+Why not httpx: docs/decisions records the measurement. No redirects, cookies, proxies, compression or HTTP/2. A URL that
+is the operator's own setting is not guarded; for one that came from somebody else, give it the guard of
+`understudy.actors.outbound.guarded`.
 """
 
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 import trio
 
-from understudy.actors.outbound.connection import Connection, Head, Headers, Origin, StaleConnection, connect
+from understudy.actors.outbound.connection import (
+    Connection,
+    ConnectTimedOut,
+    Head,
+    Headers,
+    Origin,
+    StaleConnection,
+    connect,
+)
+
+Guard = Callable[[Origin], Awaitable[Sequence[str]]]
+"""Gives the addresses of an origin that may be connected to; raises when there are none."""
 
 
 @attrs.frozen
@@ -62,11 +73,21 @@ class Response:
 class Http1Client:
     """Sends POST requests and keeps finished connections for the next one, at most *max_idle* for each origin.
 
+    With a *guard*, connections are made to the addresses that it gives for an origin, and to no others.
+
     A kept connection is used again within *idle_seconds*, newest first. One that the server closed meanwhile is noticed
     before use; one that closes under our request, before any byte of the answer, is replaced by a fresh one, once.
     """
 
-    def __init__(self, *, max_idle: int = 32, idle_seconds: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_idle: int = 32,
+        idle_seconds: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        self._guard = guard
         self._max_idle = max_idle
         self._idle_seconds = idle_seconds
         self._tls = tls
@@ -80,7 +101,8 @@ class Http1Client:
         """Send the request and return the response once its head has come; `Response.release` it afterwards.
 
         *headers* must hold ``host`` and ``content-length``. *connect_timeout* (seconds) bounds name, TCP and TLS; all
-        else waits as long as the caller's own scopes allow. Cancelled means closed. Raises `HttpFault`.
+        else waits as long as the caller's own scopes allow. Cancelled means closed. Raises `HttpFault`, and what the
+        guard raises.
         """
         kept = self._take(origin)
         if kept is not None:
@@ -90,7 +112,8 @@ class Http1Client:
                 self._stale += 1
         if origin.scheme == "https" and self._tls is None:
             self._tls = ssl.create_default_context()  # reads the system's certificates: once, and only when needed
-        fresh = await connect(origin, self._tls, connect_timeout)
+        addresses = await self._allowed(self._guard, origin, connect_timeout) if self._guard is not None else ()
+        fresh = await connect(origin, self._tls, connect_timeout, addresses)
         self._opened += 1
         return Response(await _exchange_on(fresh, target, headers, body), fresh, self._keep)
 
@@ -105,6 +128,11 @@ class Http1Client:
             while kept:
                 kept.pop().close()
         self._idle.clear()
+
+    async def _allowed(self, guard: Guard, origin: Origin, timeout: float) -> Sequence[str]:
+        with trio.move_on_after(timeout):
+            return await guard(origin)
+        raise ConnectTimedOut(f"no address of {origin.host} within {timeout:g} s")
 
     def _take(self, origin: Origin) -> Connection | None:
         kept = self._idle.get(origin)

@@ -142,6 +142,7 @@ class Turn:
             temperature=config.temperature,
             max_output_tokens=config.max_output_tokens,
             fallbacks=config.fallbacks,
+            endpoint=config.endpoint,
         )
         self._set_state("thinking")
         self._round_text = []
