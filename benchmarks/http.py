@@ -2,7 +2,7 @@
 
     python benchmarks/http.py [--seconds 5] [--idle 10000] [--streams 500] [--peer URL[,header=value]]
 
-The server runs on one core, the load and the stand-in provider on the other. Every figure stands beside the same load
+The server runs on one core, the load and the stand-in provider on the other; PostgreSQL runs where there is room. Every figure stands beside the same load
 sent straight to the provider in the same run, and beside a peer gateway (an OpenAI-compatible one in front of
 ``http://127.0.0.1:9101/v1``) when ``--peer`` names one: trust the ratios, not the absolute numbers.
 """
@@ -33,15 +33,16 @@ SERVER_CORE, LOAD_CORE = 0, 1
 
 
 def pin(pid: int, core: int) -> None:
-    """Keep a process and all its children on one core, where there are two."""
+    """Keep a process on one core, where there are two."""
     if (os.cpu_count() or 1) > 1:
-        process = psutil.Process(pid)
-        for each in (process, *process.children(recursive=True)):
-            each.cpu_affinity([core])
+        psutil.Process(pid).cpu_affinity([core])
 
 
-CONVERSATIONS = 1000
+CONVERSATIONS = 200
 """So many that a request carries little history: what is measured is the server, not the length of a prompt."""
+
+TOKENS = 64
+"""What the stand-in provider answers with, in one event each."""
 
 
 def chat_wires(client: Client, path: str, count: int = CONVERSATIONS) -> list[bytes]:
@@ -64,15 +65,15 @@ def row(name: str, one: Result, many: Result, streamed: Result, base: Result | N
     added = f"{(one.p50 - base.p50) * 1000:8.2f}" if base else "       -"
     print(
         f"{name:34}{one.p50 * 1000:9.2f}{added}{many.rate:10.0f}{many.percentile(0.99) * 1000:9.1f}"
-        f"{streamed.chunks / streamed.seconds:13.0f}{one.errors + many.errors + streamed.errors:8d}"
+        f"{streamed.rate * TOKENS:13.0f}{one.errors + many.errors + streamed.errors:8d}"
     )
 
 
 async def measure(
     port: int, plain: list[bytes], streamed: list[bytes], seconds: float
 ) -> tuple[Result, Result, Result]:
-    """One client, sixteen clients, sixteen streaming clients; a short warm-up before."""
-    await run_load(port, plain, clients=4, seconds=1)
+    """One client, sixteen clients, sixteen streaming clients; before them every conversation is begun."""
+    await run_load(port, plain, clients=16, seconds=0, at_least=len(plain))
     return (
         await run_load(port, plain, clients=1, seconds=seconds),
         await run_load(port, plain, clients=16, seconds=seconds),
@@ -123,7 +124,7 @@ async def open_streams(node: Node, client: Client, session_id: str, count: int) 
 
 async def main(seconds: float, idle: int, streams: int, peer: str | None) -> None:
     provider = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.provider", "--port", str(PROVIDER_PORT), "--tokens", "64"],
+        [sys.executable, "-m", "tests.support.provider", "--port", str(PROVIDER_PORT), "--tokens", str(TOKENS)],
         stdout=subprocess.DEVNULL,
     )
     pin(provider.pid, LOAD_CORE)

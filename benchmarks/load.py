@@ -76,8 +76,8 @@ class Connection:
         return bytes(data)
 
 
-async def run_load(port: int, wires: list[bytes], *, clients: int, seconds: float) -> Result:
-    """Let *clients* send for *seconds*, taking the requests of *wires* in turn, over and over."""
+async def run_load(port: int, wires: list[bytes], *, clients: int, seconds: float, at_least: int = 0) -> Result:
+    """Let *clients* send for *seconds*, and *at_least* so often, taking the requests of *wires* in turn."""
     latencies: list[float] = []
     totals = [0, 0, 0]
     began = trio.current_time()
@@ -90,7 +90,7 @@ async def run_load(port: int, wires: list[bytes], *, clients: int, seconds: floa
         async with stream:
             stream.setsockopt(6, 1, 1)
             connection = Connection(stream)
-            while trio.current_time() < ends:
+            while trio.current_time() < ends or len(latencies) < at_least:
                 start = trio.current_time()
                 status, size, chunks = await connection.roundtrip(next(supply))
                 latencies.append(trio.current_time() - start)
