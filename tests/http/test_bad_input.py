@@ -213,6 +213,7 @@ async def test_a_chunked_body_over_the_limit_is_413_without_being_read_to_its_en
             await client.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
         response = await client.response()
         assert (response.status, response.json["code"]) == (413, "PAYLOAD_TOO_LARGE")
+        assert response.headers["connection"] == "close"
         assert await client.closed()
 
 
@@ -221,7 +222,15 @@ async def test_a_body_that_does_not_come_is_408() -> None:
         await client.send("POST /agent/chat HTTP/1.1\nHost: t\nContent-Length: 10\n\n{")
         response = await client.response()
         assert (response.status, response.json["code"]) == (408, "REQUEST_TIMEOUT")
+        assert response.headers["connection"] == "close"
         assert await client.closed()
+
+
+async def test_a_client_that_was_refused_its_body_does_not_lose_its_next_request() -> None:
+    async with serving_api() as api:
+        for _ in range(5):
+            assert (await api.client.post(CHAT, content=b"x" * (1024 * 1024 + 1), headers=AUTH)).status_code == 413
+            assert (await api.client.get("/livez")).status_code == 200
 
 
 async def test_unknown_fields_are_ignored() -> None:

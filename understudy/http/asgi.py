@@ -80,7 +80,10 @@ class HttpConnection(TrioASGIHTTPConnection):
         if patience.cancelled_caught:
             fault = ("REQUEST_TIMEOUT", "The request's body took too long to arrive")
         if fault is not None:
-            reply = problem(*fault, request.id)
+            # The rest of the body is not read, so the connection ends here; a client that is not told would send its next
+            # request into it. HTTP/2 resets the stream instead, and has no such header.
+            closing = ((b"connection", b"close"),) if request.http_version.startswith("1") else ()
+            reply = problem(*fault, request.id, headers=closing)
         else:
             request.deadline = trio.current_time() + settings.request_timeout
             with trio.CancelScope(deadline=request.deadline) as limit:

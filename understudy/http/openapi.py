@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 from quart_schema import APIKeySecurityScheme, HttpSecurityScheme, Info, OpenAPIProvider, QuartSchema
@@ -161,6 +161,8 @@ def _responses(described: Operation, components: dict[str, Any]) -> dict[str, An
 def _description(model: type | None) -> str:
     if model is None:
         return "OK"
+    if get_origin(model) is dict:
+        return "An object."
     items = get_args(model)
     return f"A list. {_description(items[0])}" if items else (model.__doc__ or "").partition("\n")[0]
 

@@ -157,7 +157,8 @@ class Directory(Server):
         if session.key.workspace_id != message.workspace_id:
             raise NotFound("there is no such session")
         if message.seq > session.last_seq:
-            raise Invalid("Last-Event-ID: not reached yet", details=(Detail("Last-Event-ID", "not_reached"),))
+            newest = f"Last-Event-ID: there is no event {message.seq} yet; the newest is {session.last_seq}"
+            raise Invalid(newest, details=(Detail("Last-Event-ID", "in_the_future", session.last_seq),))
         page = await self._store.events(session.id, message.seq - 1, 1) if message.seq > 0 else ()
         turn = await self._store.turn(page[0].turn_id) if page and page[0].turn_id else None
         if turn is None:
