@@ -13,6 +13,7 @@ from understudy.actors.inference.messages import (
     Finished,
     ModelEvent,
     ModelRequest,
+    PromptCache,
     TextDelta,
     ToolCallCompleted,
     ToolCallStarted,
@@ -149,6 +150,53 @@ def test_an_error_chunk_ends_the_stream_with_the_providers_words(error: object) 
 def test_what_is_no_chunk_is_named(junk: bytes) -> None:
     with pytest.raises(UpstreamFailed, match="no chat chunk"):
         assemble(junk)
+
+
+def test_calls_that_are_all_numbered_zero_are_told_apart_by_id() -> None:
+    events = assemble(
+        call(index=0, id="a", function={"name": "f", "arguments": '{"x":1}'}),
+        call(index=0, id="b", function={"name": "g", "arguments": '{"y"'}),
+        call(index=0, id="b", function={"arguments": ":2}"}),
+        chunk(None, "tool_calls"),
+    )
+    assert [event for event in events if isinstance(event, ToolCallCompleted)] == [
+        ToolCallCompleted(0, "a", "f", '{"x":1}'),
+        ToolCallCompleted(1, "b", "g", '{"y":2}'),
+    ]
+
+
+def test_what_the_cache_saved_is_told_and_groqs_usage_is_found() -> None:
+    usage = {"prompt_tokens": 30, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 20}}
+    for more in ({"usage": usage}, {"x_groq": {"id": "req_1", "usage": usage}}):
+        last = finished(assemble(chunk({"content": "x"}, "stop", **more)))
+        assert (last.usage, last.cache, last.estimated) == (Usage(30, 2), PromptCache(read=20), False)
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_reasoning_is_no_part_of_the_answer(field: str) -> None:
+    assembler = ChatAssembler("openai", REQUEST)
+    assert assembler.feed(msgspec.json.encode(chunk({field: "hm", "content": None}))) == ()
+    assert assembler.thinking
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("stop", "gave an empty answer"),
+        ("length", "before the first word"),
+        ("content_filter", "withheld its answer"),
+        ("error", "failed during its answer"),
+    ],
+)
+def test_an_end_without_an_answer_is_no_success(reason: str, words: str) -> None:
+    with pytest.raises(UpstreamFailed, match=words):
+        assemble(chunk({"role": "assistant", "content": ""}), chunk({}, reason))
+
+
+def test_a_call_that_the_token_limit_cut_is_not_made() -> None:
+    cut = call(index=0, id="a", function={"name": "f", "arguments": '{"x": "half of'})
+    with pytest.raises(UpstreamFailed, match="in the middle of a tool call"):
+        assemble(cut, chunk({}, "length"))
 
 
 def test_the_estimate_counts_calls_and_tools() -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import trio
@@ -22,6 +22,7 @@ from understudy.actors.inference.messages import (
     ToolSpec,
 )
 from understudy.actors.inference.openai import OpenAIClient
+from understudy.actors.inference.openai_wire import Accent, encode_request
 from understudy.actors.inference.timeouts import Timeouts
 from understudy.storage.records import Role, ToolCall, Usage
 
@@ -129,6 +130,65 @@ async def test_what_was_not_asked_for_is_not_sent(client_of: MakeClient) -> None
         seen = provider.requests[0]
     assert set(seen.body) == {"model", "messages", "stream", "stream_options"}
     assert "authorization" not in seen.headers
+
+
+@pytest.mark.parametrize(
+    ("said", "renamed"),
+    [
+        ("Unsupported value: 'temperature' does not support 0.5 with this model.", {"temperature": None}),
+        (
+            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+            {"max_tokens": "max_completion_tokens"},
+        ),
+        ('{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"]}]}', {"stream_options": None}),
+    ],
+)
+async def test_a_field_that_a_model_refuses_is_left_out_or_renamed_at_once_and_from_then_on(
+    said: str, renamed: dict[str, str | None], client_of: MakeClient
+) -> None:
+    request = ModelRequest("openai", "fake", REQUEST.messages, temperature=0.5, max_output_tokens=9)
+    async with stand_in() as provider:
+        provider.enqueue(Behaviour(status=400, body=said))
+        client = client_of(provider)
+        for _ in range(2):
+            assert text_of(await ask(client, request))
+        first, *others = (set(seen.body) for seen in provider.requests)
+        assert len(others) == 2
+        for fields in others:
+            assert fields == (first - set(renamed)) | {new for new in renamed.values() if new}
+        another = ModelRequest("openai", "other", REQUEST.messages, temperature=0.5, max_output_tokens=9)
+        await ask(client, another)
+        assert set(provider.requests[-1].body) == first, "another model may take it"
+
+
+@pytest.mark.parametrize("said", ["temperature must be below 1", "unknown model", "max_tokens is too large: 9"])
+async def test_a_refusal_that_names_no_field_as_unknown_is_told(said: str, client_of: MakeClient) -> None:
+    async with stand_in(Behaviour(status=400, body=said)) as provider:
+        request = ModelRequest("openai", "fake", REQUEST.messages, temperature=0.5, max_output_tokens=9)
+        with pytest.raises(UpstreamFailed, match=said):
+            await ask(client_of(provider), request)
+        assert len(provider.requests) == 1
+
+
+def test_mistral_is_written_to_with_short_call_ids_and_without_stream_options() -> None:
+    calls = (ToolCall("call_0fypS1hVX", "now", "{}"), ToolCall("abcDEF123", "now", "{}"))
+    messages = (
+        ChatMessage(Role.ASSISTANT, "", calls),
+        *(ChatMessage(Role.TOOL, "noon", tool_call_id=call.id) for call in calls),
+    )
+    body: Any = encode_request(ModelRequest("mistral", "m", messages), Accent.of("api.mistral.ai"))
+    asked, first, second = body["messages"]
+    ids = [call["id"] for call in asked["tool_calls"]]
+    assert ids == [first["tool_call_id"], second["tool_call_id"]]
+    assert all(len(each) == 9 and each.isalnum() for each in ids)
+    assert ids[1] == "abcDEF123"
+    assert "stream_options" not in body
+
+
+def test_openai_itself_is_told_the_limit_under_its_newer_name() -> None:
+    request = ModelRequest("openai", "m", REQUEST.messages, max_output_tokens=9)
+    assert encode_request(request, Accent.of("api.openai.com"))["max_completion_tokens"] == 9
+    assert encode_request(request, Accent.of("127.0.0.1"))["max_tokens"] == 9
 
 
 async def test_tool_calls_come_as_start_and_completion(client_of: MakeClient) -> None:
