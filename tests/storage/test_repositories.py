@@ -100,6 +100,17 @@ async def test_a_refresh_token_is_rotated_once_and_repeats_its_successor_within_
     ).outcome is RotationOutcome.ROTATED
 
 
+async def test_a_token_whose_successor_was_used_is_a_replay_however_soon_it_comes(store: Store) -> None:
+    user, _ = await store.user()
+    tokens = store.repositories.tokens
+    first, second = token(user.id, "one"), token(user.id, "two", issued=1)
+    await tokens.add(first)
+    await tokens.rotate(first.token_hash, second, now=at(1))
+    await tokens.rotate(second.token_hash, token(user.id, "three", issued=2), now=at(2))
+    replayed = await tokens.rotate(first.token_hash, token(user.id, "four"), now=at(3))
+    assert replayed.outcome is RotationOutcome.REPLAYED
+
+
 async def test_a_replayed_refresh_token_revokes_its_family_and_no_other(store: Store) -> None:
     user, _ = await store.user()
     tokens = store.repositories.tokens

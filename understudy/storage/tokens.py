@@ -28,7 +28,8 @@ def plan_rotation(
         return Rotation(RotationOutcome.ROTATED, renewed)
     if successor is not None and successor.jti == fresh.jti:
         return Rotation(RotationOutcome.ROTATED, successor)  # this very request, whose first answer was lost
-    if now - token.rotated_at <= grace and successor is not None and successor.revoked_at is None:
+    unused = successor is not None and successor.revoked_at is None and successor.rotated_at is None
+    if unused and now - token.rotated_at <= grace:
         return Rotation(RotationOutcome.REPEATED, successor)
     return Rotation(RotationOutcome.REPLAYED, token)
 
@@ -50,8 +51,8 @@ class TokenRepository(Repository):
     ) -> Rotation:
         """Replace the token by *successor* (which gets its user and family), once, however many ask at the same time.
 
-        A second time within *grace* the first successor is answered again; later it is a replay, and the whole family
-        is revoked before this returns.
+        A second time within *grace* the first successor is answered again, as long as that was not used itself; else
+        it is a replay, and the whole family is revoked before this returns.
         """
 
         async def work(connection: Connection[Any]) -> Rotation:
