@@ -80,7 +80,7 @@ class HttpConnection(TrioASGIHTTPConnection):
         if patience.cancelled_caught:
             fault = ("REQUEST_TIMEOUT", "The request's body took too long to arrive")
         if fault is not None:
-            # The rest of the body is not read, so the connection ends here; a client that is not told would send its next
+            # The rest of the body is not read, so the connection ends here; a client that is not told sends its next
             # request into it. HTTP/2 resets the stream instead, and has no such header.
             closing = ((b"connection", b"close"),) if request.http_version.startswith("1") else ()
             reply = problem(*fault, request.id, headers=closing)
