@@ -14,6 +14,7 @@ import attrs
 import pytest
 import trio
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from tests.support.provider import Behaviour, StandIn, stand_in
 from tests.support.tls import make_certificate, silent_port
@@ -24,6 +25,7 @@ from understudy.actors.inference.errors import ContextTooLong, UpstreamFailed, U
 from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.gemini import GeminiClient
 from understudy.actors.inference.messages import (
+    Admit,
     BreakerState,
     BreakerStatus,
     ChatMessage,
@@ -32,6 +34,8 @@ from understudy.actors.inference.messages import (
     ModelRequest,
     ProviderState,
     ProviderStatus,
+    Settle,
+    SettleOutcome,
     TextDelta,
     provider_address,
 )
@@ -175,6 +179,7 @@ async def test_a_fault_in_the_middle_of_an_answer_is_never_a_success_and_never_r
         error = await it.error()
         assert words in error.message
         assert it.heard == "tok0 tok1 ", "what had come was delivered"
+        assert isinstance(error, UpstreamTimedOut) or (isinstance(error, UpstreamFailed) and not error.retryable)
         assert len(provider.requests) == 1
         state = await it.state()
     assert (state.succeeded, state.running) == (0, 0)
@@ -312,3 +317,28 @@ async def test_while_it_is_half_open_one_trial_runs_and_the_others_are_turned_aw
         assert len(provider.requests) == 2
         while (await it.breaker()).state != "closed":
             await trio.sleep(0.001)
+
+
+async def test_the_tree_and_the_log_see_the_circuit_half_open_before_anybody_asks(autojump_clock: MockClock) -> None:
+    with trio.fail_after(3600), capture_logs() as logs:
+        async with ActorSystem("test") as system:
+            await system.spawn(inference_tree(("claude",)))
+            address = provider_address("claude")
+            for number in range(5):
+                await system.ask(address, Admit(f"prm_{number}"))
+                system.tell(address, Settle(f"prm_{number}", SettleOutcome.FAILED, "claude answered 500"))
+            assert (await system.ask(address, BreakerStatus())).state == "open"
+            assert shown(system, address) == "circuit open"
+            await trio.sleep(61)
+            assert shown(system, address) == "circuit half-open"
+    assert [line for line in logs if line["event"].startswith("circuit")] == [
+        {"event": "circuit opened", "provider": "claude", "failures": 5, "error": "claude answered 500"}
+        | {"log_level": "warning"},
+        {"event": "circuit half-open", "provider": "claude", "log_level": "info"},
+    ]
+
+
+def shown(system: ActorSystem, address: str) -> str | None:
+    node = system.node(address)
+    assert node is not None
+    return node.status
