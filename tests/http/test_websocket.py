@@ -75,3 +75,17 @@ async def test_a_message_beyond_the_limit_closes_with_1009() -> None:
             await client.get_message()
         assert closed.value.reason is not None
         assert closed.value.reason.code == 1009
+
+
+@pytest.mark.parametrize(("path", "status", "code"), [("/livez", 400, "VALIDATION"), ("/nowhere", 404, "NOT_FOUND")])
+async def test_a_websocket_that_no_route_takes_is_refused_in_the_envelope(path: str, status: int, code: str) -> None:
+    async with serving(create_app()) as running, await running.connect() as client:
+        await client.send(
+            f"GET {path} HTTP/1.1\nHost: t\nConnection: upgrade\nUpgrade: websocket\nX-Request-ID: mine\n"
+            "Sec-WebSocket-Version: 13\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\n\n"
+        )
+        response = await client.response()
+    assert (response.status, response.json["code"]) == (status, code)
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"] == response.json["requestId"] == "mine"
+    assert response.headers["x-content-type-options"] == "nosniff"

@@ -10,12 +10,12 @@ from quart.wrappers.response import DataBody
 from quart_trio import QuartTrio
 
 from understudy.actors.metrics.messages import RequestServed
-from understudy.http.asgi import FAILED, HttpConnection, WebsocketConnection
+from understudy.http.asgi import FAILED, SECURITY_HEADERS, HttpConnection, WebsocketConnection
 from understudy.http.errors import ApiError, reply_to
 from understudy.http.node import Node
 from understudy.http.openapi import document
 from understudy.http.replies import Reply, StreamReply
-from understudy.http.request import ApiRequest
+from understudy.http.request import ApiRequest, request_id
 from understudy.http.routes import (
     agent,
     agents,
@@ -120,6 +120,15 @@ class Api(QuartTrio):
         if isinstance(response.response, DataBody):
             return Reply(response.status_code, await response.get_data(as_text=False), headers)
         return StreamReply(lambda: response.response, headers, response.status_code)
+
+    async def handle_http_exception(self, error: Any) -> Any:
+        """What a WebSocket is answered that no route takes: the envelope. Requests have a way of their own."""
+        websocket = cast(Any, current_websocket)
+        told = request_id(websocket.headers.get("X-Request-Id"))
+        reply = reply_to(error, told)
+        log.info("request", method="GET", path=websocket.path, status=reply.status, request_id=told)
+        headers = [*reply.headers, (b"x-request-id", told.encode()), *SECURITY_HEADERS]
+        return self.response_class(reply.body, reply.status, {k.decode(): v.decode() for k, v in headers})
 
     async def handle_websocket_exception(self, *args: Any) -> Any:
         """Note that the handler failed, so that the close says so; then do as quart does (it logs)."""

@@ -2,6 +2,7 @@
 
 import structlog
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import WebsocketMismatch
 
 from understudy.actors.errors import Detail, DomainError
 from understudy.http.envelope import envelope
@@ -145,6 +146,8 @@ def _of_routing(error: HTTPException, request_id: str) -> Reply:
             )
         case NotFound():
             return problem("NOT_FOUND", "There is nothing at this address", request_id)
+        case WebsocketMismatch():
+            return problem("VALIDATION", "A WebSocket is not what this address takes", request_id)
         case _:
             pass
     status = error.code or 500
