@@ -61,6 +61,36 @@ def test_tables_of_the_file_are_dotted_keys() -> None:
     assert settings.cors_origins == ("https://a.example",)
 
 
+def test_agents_come_from_the_toml_and_from_astra_yml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "understudy.toml").write_text('[[agents]]\nid = "a"\nmodel = {temperature = 0.1}\n')
+    (tmp_path / "astra.yml").write_text("agents:\n- {id: b}\nsettings: {}\n")
+    settings = read({}, {})
+    assert settings.agents == ({"id": "a", "model": {"temperature": 0.1}}, {"id": "b"})
+    assert settings.warnings == ("settings (astra.yml) is not read; only agents is",)
+    (tmp_path / "understudy.toml").unlink()
+    assert read({}, {}).agents == ({"id": "b"},)
+    (tmp_path / "astra.yml").write_text("")
+    assert read({}, {}).agents == ()
+
+
+@pytest.mark.parametrize(
+    "content", ["- a", "agents: [", "a: b: c", "agents: !!python/object/apply:os.getpid []", "\x00"]
+)
+def test_an_astra_yml_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "astra.yml").write_text(content)
+    with pytest.raises(ConfigError, match=r"astra\.yml"):
+        read({}, {})
+
+
+def test_agents_are_a_list_of_tables_with_ids_of_their_own() -> None:
+    assert "give a list of agents" in problems(toml={"agents": ["a"]})[0]
+    assert "give a list of agents" in problems(astra={"agents": {"a": {}}})[0]
+    (told,) = problems(toml={"agents": [{"id": "a"}]}, astra={"agents": [{"id": "a"}, {"id": "b"}]})
+    assert told == "agents.a (astra.yml): there is another agent of this id"
+
+
 # ---- what is refused
 
 

@@ -6,8 +6,11 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import structlog
 import trio
 
+from understudy.actors.agents.messages import AgentView
+from understudy.actors.agents.seeds import read_seeds
 from understudy.actors.clock import utc_now
 from understudy.actors.diagnostics.messages import DIAGNOSTICS, Draining
 from understudy.actors.inference.endpoints import Endpoints
@@ -22,7 +25,7 @@ from understudy.actors.tools.builtin import builtin_tools
 from understudy.actors.tools.messages import HOST, ToolRan
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.actors.tree import Services, node_tree
-from understudy.config import Settings
+from understudy.config import ConfigError, Problem, Settings
 from understudy.http.app import create_app
 from understudy.http.listener import Listener
 from understudy.http.settings import HttpSettings
@@ -30,6 +33,8 @@ from understudy.runtime import ActorSystem, ChildSpec
 from understudy.storage.pool import Pool
 from understudy.storage.probe import Probe
 from understudy.storage.repositories import Repositories
+
+log = structlog.get_logger("understudy.app")
 
 BACKLOG = 1024
 """Connections that may wait while the listener is being restarted."""
@@ -42,12 +47,14 @@ class AddressInUse(Exception):
 async def run(settings: Settings, *, on_progress: Callable[[str], None], on_ready: Callable[[str], None]) -> None:
     """Run the server until cancelled; then drain it within ``settings.drain_timeout`` and return.
 
-    *on_progress* is told what is being waited for, *on_ready* the URL once requests are served. Raises `AddressInUse`,
-    `StorageError` or `ActorCrashed` when it cannot start, `SystemDown` when the root supervisor gave up.
+    *on_progress* is told what is being waited for, *on_ready* the URL once requests are served. Raises `ConfigError`
+    (an agent in it cannot be run), `AddressInUse`, `StorageError` or `ActorCrashed` when it cannot start, `SystemDown`
+    when the root supervisor gave up.
     """
+    agents = configured_agents(settings)
     sockets = bind(settings.host, settings.port)
     try:
-        await _run(settings, sockets, on_progress, on_ready)
+        await _run(settings, agents, sockets, on_progress, on_ready)
     finally:
         for bound in sockets:
             bound.close()
@@ -55,6 +62,7 @@ async def run(settings: Settings, *, on_progress: Callable[[str], None], on_read
 
 async def _run(
     settings: Settings,
+    agents: tuple[AgentView, ...],
     sockets: Sequence[socket.socket],
     on_progress: Callable[[str], None],
     on_ready: Callable[[str], None],
@@ -89,6 +97,7 @@ async def _run(
                     ),
                     providers=clients,
                     tools=toolbox.specs(),
+                    agents=agents,
                 )
                 for child in node_tree(settings, services):
                     await system.spawn(child)
@@ -131,6 +140,16 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def configured_agents(settings: Settings) -> tuple[AgentView, ...]:
+    """The agents of the configuration. Raises `ConfigError` with all that is wrong with them; warns of odd fields."""
+    read = read_seeds(settings.agents, model=settings.model, providers=settings.providers)
+    if read.problems:
+        raise ConfigError(tuple(Problem(f"agents.{at.path}", "configuration", at.issue) for at in read.problems))
+    for field in read.unknown:
+        log.warning("configuration", warning=f"agents.{field} is not a field of an agent")
+    return read.agents
 
 
 def http_settings(settings: Settings) -> HttpSettings:

@@ -43,6 +43,8 @@ async def test_an_agent_is_read_as_it_was_made_with_the_name_of_who_asks(store: 
     await store.repositories.agents.create(created, line())
     found = await store.repositories.agents.find(workspace.id, "helper")
     assert found == attrs.evolve(created, workspace_name="Personal")
+    assert await store.repositories.agents.workspace_name(workspace.id) == "Personal"
+    assert await store.repositories.agents.workspace_name("ws_nobody") is None
 
 
 async def test_creating_the_same_agent_again_after_a_lost_answer_is_no_conflict(store: Store) -> None:

@@ -16,6 +16,7 @@ from typing import Protocol
 import attrs
 
 from understudy.actors.agents.actor import agents_spec
+from understudy.actors.agents.messages import AgentView
 from understudy.actors.agents.ports import AgentStore
 from understudy.actors.audit.actor import audit_spec
 from understudy.actors.diagnostics.actor import diagnostics_spec
@@ -102,6 +103,7 @@ class Services:
     sessions: SessionServices
     providers: Collection[str]
     tools: tuple[ToolSpec, ...]
+    agents: tuple[AgentView, ...] = ()
 
 
 def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | SupervisorSpec | DynamicSpec, ...]:
@@ -116,7 +118,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         audit_spec(writer),
         identity_spec(settings, stores, writer),
         workspaces_spec(stores.workspaces),
-        agents_spec(settings.model, stores.agents, providers=services.providers),
+        agents_spec(settings.model, stores.agents, providers=services.providers, seeds=services.agents),
         idempotency_spec(stores.idempotency),
         diagnostics_spec(checks, engine=services.probe, runs=stores.diagnostics, providers=services.providers),
         inference_tree(services.providers),

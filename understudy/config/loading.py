@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import yaml
 
 from understudy.config.providers import ALIASES, BUILTIN, KNOWN_PROVIDERS, REHEARSAL, KnownProvider, ProviderSettings
 from understudy.config.settings import Settings, settings_table
@@ -16,6 +17,8 @@ from understudy.config.values import BadValue, http_url, text
 
 CONFIG_ENV = "UNDERSTUDY_CONFIG"
 CONFIG_FILE = "understudy.toml"
+ASTRA_FILE = "astra.yml"
+AGENTS = "agents"
 
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _NAME_ADVICE = f"give it a name of small letters, digits, - and _, other than {BUILTIN}"
@@ -49,8 +52,11 @@ def load(
     flags: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
     toml: Mapping[str, Any] | None = None,
+    astra: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Settings from *flags* (by key; None is "not given"), *environ* and the parsed *toml*, in that order.
+
+    Agents come from *toml* and from *astra*, the parsed ``astra.yml``, of which nothing else is used.
 
     Touches nothing outside its arguments: no file is read, no secret made. An empty environment variable counts as
     unset. Unknown TOML keys and misspelt ``UNDERSTUDY_…`` variables become ``warnings``.
@@ -61,6 +67,7 @@ def load(
     reading = _Reading(flags or {}, environ or {}, _flatten(toml or {}))
     found = reading.settings()
     found["providers"] = reading.providers()
+    found["agents"] = (*reading.agents(AGENTS, CONFIG_FILE, reading.toml.get(AGENTS)), *reading.astra(astra or {}))
     if "model" in found:
         found["model"] = reading.checked_model(found["model"], found["providers"])
     else:
@@ -77,23 +84,41 @@ def read(
     environ: Mapping[str, str] | None = None,
     config: Path | None = None,
 ) -> Settings:
-    """`load`, with the TOML file read: *config*, else ``UNDERSTUDY_CONFIG``, else ``understudy.toml`` when it exists.
+    """`load`, with the files read: *config*, else ``UNDERSTUDY_CONFIG``, else ``understudy.toml`` when it exists.
+
+    And ``astra.yml`` in the working directory, when it exists.
 
     Raises:
-        ConfigError: also for a named file that is missing or is no TOML.
+        ConfigError: also for a file that is missing though it was named, or is no TOML or YAML.
     """
     environ = os.environ if environ is None else environ
     named = config or (Path(environ[CONFIG_ENV]) if environ.get(CONFIG_ENV) else None)
     file = named or Path(CONFIG_FILE)
+    astra = _astra(Path(ASTRA_FILE))
     if named is None and not file.is_file():
-        return load(flags, environ)
+        return load(flags, environ, astra=astra)
     try:
         toml = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError((Problem(str(file), "configuration file", f"cannot be read: {error.strerror}"),)) from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError both are
         raise ConfigError((Problem(str(file), "configuration file", f"is not TOML: {error}"),)) from error
-    return load(flags, environ, toml)
+    return load(flags, environ, toml, astra)
+
+
+def _astra(file: Path) -> Mapping[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        read = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError((Problem(str(file), "configuration file", f"cannot be read: {error.strerror}"),)) from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise ConfigError((Problem(str(file), "configuration file", f"is not YAML: {said}"),)) from error
+    if not isinstance(read, dict | None):
+        raise ConfigError((Problem(str(file), "configuration file", "is not a mapping of keys to values"),))
+    return read or {}
 
 
 class _Reading:
@@ -105,6 +130,7 @@ class _Reading:
         self.toml = toml
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
+        self.agent_ids: set[str] = set()
 
     def settings(self) -> dict[str, Any]:
         """The values that somebody gave and that can be used, by field name."""
@@ -166,6 +192,26 @@ class _Reading:
                     return None
         return None
 
+    def agents(self, key: str, source: str, entries: Any) -> Iterator[Mapping[str, Any]]:
+        """The tables under *key*; what is in them is for the agents' own floor to check. No id comes twice."""
+        if entries is None:
+            return
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            self.problems.append(Problem(key, source, f"give a list of agents, each a table: [[{AGENTS}]] in TOML"))
+            return
+        for entry in entries:
+            name = entry.get("id")
+            if isinstance(name, str) and name in self.agent_ids:
+                self.problems.append(Problem(f"{key}.{name}", source, "there is another agent of this id"))
+            elif isinstance(name, str):
+                self.agent_ids.add(name)
+            yield entry
+
+    def astra(self, astra: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """The agents of ``astra.yml``; its other keys are warned of."""
+        self.warnings += [f"{key} ({ASTRA_FILE}) is not read; only {AGENTS} is" for key in astra if key != AGENTS]
+        yield from self.agents(AGENTS, ASTRA_FILE, astra.get(AGENTS))
+
     def _custom_providers(self) -> list[str]:
         known = {known.name for known in KNOWN_PROVIDERS} | set(ALIASES)
         named = (key.split(".")[1] for key in self.toml if key.startswith("providers.") and key.count(".") == 2)
@@ -190,7 +236,7 @@ class _Reading:
             parts = key.split(".")
             if parts[0] == "providers" and len(parts) == 3 and parts[2] in {"api_key", "base_url"}:
                 continue
-            if key not in known_keys:
+            if key not in known_keys and key != AGENTS:
                 yield f"{key} (understudy.toml) is not a setting" + _did_you_mean(key, known_keys)
 
 

@@ -42,6 +42,23 @@ base_url = "https://models.example.org/v1"
 """
 
 
+_AGENTS = """\
+## Agents
+
+Agents for every workspace, in the form that `POST /agents` takes; one that names no model is on the model above:
+
+```toml
+[[agents]]
+id = "librarian"
+systemPromptTemplate = "You keep the books of {{workspace.displayName}}."
+tools = { allow = ["calculator"] }
+```
+
+The list `agents` of an `astra.yml` in the working directory is read too, and nothing else of that file. An agent that
+cannot be run refuses to start; a field that no agent has is a warning.
+"""
+
+
 def reference() -> str:
     """The whole page."""
     parts = [_HEAD]
@@ -50,6 +67,7 @@ def reference() -> str:
         parts.extend(_entry(setting) for setting in settings)
         if group == "Models":
             parts.append("\n" + _providers())
+            parts.append("\n" + _AGENTS)
     return "".join(parts)
 
 

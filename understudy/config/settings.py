@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -96,6 +97,7 @@ class Settings:
         doc="How long a provider may fall silent in the middle of an answer.",
     )
     providers: Mapping[str, ProviderSettings] = attrs.field(factory=dict)
+    agents: tuple[Mapping[str, Any], ...] = ()
     jwt_secret: str = setting(
         values.signing_secret,
         None,

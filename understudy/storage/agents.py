@@ -75,6 +75,11 @@ class AgentRepository(Repository):
         row = await self._row(f"{_SELECT} AND a.id = %(id)s {_OWN_FIRST} LIMIT 1", workspace=workspace_id, id=agent_id)
         return _agent(row) if row else None
 
+    async def workspace_name(self, workspace_id: str) -> str | None:
+        """What the workspace is called, for prompts of agents that are not in the database."""
+        row = await self._row("SELECT name FROM workspaces WHERE id = %s", workspace_id)
+        return row[0] if row else None
+
     async def is_elsewhere(self, workspace_id: str, agent_id: str) -> bool:
         """Whether some other workspace has an agent of this id."""
         return bool(

@@ -1,6 +1,6 @@
 """The agents actor over a store in memory, with two workspaces and three tools."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -51,7 +51,9 @@ class Node:
 
 
 @asynccontextmanager
-async def running(model: str = "builtin/rehearsal", *, tools: bool = True) -> AsyncIterator[Node]:
+async def running(
+    model: str = "builtin/rehearsal", *, tools: bool = True, seeds: Sequence[AgentView] = ()
+) -> AsyncIterator[Node]:
     store, skills, clock = MemoryStore(), dict[str, tuple[str, ...]](), WallClock()
     for name in ("mira", "noor"):
         owner = User(f"usr_{name}", f"{name}@example.org", "hash", clock())
@@ -60,5 +62,7 @@ async def running(model: str = "builtin/rehearsal", *, tools: bool = True) -> As
         async with ActorSystem("test") as system:
             if tools:
                 await system.spawn(SupervisorSpec("tools", children=(tool_host_spec(TOOLS),)))
-            await system.spawn(agents_spec(model, store.agents, providers=("mycompany",), skills=skills, now=clock))
+            await system.spawn(
+                agents_spec(model, store.agents, providers=("mycompany",), skills=skills, seeds=seeds, now=clock)
+            )
             yield Node(system, store, skills)

@@ -1,13 +1,13 @@
 """The actor that knows every agent."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 import attrs
 import trio
 
-from understudy.actors.agents.builtin import chad
+from understudy.actors.agents.builtin import CHAD, chad
 from understudy.actors.agents.catalogue import Catalogue
 from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import (
@@ -68,10 +68,17 @@ class Agents(Server):
         providers: Collection[str] = (),
         skills: Skills | None = None,
         now: Callable[[], datetime] = utc_now,
+        seeds: Iterable[AgentView] = (),
     ) -> None:
-        builtin = tuple(builtin)
+        builtin, self._seeds = tuple(builtin), tuple(seeds)
         self._catalogue = Catalogue(
-            builtin, store, providers=providers, tools=self._tools, skills=skills if skills is not None else {}, now=now
+            builtin,
+            store,
+            seeds=self._seeds,
+            providers=providers,
+            tools=self._tools,
+            skills=skills if skills is not None else {},
+            now=now,
         )
         self._builtin = {agent.id: self._catalogue.runnable(agent) for agent in builtin}
         self._known: Lru[tuple[str, str], _Known] = Lru(REMEMBERED)
@@ -144,7 +151,14 @@ class Agents(Server):
     def snapshot(self) -> Mapping[str, object]:
         """Which agents come with the node, and how much is remembered of the others."""
         models = {agent.id: f"{agent.provider}/{agent.model_id}" for agent in self._builtin.values()}
-        return {"builtin": models, "known_agents": len(self._known), "hits": self._hits, "misses": self._misses}
+        seeded = [agent.id for agent in self._seeds]
+        return {
+            "builtin": models,
+            "configured": seeded,
+            "known_agents": len(self._known),
+            "hits": self._hits,
+            "misses": self._misses,
+        }
 
     async def _resolve(self, message: ResolveAgent) -> AgentConfig:
         generation, read_at = self._generation, trio.current_time()
@@ -176,6 +190,12 @@ def agents_spec(
     providers: Collection[str] = (),
     skills: Skills | None = None,
     now: Callable[[], datetime] = utc_now,
+    seeds: Sequence[AgentView] = (),
 ) -> ChildSpec:
-    """The child at `AGENTS`, with the built-in agent on *model* (``provider/model``)."""
-    return ChildSpec(AGENTS, Agents, args=((chad(model),), store, providers, skills, now))
+    """The child at `AGENTS`, with the built-in agent on *model* (``provider/model``).
+
+    *seeds* are the agents of the configuration; one of them that has the built-in agent's id takes its place.
+    """
+    builtin = next((agent for agent in seeds if agent.id == CHAD), None) or chad(model)
+    others = tuple(agent for agent in seeds if agent.id != CHAD)
+    return ChildSpec(AGENTS, Agents, args=((builtin,), store, providers, skills, now, others))

@@ -25,12 +25,13 @@ from understudy.actors.agents.messages import (
     ListVersions,
     ReplaceAgent,
     RollBack,
-    Source,
     VersionPage,
     VersionView,
 )
 from understudy.actors.agents.ports import AgentStore
+from understudy.actors.agents.template import placeholders
 from understudy.actors.agents.tooling import Skills, granted
+from understudy.actors.agents.views import first_version, only_version, version_view, view_of
 from understudy.actors.errors import Conflict, Detail, Forbidden, NotFound, PreconditionFailed
 from understudy.actors.inference.messages import ToolSpec
 from understudy.storage.errors import StoreConflict
@@ -48,7 +49,8 @@ Tools = Callable[[], Awaitable[tuple[ToolSpec, ...]]]
 class Catalogue:
     """The agents of the node, read anew each time; see `messages` for what each method refuses with.
 
-    What comes with the server (*builtin*) is everybody's, and its ids are nobody else's.
+    What comes with the server (*builtin*) is everybody's, and its ids are nobody else's. What comes from the
+    configuration (*seeds*) is everybody's too, but a workspace that has had an agent of that id keeps its own.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Catalogue:
         builtin: Iterable[AgentView],
         store: AgentStore,
         *,
+        seeds: Iterable[AgentView],
         providers: Collection[str],
         tools: Tools,
         skills: Skills,
         now: Callable[[], datetime],
     ) -> None:
         self._builtin = {agent.id: agent for agent in builtin}
+        self._seeds = {agent.id: agent for agent in seeds}
         self._store = store
         self._providers = providers
         self._tools = tools
@@ -75,24 +79,27 @@ class Catalogue:
 
     async def resolve(self, workspace_id: str, agent_id: str) -> AgentConfig:
         """The agent as it is run in the workspace."""
-        if (builtin := self._builtin.get(agent_id)) is not None:
-            return self.runnable(builtin)
-        found = await self._find(workspace_id, agent_id)
-        return self.runnable(_view(found), found.workspace_name)
+        found = await self._stored(workspace_id, agent_id)
+        if found is not None:
+            return self.runnable(view_of(found), found.workspace_name)
+        agent = await self._not_stored(workspace_id, agent_id)
+        asks = "workspace.displayName" in placeholders(agent.document.system_prompt_template)
+        return self.runnable(agent, await self._store.workspace_name(workspace_id) if asks else None)
 
     async def get(self, workspace_id: str, agent_id: str) -> AgentView:
         """One agent."""
-        return self._builtin.get(agent_id) or _view(await self._find(workspace_id, agent_id))
+        found = await self._stored(workspace_id, agent_id)
+        return view_of(found) if found is not None else await self._not_stored(workspace_id, agent_id)
 
     async def list(self, message: ListAgents) -> AgentPage:
         """A page of agents."""
         stored: dict[str, AgentView] = {}
         for agent in await self._store.list(message.workspace_id):
             try:
-                stored[agent.id] = _view(agent)
+                stored[agent.id] = view_of(agent)
             except Conflict as error:  # one unreadable agent must not hide the others
                 log.error("agent %s of %s left out: %s", agent.id, agent.workspace_id, error)  # noqa: TRY400
-        agents = sorted((stored | self._builtin).values(), key=lambda agent: agent.id)
+        agents = sorted((self._seeds | stored | self._builtin).values(), key=lambda agent: agent.id)
         end = None if message.limit is None else message.offset + message.limit
         return AgentPage(tuple(agents[message.offset : end]), len(agents))
 
@@ -112,9 +119,9 @@ class Catalogue:
         """Make an agent."""
         author, agent_id, now = message.author, message.agent_id, self._now()
         document = await self._checked(agent_id, message.document)
-        if agent_id in self._builtin or await self._is_global(author.workspace_id, agent_id):
+        if agent_id in self._builtin or agent_id in self._seeds or await self._is_global(author, agent_id):
             raise _taken(agent_id)
-        version = _version(author, document, now)
+        version = first_version(author, document, now)
         agent = Agent(new_id("agc"), author.workspace_id, agent_id, version, now, now)
         try:
             await self._store.create(agent, self._audit("agent.created", author, agent_id, version=1))
@@ -122,7 +129,7 @@ class Catalogue:
             if conflict.what == "agent id":
                 raise _taken(agent_id) from conflict
             raise Conflict("this workspace has as many agents as it may: delete one first") from conflict
-        return _view(agent)
+        return view_of(agent)
 
     async def replace(self, message: ReplaceAgent) -> AgentView:
         """Give an agent another configuration."""
@@ -155,24 +162,24 @@ class Catalogue:
     async def versions(self, message: ListVersions) -> VersionPage:
         """A page of an agent's versions."""
         agent = await self.get(message.workspace_id, message.agent_id)
-        if agent.id in self._builtin:
-            only = (_only(agent),)
+        if agent.created_at is None:
+            only = (only_version(agent),)
             return VersionPage(only[message.offset : message.offset + message.limit], len(only))
         found, total = await self._store.versions(
             message.workspace_id, message.agent_id, limit=message.limit, offset=message.offset
         )
         # They are numbered without gaps, so that the newest, which is the present one, has the number of them all.
-        return VersionPage(tuple(_version_view(version, total) for version in found), total)
+        return VersionPage(tuple(version_view(version, total) for version in found), total)
 
     async def version(self, message: GetVersion) -> VersionView:
         """One version of an agent."""
         agent = await self.get(message.workspace_id, message.agent_id)
-        if agent.id in self._builtin:
+        if agent.created_at is None:
             if message.version != agent.version:
                 raise _no_version()
-            return _only(agent)
+            return only_version(agent)
         found = await self._version(message.workspace_id, message.agent_id, message.version)
-        return _version_view(found, agent.version)
+        return version_view(found, agent.version)
 
     async def label(self, message: LabelVersion) -> VersionView:
         """Label a version of an agent."""
@@ -184,28 +191,34 @@ class Catalogue:
         found = await self._store.label(author.workspace_id, agent_id, message.version, message.label, audit)
         if found is None:
             raise _no_version()
-        return _version_view(found, agent.current.version)
+        return version_view(found, agent.current.version)
 
-    async def _find(self, workspace_id: str, agent_id: str) -> Agent:
-        if not re.fullmatch(AGENT_ID, agent_id):
-            raise _missing()
-        found = await self._store.find(workspace_id, agent_id)
-        if found is not None:
-            return found
-        if await self._store.is_elsewhere(workspace_id, agent_id):
+    async def _stored(self, workspace_id: str, agent_id: str) -> Agent | None:
+        """The agent from the database; None also for one that comes with the server, or an id that can be nobody's."""
+        if agent_id in self._builtin or not re.fullmatch(AGENT_ID, agent_id):
+            return None
+        return await self._store.find(workspace_id, agent_id)
+
+    async def _not_stored(self, workspace_id: str, agent_id: str) -> AgentView:
+        """The agent that the database does not have for this workspace. Raises `Forbidden` or `NotFound`."""
+        agent = self._builtin.get(agent_id) or self._seeds.get(agent_id)
+        if agent is not None:
+            return agent
+        if re.fullmatch(AGENT_ID, agent_id) and await self._store.is_elsewhere(workspace_id, agent_id):
             raise Forbidden("this agent belongs to another workspace, which has not granted it to this one")
         raise _missing()
 
     async def _own(self, author: Author, agent_id: str) -> Agent:
         """The agent, if the workspace may change it."""
-        if agent_id not in self._builtin:
-            found = await self._find(author.workspace_id, agent_id)
-            if found.workspace_id is not None:
-                return found
+        found = await self._stored(author.workspace_id, agent_id)
+        if found is None:
+            await self._not_stored(author.workspace_id, agent_id)
+        elif found.workspace_id is not None:
+            return found
         raise Forbidden("this agent is everybody's; it cannot be changed from a workspace")
 
-    async def _is_global(self, workspace_id: str, agent_id: str) -> bool:
-        found = await self._store.find(workspace_id, agent_id)
+    async def _is_global(self, author: Author, agent_id: str) -> bool:
+        found = await self._stored(author.workspace_id, agent_id)
         return found is not None and found.workspace_id is None
 
     async def _checked(self, agent_id: str, document: AgentDocument) -> AgentDocument:
@@ -219,7 +232,7 @@ class Catalogue:
         self, message: ReplaceAgent | RollBack, document: AgentDocument, event: str, label: str | None = None
     ) -> AgentView:
         author, agent_id = message.author, message.agent_id
-        version = attrs.evolve(_version(author, document, self._now()), label=label)
+        version = attrs.evolve(first_version(author, document, self._now()), label=label)
         audit = self._audit(event, author, agent_id)
         if isinstance(message, RollBack):
             audit = attrs.evolve(audit, metadata={"from": message.version})
@@ -229,7 +242,7 @@ class Catalogue:
             raise _changed() from conflict
         if agent is None:
             raise _missing()
-        return _view(agent)
+        return view_of(agent)
 
     async def _version(self, workspace_id: str, agent_id: str, version: int) -> AgentVersion:
         found = await self._store.version(workspace_id, agent_id, version) if version <= LAST_VERSION else None
@@ -249,38 +262,6 @@ class Catalogue:
             request_id=author.request_id,
             metadata=metadata,
         )
-
-
-def _version(author: Author, document: AgentDocument, now: datetime) -> AgentVersion:
-    return AgentVersion(new_id("agv"), 1, to_json(document), now, created_by=author.uid)
-
-
-def _view(agent: Agent) -> AgentView:
-    return AgentView(
-        id=agent.id,
-        workspace_id=agent.workspace_id,
-        document=from_json(agent.current.config),
-        version=agent.current.version,
-        revision=agent.current.id,
-        source=Source.GLOBAL if agent.workspace_id is None else Source.WORKSPACE,
-        created_at=agent.created_at,
-        updated_at=agent.updated_at,
-    )
-
-
-def _only(agent: AgentView) -> VersionView:
-    return VersionView(agent.version, agent.document, current=True)
-
-
-def _version_view(version: AgentVersion, current: int) -> VersionView:
-    return VersionView(
-        version=version.version,
-        document=from_json(version.config),
-        current=version.version == current,
-        label=version.label,
-        created_by=version.created_by,
-        created_at=version.created_at,
-    )
 
 
 def _missing() -> NotFound:

@@ -17,6 +17,10 @@ class AgentStore(Protocol):
         """The workspace's own agent of this id, else the global one."""
         ...
 
+    async def workspace_name(self, workspace_id: str) -> str | None:
+        """What the workspace is called."""
+        ...
+
     async def is_elsewhere(self, workspace_id: str, agent_id: str) -> bool:
         """Whether some other workspace has an agent of this id."""
         ...

@@ -37,12 +37,17 @@ class MemoryAgents:
     async def find(self, workspace_id: str, agent_id: str) -> Agent | None:
         """As the real one."""
         self._tables.check()
-        workspace = self._tables.workspaces.get(workspace_id)
-        name = workspace.name if workspace is not None else None
+        name = await self.workspace_name(workspace_id)
         for owner in (workspace_id, None):
             if (agent := self._own(owner, agent_id)) is not None:
                 return attrs.evolve(agent, workspace_name=name)
         return None
+
+    async def workspace_name(self, workspace_id: str) -> str | None:
+        """As the real one."""
+        self._tables.check()
+        workspace = self._tables.workspaces.get(workspace_id)
+        return workspace.name if workspace is not None else None
 
     async def is_elsewhere(self, workspace_id: str, agent_id: str) -> bool:
         """As the real one."""
