@@ -253,10 +253,14 @@ class ActorCell(LinkedCell):
         envelope = self.envelope
         depth = type(self.actor).trace_depth if self.actor is not None else 0
         if envelope is not None and depth:
-            if self.ring is None:
-                self.ring = deque(maxlen=depth)
             seconds = self.system.now() - self.began
-            self.ring.append((self.began, type(envelope[0]), envelope[1], envelope[2], outcome, seconds))
+            self._trace_ring(depth).append((self.began, type(envelope[0]), envelope[1], envelope[2], outcome, seconds))
+
+    def _trace_ring(self, depth: int) -> deque[RawEntry]:
+        """The trace, made when there is something to put into it."""
+        if self.ring is None:
+            self.ring = deque(maxlen=depth)
+        return self.ring
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -349,7 +353,8 @@ class ActorCell(LinkedCell):
                     if ring is not None:
                         ring.append((began, kind, sender, origin, outcome, ended - began))
                     elif depth:
-                        ring = self.ring = deque(((began, kind, sender, origin, outcome, ended - began),), depth)
+                        ring = self._trace_ring(depth)
+                        ring.append((began, kind, sender, origin, outcome, ended - began))
                     if telemetry.messages:
                         telemetry.message(self, envelope, outcome, ended - began)
                     began = ended
@@ -373,6 +378,58 @@ class ActorCell(LinkedCell):
                 await wait_task_rescheduled(self._unpark)
         finally:
             self.handled += handled
+
+    # -- without the loop ----------------------------------------------------------------------------------------------
+
+    def at_hand(self, message: object) -> bool:
+        """Whether the loop is parked with nothing to do, and a plain ``def`` handler would take *message* next."""
+        box = self.mailbox
+        if box.parked is None or self.signal or box.lane or box.system or self.poison is not None:
+            return False
+        handler = type(self.actor).__handlers__.get(type(message))
+        return handler is not None and not handler[1]
+
+    def serve_at_once(self, envelope: Envelope) -> None:
+        """Handle *envelope* here and now, as the parked loop would in its next step.
+
+        Two switches of task are most of what an ask costs. Nobody can tell the difference: the actor is idle, its mail
+        is empty, its handler cannot wait, and whatever it does to itself wakes the loop.
+        """
+        actor = self.actor
+        if actor is None:
+            raise RuntimeError(f"{self.address} is parked without an actor")
+        message, sender, origin, slot, _queued = envelope
+        call, _ = type(actor).__handlers__[type(message)]
+        self.envelope = envelope
+        self.began = began = self.system.now()
+        here = HERE.set(self)
+        outcome = "ok"
+        try:
+            result = call(actor, message)
+        except Refusal as refusal:
+            outcome = "refused"
+            if type(slot) is Slot:
+                slot.fail(refusal)
+        except Exception as error:  # noqa: BLE001 - a crash is a value here; the envelope stays, for the post-mortem
+            self.handled += 1
+            self.kill(Crashed(error))
+            return
+        else:
+            if type(slot) is Slot and type(result) is not Deferred and self.stashed is not envelope:
+                slot.reply(result)
+        finally:
+            HERE.reset(here)
+        self.envelope = self.stashed = None
+        self.handled += 1
+        ended = self.system.now()
+        self.idle_since = ended
+        depth = type(actor).trace_depth
+        if depth:
+            self._trace_ring(depth).append((began, type(message), sender, origin, outcome, ended - began))
+        if self.system.telemetry.messages:
+            self.system.telemetry.message(self, envelope, outcome, ended - began)
+        if self.system.watchers:
+            self.system.mark(self)
 
     def _unpark(self, _raise_cancel: object) -> Abort:
         self.mailbox.parked = None

@@ -191,6 +191,12 @@ class MailCell(Cell):
             raise AskTimeout(self.address, type(message).__name__, max(0.0, deadline - now))
         slot = Slot(system, self.address, type(message), now, deadline, chain)
         envelope: Envelope = (message, sender, origin, slot, now)
+        if self.at_hand(message):
+            await system.breathe()
+            if self.at_hand(message):  # others ran meanwhile
+                system.schedule.at(deadline, slot)
+                self.serve_at_once(envelope)
+                return await slot.wait()
         if self._must_wait():
             await self._wait_for_room(envelope, deadline)
             if not slot.live:
@@ -199,6 +205,14 @@ class MailCell(Cell):
             self.deliver(envelope)
         system.schedule.at(deadline, slot)
         return await slot.wait()
+
+    def at_hand(self, message: object) -> bool:
+        """Whether *message* would be handled at once if it were queued, and without waiting for anything."""
+        return False
+
+    def serve_at_once(self, envelope: Envelope) -> None:
+        """Handle *envelope*, which is `at_hand`, in the asker's own step."""
+        raise NotImplementedError
 
     def put_own(self, message: object, parcel: object) -> None:
         """Queue a timer's message, whatever the limit: the owner's own timers are bound enough."""

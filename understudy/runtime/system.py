@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import trio
+from trio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from understudy.runtime.actorcell import ActorCell
 from understudy.runtime.cell import Cell, State
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from understudy.runtime.ref import Ref
 
 R = TypeVar("R")
+
+ASKS_PER_BREATH = 16
+"""Asks that are answered on the spot, one after the other, before everybody else gets a turn."""
 
 
 class ActorSystem(Controls):
@@ -74,6 +78,7 @@ class ActorSystem(Controls):
         self.turns = itertools.count(1)
         self.watchers: dict[TreeWatch, None] = {}
         self.late_replies = 0
+        self._breaths = 0
         self.exit: Exit | None = None
         self._clean = contextvars.Context()
 
@@ -257,6 +262,14 @@ class ActorSystem(Controls):
                 return cell.actor.events
 
     # -- mail ----------------------------------------------------------------------------------------------------------
+
+    async def breathe(self) -> None:
+        """A checkpoint for an ask that has nothing to wait for: cancelled always, letting others run now and then."""
+        self._breaths += 1
+        if self._breaths % ASKS_PER_BREATH:
+            await checkpoint_if_cancelled()
+        else:
+            await checkpoint()
 
     async def ask(self, address: str, message: Ask[R], timeout: float | None = None) -> R:
         """Ask whatever is at *address*, activating it if need be; its start counts against *timeout* (default 5 s).

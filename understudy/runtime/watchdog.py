@@ -40,7 +40,8 @@ class Watchdog:
         self._loop_thread = threading.get_ident()
         self._stopped = threading.Event()
         self._alive = threading.Event()
-        self._codes: set[CodeType] = {ActorCell._loop.__code__, ActorCell._run.__code__, Work.run.__code__}  # noqa: SLF001
+        codes = (ActorCell._loop, ActorCell.serve_at_once, ActorCell._run, Work.run)  # noqa: SLF001
+        self._codes: set[CodeType] = {function.__code__ for function in codes}
         self._thread = threading.Thread(target=self._watch, name=f"{system.name} watchdog", daemon=True)
 
     def __enter__(self) -> Self:
