@@ -9,6 +9,7 @@ from hypercorn.config import Config
 from hypercorn.events import Event, RawData
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
+from structlog.testing import capture_logs
 
 from tests.support.server import RawClient, serving
 from understudy.http.limits import WireLimits
@@ -131,13 +132,16 @@ async def test_headers_beyond_the_limit_are_answered_431() -> None:
     ["nonsense", "GET /\x01 HTTP/1.1\nHost: test", "GET / HTTP/1.1\nbad header\nHost: t"],
 )
 async def test_what_is_not_http_is_answered_400_in_the_envelope(request_line: str) -> None:
-    async with serving(hello) as running, await running.connect() as client:
-        await client.send(request_line + "\n\n")
-        response = await client.response()
-        assert response.status == 400
-        assert response.json["code"] == "VALIDATION"
-        assert response.json["requestId"] == response.headers["x-request-id"]
-        assert await client.closed()
+    with capture_logs() as logs:
+        async with serving(hello) as running, await running.connect() as client:
+            await client.send(request_line + "\n\n")
+            response = await client.response()
+            assert response.status == 400
+            assert response.json["code"] == "VALIDATION"
+            assert response.json["requestId"] == response.headers["x-request-id"]
+            assert response.headers["x-content-type-options"] == "nosniff"
+            assert await client.closed()
+    assert [(line["event"], line["client"]) for line in logs] == [("request refused", "127.0.0.1")]
 
 
 async def test_two_lengths_in_one_request_are_answered_400_and_what_follows_is_not_served() -> None:

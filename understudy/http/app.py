@@ -10,7 +10,7 @@ from quart.wrappers.response import DataBody
 from quart_trio import QuartTrio
 
 from understudy.actors.metrics.messages import RequestServed
-from understudy.http.asgi import FAILED, SECURITY_HEADERS, HttpConnection, WebsocketConnection
+from understudy.http.asgi import FAILED, HttpConnection, WebsocketConnection
 from understudy.http.errors import ApiError, reply_to
 from understudy.http.node import Node
 from understudy.http.openapi import document
@@ -28,6 +28,7 @@ from understudy.http.routes import (
     sessions,
     workspaces,
 )
+from understudy.http.security import SECURITY_HEADERS
 from understudy.http.settings import HttpSettings
 
 log = structlog.get_logger("understudy.http")

@@ -19,21 +19,10 @@ from understudy.http.inbox import Inbox
 from understudy.http.operation import openapi_path
 from understudy.http.replies import Reply, StreamReply
 from understudy.http.request import ApiRequest, request_id
+from understudy.http.security import SECURITY_HEADERS
 from understudy.http.server import DRAINING
 
 log = structlog.get_logger("understudy.http")
-
-SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"strict-transport-security", b"max-age=63072000; includeSubDomains; preload"),
-    (
-        b"content-security-policy",
-        b"default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
-    ),
-    (b"referrer-policy", b"strict-origin-when-cross-origin"),
-    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
-)
 
 _ALLOWED_HEADERS = (
     b"Authorization, Content-Type, X-Workspace-Id, X-Idempotency-Key, Idempotency-Key, X-Request-ID, X-Api-Key, "

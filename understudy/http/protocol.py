@@ -24,6 +24,7 @@ from hypercorn.trio.task_group import TaskGroup
 
 from understudy.http.envelope import envelope
 from understudy.http.inbox import Inbox
+from understudy.http.security import SECURITY_HEADERS
 
 log = structlog.get_logger("understudy.http")
 
@@ -187,6 +188,7 @@ class Http1(H11Protocol):
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
+            *SECURITY_HEADERS,
         ]
         if status == 503:
             headers.append((b"retry-after", b"1"))
@@ -202,7 +204,8 @@ class Http1(H11Protocol):
             end = self.connection.send(h11.EndOfMessage())
         except h11.LocalProtocolError:
             return b""  # an answer is under way already: all that can be done is to close
-        log.info("request refused", status=status, code=code, request_id=request_id, client=self.client)
+        client = self.client[0] if self.client is not None else None
+        log.info("request refused", status=status, code=code, request_id=request_id, client=client)
         return (head or b"") + (data or b"") + (end or b"")
 
     def last_words(self) -> bytes:
