@@ -384,9 +384,10 @@ class ActorCell(LinkedCell):
     def at_hand(self, message: object) -> bool:
         """Whether the loop is parked with nothing to do, and a plain ``def`` handler would take *message* next."""
         box = self.mailbox
-        if box.parked is None or self.signal or box.lane or box.system or self.poison is not None:
+        actor = self.actor
+        if box.parked is None or actor is None or self.signal or box.lane or box.system or self.poison is not None:
             return False
-        handler = type(self.actor).__handlers__.get(type(message))
+        handler = type(actor).__handlers__.get(type(message))
         return handler is not None and not handler[1]
 
     def serve_at_once(self, envelope: Envelope) -> None:
