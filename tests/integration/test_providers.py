@@ -36,7 +36,7 @@ async def test_an_agent_calculates_then_its_provider_fails_until_it_is_left_alon
             provider.enqueue(CALL, Behaviour(text="It is 437."))
             answer = (await client.chat("what is 23*19?")).json()
             assert (answer["content"], answer["toolsUsed"]) == ("It is 437.", ["calculator"])
-            assert answer["usage"] == {"promptTokens": 18, "completionTokens": 24, "totalTokens": 42}
+            assert answer["usage"] == {"promptTokens": 18, "completionTokens": 24, "totalTokens": 42, "cachedTokens": 6}
             assert (answer["model"], answer["finishReason"]) == (f"{name}/fake", "stop")
             assert "437" in str(provider.requests[1].body), "the tool's result went to the model"
 

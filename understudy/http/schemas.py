@@ -117,11 +117,12 @@ class Status(Wire, frozen=True):
 
 
 class Usage(Wire, frozen=True):
-    """Tokens of one turn, summed over its inference rounds."""
+    """Tokens of one turn, summed over its inference rounds. Cached ones are part of the prompt's."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    cached_tokens: int | UnsetType = UNSET
 
 
 class ChatReply(Wire, frozen=True):

@@ -26,6 +26,7 @@ from understudy.actors.inference.timeouts import Timeouts
 from understudy.storage.records import Role, ToolCall, Usage
 
 SLOW = Timeouts(5, 5, 5, 5)
+BARE = ToolSpec("now", "tells the time", {})
 CALL = ToolCall("c1", "calculator", '{"expression":"2+2"}')
 
 
@@ -89,6 +90,12 @@ def test_the_conversation_is_written_as_contents() -> None:
             {"role": "user", "parts": [{"functionResponse": {"name": "calculator", "response": {"result": "4"}}}]},
         ],
     }
+
+
+def test_a_conversation_that_was_cut_begins_with_the_user_all_the_same() -> None:
+    body = written(ChatMessage(Role.ASSISTANT, "I was saying"), ChatMessage(Role.USER, "yes?"), tools=(BARE,))
+    assert [content["role"] for content in body["contents"]] == ["user", "model", "user"]
+    assert body["tools"][0]["functionDeclarations"][0]["parametersJsonSchema"] == {"type": "object"}
 
 
 async def test_the_signature_of_a_call_goes_back_with_it() -> None:

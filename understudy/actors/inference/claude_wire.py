@@ -12,6 +12,9 @@ from understudy.storage.records import Role, ToolCall
 MAX_TOKENS = 4096
 """The longest answer when the request does not say: this API wants to be told."""
 
+LEFT_OUT = "(earlier messages are left out)"
+"""What stands for the user's words when the part of a conversation that fits begins with the model's."""
+
 _CACHED: Mapping[str, object] = {"type": "ephemeral"}
 _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
@@ -95,7 +98,7 @@ def encode_request(request: ModelRequest, thoughts: Callable[[str], Sequence[Blo
         body["temperature"] = min(request.temperature, 1.0)
     if request.tools:
         body["tools"] = [
-            {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
+            {"name": tool.name, "description": tool.description, "input_schema": {"type": "object", **tool.parameters}}
             for tool in request.tools
         ]
     elif used := dict.fromkeys(call.name for message in request.messages for call in message.tool_calls):
@@ -120,7 +123,7 @@ def _conversation(
         else:
             turns.append({"role": role, "content": blocks})
     if turns and turns[0]["role"] == "assistant":
-        turns.insert(0, {"role": "user", "content": [{"type": "text", "text": "(earlier messages are left out)"}]})
+        turns.insert(0, {"role": "user", "content": [{"type": "text", "text": LEFT_OUT}]})
     return turns
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from understudy.actors.inference.claude_wire import arguments_of
+from understudy.actors.inference.claude_wire import LEFT_OUT, arguments_of
 from understudy.actors.inference.messages import ChatMessage, ModelRequest
 from understudy.storage.records import Role
 
@@ -82,7 +82,11 @@ def encode_request(request: ModelRequest, signature: Callable[[str], str | None]
         body["systemInstruction"] = {"parts": [{"text": system}]}
     if request.tools:
         declared = [
-            {"name": tool.name, "description": tool.description, "parametersJsonSchema": tool.parameters}
+            {
+                "name": tool.name,
+                "description": tool.description,
+                "parametersJsonSchema": {"type": "object", **tool.parameters},
+            }
             for tool in request.tools
         ]
         body["tools"] = [{"functionDeclarations": declared}]
@@ -111,6 +115,8 @@ def _contents(request: ModelRequest, signature: Callable[[str], str | None]) -> 
             contents[-1]["parts"].extend(parts)
         else:
             contents.append({"role": role, "parts": parts})
+    if contents and contents[0]["role"] == "model":  # a conversation begins with the user's words, or is refused
+        contents.insert(0, {"role": "user", "parts": [{"text": LEFT_OUT}]})
     return contents
 
 

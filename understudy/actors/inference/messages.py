@@ -110,6 +110,10 @@ class PromptCache:
     read: int = 0
     written: int = 0
 
+    def __add__(self, other: "PromptCache") -> "PromptCache":
+        """The sum of two rounds."""
+        return PromptCache(self.read + other.read, self.written + other.written)
+
 
 @attrs.frozen
 class Finished:

@@ -16,6 +16,7 @@ from understudy.actors.errors import DomainError
 from understudy.actors.inference.messages import (
     Finished,
     ModelRequest,
+    PromptCache,
     TextDelta,
     ToolCallCompleted,
     ToolCallStarted,
@@ -65,6 +66,7 @@ class Answer:
 
     text: list[str] = attrs.field(factory=list)
     usage: Usage = attrs.field(factory=Usage)
+    cache: PromptCache = attrs.field(factory=PromptCache)
     tools_used: dict[str, None] = attrs.field(factory=dict)
     model: str | None = None
     calls_made: int = 0
@@ -167,8 +169,9 @@ class Turn:
                             "tool_call_complete",
                             {"index": base + index, "name": name, "arguments": arguments, "toolCallId": call_id},
                         )
-                    case Finished(reason, usage, model, provider=provider):
+                    case Finished(reason, usage, model, cache=cache, provider=provider):
                         self.answer.usage += usage
+                        self.answer.cache += cache
                         self.answer.model = f"{provider or config.provider}/{model}"
                         self.answer.reason = reason
                 await self._recorder.wait_room()
@@ -245,6 +248,7 @@ class Turn:
                         "promptTokens": answer.usage.prompt_tokens,
                         "completionTokens": answer.usage.completion_tokens,
                         "totalTokens": answer.usage.total_tokens,
+                        **({"cachedTokens": answer.cache.read} if answer.cache.read else {}),
                     },
                     "toolsUsed": list(tools_used),
                     "turnId": self.id,
