@@ -184,6 +184,17 @@ async def test_serve_says_where_it_is_and_a_second_one_says_why_it_cannot_be(tmp
         assert b"Traceback" not in refused.stderr
 
 
+async def test_serve_says_which_address_it_cannot_listen_on(tmp_path: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    with trio.fail_after(60):
+        refused = await understudy(
+            env, "serve", "--host", "203.0.113.5", "--port", "8081", "--data-dir", str(tmp_path / "data")
+        )
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(b"understudy: cannot listen on 203.0.113.5:8081: ")
+    assert refused.stderr.count(b"\n") == 1
+
+
 async def test_a_second_signal_ends_a_server_that_still_drains_and_leaves_no_database_behind(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with (

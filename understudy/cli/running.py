@@ -1,7 +1,9 @@
 """The server under signals."""
 
+import errno
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 
@@ -21,7 +23,7 @@ async def serve_until_signal(settings: Settings, progress: Callable[[str], None]
     """Run the server until SIGTERM or SIGINT, then drain it; a second signal ends the process on the spot.
 
     Raises:
-        click.ClickException: another program has the port.
+        click.ClickException: another program has the port, or the address is none of this machine's.
         Exception: whatever kept a part of the tree from starting, without the names of those that died of it.
     """
     drain = trio.CancelScope()
@@ -34,6 +36,13 @@ async def serve_until_signal(settings: Settings, progress: Callable[[str], None]
                 nursery.cancel_scope.cancel()
     except AddressInUse as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        if not isinstance(error, socket.gaierror) and error.errno not in {errno.EADDRNOTAVAIL, errno.EACCES}:
+            raise
+        where = f"{settings.host}:{settings.port}"
+        raise click.ClickException(
+            f"cannot listen on {where}: {error.strerror}; choose others with --host, --port"
+        ) from error
     except ActorCrashed as error:
         raise _root_cause(error) from None
 
