@@ -279,6 +279,7 @@ BAD: list[tuple[dict[str, Any], tuple[str, str]]] = [
     ({"model": {"modelId": "x"}}, ("model.provider", "missing")),
     ({"model": None}, ("model", "wrong_type")),
     ({"model": MODEL | {"provider": "acme"}}, ("model.provider", "unknown_provider")),
+    ({"model": {"provider": "builtin", "modelId": "oracle"}}, ("model.modelId", "unknown_model")),
     ({"model": MODEL | {"temperature": 2.1}}, ("model.temperature", "too_large")),
     ({"model": MODEL | {"temperature": -0.1}}, ("model.temperature", "too_small")),
     ({"model": MODEL | {"maxOutputTokens": 0}}, ("model.maxOutputTokens", "too_small")),

@@ -21,6 +21,7 @@ from understudy.actors.agents.messages import (
     Source,
 )
 from understudy.actors.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Unavailable
+from understudy.storage.agents import MOST_AGENTS
 from understudy.storage.records import Agent
 
 
@@ -156,6 +157,15 @@ async def test_an_id_can_be_taken_once_in_a_workspace_and_never_a_global_one() -
         for taken in ("helper", "chad"):
             with pytest.raises(Conflict):
                 await node.create(taken)
+
+
+async def test_a_workspace_that_is_full_is_told_so() -> None:
+    async with running() as node:
+        for number in range(MOST_AGENTS):
+            await node.create(f"a{number}")
+        with pytest.raises(Conflict, match="as many agents as it may"):
+            await node.create("one-more")
+        await node.create("one-more", node.noor)
 
 
 async def test_skills_bring_tools_unless_they_are_denied_and_say_so() -> None:

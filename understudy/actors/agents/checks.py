@@ -5,9 +5,11 @@ from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 from understudy.actors.agents.config import AGENT_ID
-from understudy.actors.agents.document import AgentDocument
+from understudy.actors.agents.document import AgentDocument, ModelName
 from understudy.actors.agents.template import TemplateError, check_template
 from understudy.actors.errors import Detail, Invalid
+from understudy.actors.inference.rehearsal import MODEL as REHEARSAL
+from understudy.actors.inference.rehearsal import PROVIDER as BUILTIN
 
 PROVIDERS = frozenset(
     {
@@ -64,11 +66,15 @@ def _id(agent_id: str) -> Iterator[_Found]:
 
 def _model(document: AgentDocument, providers: Collection[str]) -> Iterator[_Found]:
     model, endpoint = document.model, document.model.endpoint
-    named = {"model.provider": model.provider}
-    named |= {f"model.fallbacks[{at}].provider": fallback.provider for at, fallback in enumerate(model.fallbacks)}
-    for path, provider in named.items():
-        if provider not in PROVIDERS and provider not in providers:
-            yield Detail(path, "unknown_provider"), f"{path}: there is no provider {provider!r}"
+    named: dict[str, ModelName] = {"model": model}
+    named |= {f"model.fallbacks[{at}]": fallback for at, fallback in enumerate(model.fallbacks)}
+    for path, each in named.items():
+        if each.provider not in PROVIDERS and each.provider not in providers:
+            said = f"{path}.provider: there is no provider {each.provider!r}"
+            yield Detail(f"{path}.provider", "unknown_provider"), said
+        if each.provider == BUILTIN and each.model_id != REHEARSAL:
+            said = f"{path}.modelId: the only built-in model is {REHEARSAL!r}"
+            yield Detail(f"{path}.modelId", "unknown_model"), said
     if endpoint is not None and not _is_endpoint(endpoint):
         said = "model.endpoint: not an http or https URL without a user, a query or a fragment"
         yield Detail("model.endpoint", "invalid_url"), said
