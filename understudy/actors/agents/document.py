@@ -95,7 +95,7 @@ class AgentBudget(_Part, frozen=True):
 
     max_tokens_per_turn: Tokens | None = None
     max_tool_calls_per_turn: Annotated[int, Meta(ge=0, le=1000)] | None = None
-    max_cost_usd_per_turn: Annotated[float, Meta(ge=0.000001, le=10_000)] | None = None
+    max_cost_usd_per_turn: Annotated[float, Meta(ge=0.0001, le=10_000)] | None = None
 
 
 class AgentDocument(_Part, frozen=True, kw_only=True):
