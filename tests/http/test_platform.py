@@ -1,11 +1,14 @@
 """The platform's routes: what they answer when all is well (contract/platform.md §3, §4, §8, §19, §20)."""
 
+from datetime import UTC, datetime
+
 import httpx
 import msgspec
 import pytest
 import yaml
 
 from tests.support.neighbours import AUTH, OPERATOR, serving_api
+from understudy.http import schemas_actors
 from understudy.http.app import create_app
 from understudy.http.openapi import document
 from understudy.http.operation import openapi_path
@@ -178,6 +181,30 @@ async def test_an_actor_can_be_looked_at_and_acted_on() -> None:
         trace = (await api.client.get(f"{path}/trace", headers=OPERATOR)).json()
         assert trace["messages"][-1]["message"] == "Play"
         assert trace["messages"][-1]["outcome"] == "ok"
+
+
+async def test_what_is_told_of_actors_is_what_is_described() -> None:
+    began = datetime.now(UTC)
+    async with serving_api() as api:
+        await api.client.post("/agent/chat", json={"message": "crash"}, headers=AUTH)
+        await api.system.ensure("session/ses_mira")
+        for path, model in (
+            ("", schemas_actors.ActorTree),
+            ("/sessions", schemas_actors.ActorDetail),
+            ("/session/ses_mira", schemas_actors.ActorDetail),
+            ("/session/ses_mira/trace", schemas_actors.ActorTrace),
+        ):
+            answer = (await api.client.get(f"/diagnostics/actors{path}", headers=OPERATOR)).json()
+            told = msgspec.convert(answer, model)
+            assert msgspec.json.decode(msgspec.json.encode(told)).keys() == answer.keys()
+            assert "0x" not in str(answer)
+            if isinstance(told, schemas_actors.ActorDetail) and told.crash is not None:
+                assert (told.crash.error, told.crash.message) == ("RuntimeError: on purpose", "Play")
+                assert began <= told.crash.at <= datetime.now(UTC)
+                assert answer["crash"].keys() == {"at", "error", "message"}
+        for act in ("suspend", "resume", "restart", "kill"):
+            answer = (await api.client.post(f"/diagnostics/actors/presence/{act}", headers=OPERATOR)).json()
+            assert msgspec.convert(answer, schemas_actors.ActorControlled).ok
 
 
 async def test_a_supervisor_can_be_looked_at() -> None:

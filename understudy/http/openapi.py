@@ -40,6 +40,9 @@ _HEADERS = {
     "Last-Event-ID": ("The id of the last event that was read: the stream goes on after it.", "ses_71ab:4"),
 }
 
+_SENDING = frozenset({"POST", "PUT", "PATCH"})
+"""Methods whose requests have bodies."""
+
 _EMPTY = {204: "It was done; there is no body.", 304: "What you have is what it is; there is no body."}
 
 _DESCRIPTION = (
@@ -71,7 +74,7 @@ class _Provider(OpenAPIProvider):
             "tags": [rule.endpoint.partition(".")[0]],
             "security": _SECURITY[described.auth],
             "parameters": self._parameters(rule, described, components),
-            "responses": _responses(described, components),
+            "responses": _responses(described, components, sends=not _SENDING.isdisjoint(rule.methods or ())),
         }
         if rest.strip():
             shown["description"] = rest.strip()
@@ -119,7 +122,7 @@ def document(app: QuartTrio) -> dict[str, Any]:
     return plain
 
 
-def _responses(described: Operation, components: dict[str, Any]) -> dict[str, Any]:
+def _responses(described: Operation, components: dict[str, Any], *, sends: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status, model in described.replies.items():
         if status in _EMPTY:
@@ -145,7 +148,9 @@ def _responses(described: Operation, components: dict[str, Any]) -> dict[str, An
     if described.auth is Auth.WORKSPACE:
         codes.add("FORBIDDEN")
     if described.body is not None or described.query is not None or described.headers:
-        codes |= {"VALIDATION"} | ({"PAYLOAD_TOO_LARGE"} if described.body is not None else set())
+        codes.add("VALIDATION")
+    if sends:  # a body is measured before it is known that the route has no use for it
+        codes.add("PAYLOAD_TOO_LARGE")
     for status in sorted({STATUS[code] for code in codes}):
         named = " or ".join(sorted(code for code in codes if STATUS[code] == status))
         found.setdefault(
@@ -196,7 +201,10 @@ def to_yaml(value: Any, indent: int = 0) -> str:
 def _nested(item: Any, indent: int) -> str:
     if isinstance(item, Mapping | list) and item:
         return "\n" + to_yaml(item, indent + 1)
-    return " " + json.dumps(item, ensure_ascii=False)
+    text = json.dumps(item, ensure_ascii=False)
+    if isinstance(item, float) and "." not in text:
+        text = text.replace("e", ".0e")  # YAML 1.1 takes 1e-06 for a word
+    return " " + text
 
 
 _NOT_KEYS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
@@ -204,15 +212,5 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_/$][A-Za-z0-9_/{}.-]*")
 
 
 def _key(key: str) -> str:
-    plain = _PLAIN_KEY.fullmatch(key) and key.lower() not in {
-        "y",
-        "n",
-        "yes",
-        "no",
-        "on",
-        "off",
-        "true",
-        "false",
-        "null",
-    }
+    plain = _PLAIN_KEY.fullmatch(key) and key.lower() not in _NOT_KEYS
     return key if plain else json.dumps(key)

@@ -2,13 +2,18 @@
 
 import enum
 from collections.abc import Hashable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, cast
 
 import attrs
 import msgspec
 import trio
+
+from understudy.runtime import Crash, TraceEntry
+
+_MOMENTS: dict[type, tuple[str, ...]] = {Crash: ("at",), TraceEntry: ("began",)}
+"""Fields that are moments of trio's clock."""
 
 _AT_ONCE = 200
 """Nodes that are rendered before others get a turn: about half a millisecond."""
@@ -37,6 +42,8 @@ def plain(value: Any) -> Any:
             pass
     if attrs.has(type(value)):
         shown = {key: plain(getattr(value, name)) for name, key in _fields(cast(Hashable, type(value)))}
+        for name in _MOMENTS.get(type(value), ()):
+            shown[name] = _on_the_wall(getattr(value, name))
         return shown or type(value).__name__
     return repr(value)
 
@@ -64,7 +71,13 @@ async def deep(node: Any) -> dict[str, Any]:
 
 @cache
 def _fields(kind: Hashable) -> tuple[tuple[str, str], ...]:
-    return tuple((field.name, camel(field.name)) for field in attrs.fields(cast(Any, kind)))
+    names = (field.name for field in attrs.fields(cast(Any, kind)))
+    return tuple((name, camel(name)) for name in names if not name.startswith("_"))
+
+
+def _on_the_wall(moment: float) -> datetime:
+    """A moment of trio's clock, which says nothing outside of this process, as everybody's."""
+    return datetime.now(UTC) - timedelta(seconds=trio.current_time() - moment)
 
 
 def camel(name: str) -> str:

@@ -16,7 +16,7 @@ from understudy.actors.diagnostics.messages import (
 )
 from understudy.actors.errors import Conflict, NotFound
 from understudy.actors.identity.messages import IDENTITY
-from understudy.http import schemas
+from understudy.http import schemas, schemas_actors
 from understudy.http.access import operator
 from understudy.http.decode import query
 from understudy.http.node import Node
@@ -90,7 +90,7 @@ async def circuit_breakers() -> Reply:
 
 
 @routes.get("/actors")
-@operation("actorTree", Auth.KEY, query=TreeQuery, replies={200: dict[str, Any]}, also=("text/event-stream",))
+@operation("actorTree", Auth.KEY, query=TreeQuery, replies={200: schemas_actors.ActorTree}, also=("text/event-stream",))
 async def actors() -> Reply | StreamReply:
     """Look at the whole actor tree.
 
@@ -105,7 +105,7 @@ async def actors() -> Reply | StreamReply:
 
 
 @routes.get("/actors/<path:address>")
-@operation("actor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+@operation("actor", Auth.KEY, replies={200: schemas_actors.ActorDetail}, errors=("NOT_FOUND",))
 async def actor(address: str) -> Reply:
     """Look at one actor: its node in the tree, and what it says of itself under `inspect`."""
     request = this_request()
@@ -122,7 +122,7 @@ async def actor(address: str) -> Reply:
 
 
 @routes.get("/actors/<path:address>/trace")
-@operation("traceActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+@operation("traceActor", Auth.KEY, replies={200: schemas_actors.ActorTrace}, errors=("NOT_FOUND",))
 async def trace(address: str) -> Reply:
     """Read the last messages that an actor handled, with outcome and duration. Their content is not kept."""
     request = this_request()
@@ -133,7 +133,7 @@ async def trace(address: str) -> Reply:
 
 
 @routes.post("/actors/<path:address>/suspend")
-@operation("suspendActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND", "CONFLICT"))
+@operation("suspendActor", Auth.KEY, replies={200: schemas_actors.ActorControlled}, errors=("NOT_FOUND", "CONFLICT"))
 async def suspend(address: str) -> Reply:
     """Stop an actor from taking messages; they queue until it is resumed.
 
@@ -146,21 +146,21 @@ async def suspend(address: str) -> Reply:
 
 
 @routes.post("/actors/<path:address>/resume")
-@operation("resumeActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+@operation("resumeActor", Auth.KEY, replies={200: schemas_actors.ActorControlled}, errors=("NOT_FOUND",))
 async def resume(address: str) -> Reply:
     """Let a suspended actor go on."""
     return await _control(address, lambda node: node.resume)
 
 
 @routes.post("/actors/<path:address>/restart")
-@operation("restartActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+@operation("restartActor", Auth.KEY, replies={200: schemas_actors.ActorControlled}, errors=("NOT_FOUND",))
 async def restart(address: str) -> Reply:
     """Stop an actor in order and start it again; its mail is kept."""
     return await _control(address, lambda node: node.restart)
 
 
 @routes.post("/actors/<path:address>/kill")
-@operation("killActor", Auth.KEY, replies={200: dict[str, Any]}, errors=("NOT_FOUND",))
+@operation("killActor", Auth.KEY, replies={200: schemas_actors.ActorControlled}, errors=("NOT_FOUND",))
 async def kill(address: str) -> Reply:
     """End an actor at once; its supervisor does what it does when a child dies."""
     return await _control(address, lambda node: node.kill)

@@ -22,7 +22,9 @@ OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 @routes.get("/metrics")
-@operation("metrics", Auth.PUBLIC, replies={200: schemas.Metrics})
+@operation(
+    "metrics", Auth.PUBLIC, replies={200: schemas.Metrics}, also=(_TEXT, _OPENMETRICS), errors=("UNAUTHENTICATED",)
+)
 async def metrics() -> Reply:
     """Read the node's numbers.
 
