@@ -21,6 +21,13 @@ def test_fallbacks_survive_storage_and_reach_the_agent_that_is_run() -> None:
     assert config_of("ops", document(), ()).fallbacks == ()
 
 
+def test_an_agent_may_be_given_time_to_think() -> None:
+    model = {"provider": "claude", "modelId": "x", "thinkingTokens": 4096}
+    thinker = msgspec.convert({"model": model, "systemPromptTemplate": "Help."}, AgentDocument)
+    assert config_of("ops", from_json(to_json(thinker)), ()).thinking_tokens == 4096
+    assert config_of("ops", document(), ()).thinking_tokens is None
+
+
 def test_a_fallback_at_an_unknown_provider_is_refused_by_its_place() -> None:
     with pytest.raises(Invalid, match="there is no provider 'acme'") as caught:
         check_agent("ops", document(("groq", "x"), ("acme", "y")), providers=(), tools=(), skills=())

@@ -169,6 +169,38 @@ async def test_the_thinking_that_led_to_a_call_goes_back_with_its_result_and_onl
     assert [block["type"] for block in earlier] == ["tool_use"]
 
 
+def test_thinking_has_its_own_tokens_and_takes_no_temperature() -> None:
+    body = written(max_output_tokens=100, thinking_tokens=2000, temperature=0.5)
+    assert body["thinking"] == {"type": "enabled", "budget_tokens": 2000}
+    assert body["max_tokens"] == 2100
+    assert "temperature" not in body
+
+
+def test_a_turn_whose_thinking_is_gone_goes_on_without_it() -> None:
+    called = (
+        ChatMessage(Role.USER, "2+2?"),
+        ChatMessage(Role.ASSISTANT, "", (ToolCall("c1", "calculator", "{}"),)),
+        ChatMessage(Role.TOOL, "4", tool_call_id="c1"),
+    )
+    assert "thinking" not in written(*called, thinking_tokens=2000)
+    assert "thinking" in written(*called, ChatMessage(Role.USER, "and 3+3?"), thinking_tokens=2000)
+    kept = encode_request(request(*called, thinking_tokens=2000), lambda _: [THOUGHT])
+    assert "thinking" in kept
+
+
+async def test_a_model_that_takes_no_budget_for_thinking_is_left_to_judge_for_itself() -> None:
+    said = '{"error":{"message":"`thinking.type.enabled` is not supported for this model; use `adaptive`"}}'
+    async with stand_in(Behaviour(tokens=1)) as provider:
+        provider.enqueue(Behaviour(status=400, body=said))
+        client = ClaudeClient(provider.base_url, timeouts=SLOW)
+        for _ in range(2):
+            await ask(client, request(thinking_tokens=2000))
+        await client.aclose()
+        first, *others = (seen.body["thinking"] for seen in provider.requests)
+    assert first["budget_tokens"] == 2000
+    assert others == [{"type": "adaptive"}, {"type": "adaptive"}]
+
+
 async def test_a_model_that_takes_no_temperature_is_asked_again_without_it_and_never_with_it_again() -> None:
     said = '{"type":"error","error":{"type":"invalid_request_error","message":"`temperature` is deprecated for this"}}'
     async with stand_in(Behaviour(tokens=1)) as provider:

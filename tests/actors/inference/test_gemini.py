@@ -78,12 +78,17 @@ def test_the_conversation_is_written_as_contents() -> None:
         tools=(ToolSpec("calculator", "calculates", {"type": "object"}),),
         temperature=0.5,
         max_output_tokens=77,
+        thinking_tokens=2000,
     )
     declared = {"name": "calculator", "description": "calculates", "parametersJsonSchema": {"type": "object"}}
     assert body == {
         "systemInstruction": {"parts": [{"text": "be brief"}]},
         "tools": [{"functionDeclarations": [declared]}],
-        "generationConfig": {"temperature": 0.5, "maxOutputTokens": 77},
+        "generationConfig": {
+            "temperature": 0.5,
+            "maxOutputTokens": 77,
+            "thinkingConfig": {"thinkingBudget": 2000},
+        },
         "contents": [
             {"role": "user", "parts": [{"text": "2+2?"}]},
             {"role": "model", "parts": [{"functionCall": {"name": "calculator", "args": {"expression": "2+2"}}}]},

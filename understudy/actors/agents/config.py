@@ -72,3 +72,4 @@ class AgentConfig:
     memory_profile_id: str | None = None
     workspace_name: str | None = None
     fallbacks: tuple[ModelRef, ...] = ()
+    thinking_tokens: int | None = attrs.field(default=None, validator=v.optional(v.ge(1)))

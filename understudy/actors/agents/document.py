@@ -52,13 +52,18 @@ class ModelName(_Part, frozen=True):
 
 
 class AgentModel(ModelName, frozen=True, kw_only=True):
-    """The model that answers, and how; ``fallbacks`` are asked in order when it fails before its first word."""
+    """The model that answers, and how.
+
+    ``fallbacks`` are asked in order when it fails before its first word. ``thinkingTokens`` is how much it may think
+    first, on top of ``maxOutputTokens``; only `claude` and `gemini` can be told so.
+    """
 
     max_context_tokens: Tokens | None = None
     max_output_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.7
     endpoint: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
     fallbacks: Annotated[tuple[ModelName, ...], Meta(max_length=5)] = ()
+    thinking_tokens: Annotated[int, Meta(ge=1024, le=1_000_000)] | None = None
 
 
 class AgentTools(_Part, frozen=True):
@@ -154,6 +159,7 @@ def config_of(
         tier=document.tier.value,
         max_context_tokens=model.max_context_tokens,
         endpoint=model.endpoint,
+        thinking_tokens=model.thinking_tokens,
         skills=document.skills,
         spawn=Spawning(document.spawn.enabled, document.spawn.allowed_targets, document.spawn.max_depth),
         file_access=FileAccess(document.file_access.restricted, document.file_access.allowed_paths),

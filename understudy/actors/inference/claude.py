@@ -30,7 +30,7 @@ from understudy.actors.inference.messages import (
 )
 from understudy.actors.inference.refusals import describe_error
 from understudy.actors.inference.timeouts import Timeouts
-from understudy.actors.inference.upstream import Call, StreamingClient
+from understudy.actors.inference.upstream import Call, Instead, StreamingClient
 from understudy.actors.outbound.http1 import Http1Client
 from understudy.storage.records import Usage
 
@@ -53,7 +53,8 @@ Thoughts = Keepsakes[Sequence[Block]]
 class ClaudeClient(StreamingClient):
     """Speaks the Messages API to one base URL with one key. *name* is what errors call the provider."""
 
-    NEGOTIABLE: ClassVar[Mapping[str, str | None]] = {"temperature": None}
+    # Newer models judge for themselves how long to think, and refuse to be given a budget.
+    NEGOTIABLE: ClassVar[Mapping[str, Instead]] = {"temperature": None, "thinking": {"type": "adaptive"}}
 
     def __init__(
         self,

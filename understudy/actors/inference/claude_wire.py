@@ -12,6 +12,8 @@ from understudy.storage.records import Role, ToolCall
 MAX_TOKENS = 4096
 """The longest answer when the request does not say: this API wants to be told."""
 
+LEAST_THINKING = 1024
+"""The smallest budget for thinking that the API takes."""
 LEFT_OUT = "(earlier messages are left out)"
 """What stands for the user's words when the part of a conversation that fits begins with the model's."""
 
@@ -94,7 +96,12 @@ def encode_request(request: ModelRequest, thoughts: Callable[[str], Sequence[Blo
     }
     if system:
         body["system"] = [{"type": "text", "text": system, "cache_control": _CACHED}]
-    if request.temperature is not None:
+    if request.thinking_tokens is not None and _may_think(request.messages, thoughts):
+        # The limit is on both; and what thinks takes no temperature.
+        budget = max(request.thinking_tokens, LEAST_THINKING)
+        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+        body["max_tokens"] = (request.max_output_tokens or MAX_TOKENS) + budget
+    elif request.temperature is not None:
         body["temperature"] = min(request.temperature, 1.0)
     if request.tools:
         body["tools"] = [
@@ -106,6 +113,16 @@ def encode_request(request: ModelRequest, thoughts: Callable[[str], Sequence[Blo
         body["tools"] = [{"name": name, "input_schema": {"type": "object"}} for name in used]
         body["tool_choice"] = {"type": "none"}
     return body
+
+
+def _may_think(messages: Sequence[ChatMessage], thoughts: Callable[[str], Sequence[Block] | None]) -> bool:
+    """Not in the middle of a turn whose calls came without thinking, or whose thinking is gone: that is refused."""
+    for message in reversed(messages):
+        if message.role is Role.USER:
+            break
+        if message.tool_calls and not thoughts(message.tool_calls[0].id):
+            return False
+    return True
 
 
 def _conversation(

@@ -95,6 +95,8 @@ def encode_request(request: ModelRequest, signature: Callable[[str], str | None]
         config["temperature"] = request.temperature
     if request.max_output_tokens is not None:
         config["maxOutputTokens"] = request.max_output_tokens
+    if request.thinking_tokens is not None:
+        config["thinkingConfig"] = {"thinkingBudget": request.thinking_tokens}
     if config:
         body["generationConfig"] = config
     return body

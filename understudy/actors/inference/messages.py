@@ -58,6 +58,8 @@ class ModelRequest:
 
     ``fallbacks`` are asked in order when a provider fails before its first word. ``endpoint`` is the URL of a server
     that is to be asked in place of the provider's own (see `understudy.actors.inference.endpoints`).
+    ``thinking_tokens`` lets the model think that much before it answers, beside ``max_output_tokens``, where the provider
+    can be told so (`claude`, `gemini`).
     """
 
     provider: str
@@ -68,6 +70,7 @@ class ModelRequest:
     max_output_tokens: int | None = None
     fallbacks: tuple[ModelRef, ...] = ()
     endpoint: str | None = None
+    thinking_tokens: int | None = None
 
 
 @attrs.frozen

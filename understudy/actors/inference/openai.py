@@ -10,7 +10,7 @@ from understudy.actors.inference.assembler import ChatAssembler
 from understudy.actors.inference.messages import ModelRequest
 from understudy.actors.inference.openai_wire import Accent, encode_request
 from understudy.actors.inference.timeouts import Timeouts
-from understudy.actors.inference.upstream import Call, StreamingClient
+from understudy.actors.inference.upstream import Call, Instead, StreamingClient
 from understudy.actors.outbound.http1 import Http1Client
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -20,7 +20,7 @@ class OpenAIClient(StreamingClient):
     """Speaks chat completions to one base URL with one key. *name* is what errors call the provider."""
 
     # The reasoning models of several providers take no temperature; old servers know only one of the two limits.
-    NEGOTIABLE: ClassVar[Mapping[str, str | None]] = {
+    NEGOTIABLE: ClassVar[Mapping[str, Instead]] = {
         "temperature": None,
         "stream_options": None,
         "max_tokens": "max_completion_tokens",

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
@@ -33,6 +33,10 @@ _NOT_KNOWN = re.compile(
     re.IGNORECASE,
 )
 _MODELS_REMEMBERED = 256
+
+
+Instead: TypeAlias = str | Mapping[str, object] | None
+"""In place of a refused field: the same under this name, this value under the same name, or nothing."""
 
 
 class Assembler(Protocol):
@@ -74,8 +78,8 @@ class Call:
 class StreamingClient(ABC):
     """Speaks to one base URL with one key; *name* is what errors call the provider. See `ModelClient`."""
 
-    NEGOTIABLE: ClassVar[Mapping[str, str | None]] = {}
-    """Fields of the body that some models refuse, and what to call them instead; None leaves them out.
+    NEGOTIABLE: ClassVar[Mapping[str, Instead]] = {}
+    """Fields of the body that some models refuse, and what to send instead.
 
     Which model takes what cannot be known beforehand. A refusal that names such a field is answered by asking again at
     once without it, and remembered for that model.
@@ -147,9 +151,13 @@ class StreamingClient(ABC):
         for field in self._refused.get(model, ()):
             if field in call.body:
                 value = call.body.pop(field)
-                instead = self.NEGOTIABLE[field]
-                if instead is not None:
-                    call.body[instead] = value
+                match self.NEGOTIABLE[field]:
+                    case None:
+                        pass
+                    case str(other_name):
+                        call.body[other_name] = value
+                    case other_value:
+                        call.body[field] = other_value
         body = msgspec.json.encode(call.body)
         headers = [*self._headers, (b"content-length", b"%d" % len(body))]
         response: Response | None = None

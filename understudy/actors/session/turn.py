@@ -145,6 +145,7 @@ class Turn:
             max_output_tokens=config.max_output_tokens,
             fallbacks=config.fallbacks,
             endpoint=config.endpoint,
+            thinking_tokens=config.thinking_tokens,
         )
         self._set_state("thinking")
         self._round_text = []
