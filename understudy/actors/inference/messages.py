@@ -58,8 +58,8 @@ class ModelRequest:
 
     ``fallbacks`` are asked in order when a provider fails before its first word. ``endpoint`` is the URL of a server
     that is to be asked in place of the provider's own (see `understudy.actors.inference.endpoints`).
-    ``thinking_tokens`` lets the model think that much before it answers, beside ``max_output_tokens``, where the provider
-    can be told so (`claude`, `gemini`).
+    ``thinking_tokens`` lets the model think that much before it answers, on top of ``max_output_tokens``; only `claude`
+    and `gemini` can be told so.
     """
 
     provider: str
