@@ -17,6 +17,8 @@ from understudy.actors.inference.messages import (
     ToolCallCompleted,
     ToolCallStarted,
 )
+from understudy.actors.presence.actor import presence_spec
+from understudy.actors.presence.messages import PRESENCE, ListPresence
 from understudy.actors.session.messages import (
     DIRECTORY,
     CancelTurn,
@@ -24,6 +26,7 @@ from understudy.actors.session.messages import (
     ListSessions,
     OnBusy,
     Reset,
+    ResetDone,
     ResumeStream,
     session_address,
 )
@@ -336,6 +339,32 @@ async def test_reset_archives_the_conversation_and_the_next_message_begins_a_new
         assert second.is_new
         await it.read(second)
         assert [m.content for m in it.models.requests[-1].messages[1:]] == ["hi again"]
+
+
+async def test_to_reset_twice_is_to_reset_once() -> None:
+    async with stage() as it:
+        await it.read(await it.start("hi"))
+        once = await it.system.ask(DIRECTORY, Reset(KEY))
+        again = await it.system.ask(DIRECTORY, Reset(KEY))
+        assert again == ResetDone(archived_session_id=None, session_id=once.session_id)
+        assert (await it.start("hi again")).session_id == once.session_id
+
+
+async def test_an_archived_conversation_is_no_longer_present() -> None:
+    async with stage(agent=attrs.evolve(CHAD, idle_timeout=600.0)) as it:
+        await it.system.spawn(presence_spec())
+        here = ListPresence(KEY.uid, KEY.workspace_id)
+        first = await it.start("hi")
+        await it.read(first)
+        assert [p.session_id for p in await it.system.ask(PRESENCE, here)] == [first.session_id]
+        await it.system.ask(DIRECTORY, Reset(KEY))
+        assert await it.system.ask(PRESENCE, here) == ()
+        second = await it.start("hi")
+        await it.read(second)
+        it.pass_time(minutes=11)
+        third = await it.start("hi again")
+        await it.read(third)
+        assert [p.session_id for p in await it.system.ask(PRESENCE, here)] == [third.session_id]
 
 
 async def test_reset_stops_a_running_turn_first() -> None:

@@ -208,11 +208,18 @@ class SessionActor(Server):
         return deferred
 
     @receive
-    def reset(self, message: Reset) -> Deferred[ResetDone]:
-        """Archive this session and open its successor; a running turn is cancelled first."""
-        self._require()
+    def reset(self, message: Reset) -> Deferred[ResetDone] | ResetDone:
+        """Archive this session and open its successor; a running turn is cancelled first.
+
+        One in which nothing was said yet is as new as its successor would be: it stays, so that to reset twice is to
+        reset once.
+        """
+        session = self._require()
         if self._successor is not None:
             return self.forward(session_address(self._successor), message)
+        busy = self._current is not None or self._resetting or self._queue
+        if not busy and session.message_count == 0 and session.status is SessionStatus.ACTIVE:
+            return ResetDone(archived_session_id=None, session_id=self._id)
         deferred = self.defer(message)
         self._resetting = True
         self._drop_queue()
@@ -419,6 +426,7 @@ class SessionActor(Server):
         self._session = attrs.evolve(session, status=old.status, archived_at=old.archived_at)
         self._successor = new.id
         self.system.tell(DIRECTORY, Moved(session.key, new.id))
+        self.system.tell(PRESENCE, PresenceGone(self._id))
         return new.id
 
     def _hand_over(self, message: StartTurn, started: Deferred[TurnStarted]) -> None:
@@ -484,6 +492,8 @@ class SessionActor(Server):
             self._tell_presence()
 
     def _tell_presence(self) -> None:
+        if self._successor is not None:
+            return  # archived: the agent works in the successor now, and there only
         session = self._require()
         key = session.key
         self.system.tell(
