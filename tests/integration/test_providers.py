@@ -61,3 +61,43 @@ async def test_an_agent_calculates_then_its_provider_fails_until_it_is_left_alon
             assert breaker["lastError"].startswith(f"{name} is overloaded (529)")
             assert {one["state"] for one in shown["breakers"] if one["provider"] != name} == {"closed"}
         assert "circuit opened" in node.log
+
+
+async def test_an_agents_fallback_answers_for_a_provider_that_is_down_and_its_endpoint_is_guarded(
+    tmp_path: Path, pg_dsn: str
+) -> None:
+    with trio.fail_after(60):
+        async with stand_in(LEAVE_ME) as down, stand_in(Behaviour(text="at your service")) as up:
+            environment = {
+                **environment_of("claude", up),
+                "OPENAI_API_KEY": "sk-x",
+                "OPENAI_BASE_URL": down.base_url,
+                "UNDERSTUDY_MODEL": "openai/fake",
+            }
+            async with (
+                running_node(tmp_path, database_url=pg_dsn, environment=environment) as node,
+                connect(node.url) as http,
+            ):
+                client = await register(http)
+
+                async def make(name: str, **model: object) -> None:
+                    body = {
+                        "id": name,
+                        "model": {"provider": "openai", "modelId": "gpt", **model},
+                        "systemPromptTemplate": "Help.",
+                    }
+                    made = await http.post("/agents", json=body, headers=client.headers)
+                    assert made.status_code == 201, made.text
+
+                await make("careful", fallbacks=[{"provider": "anthropic", "modelId": "claude-x"}])
+                for _ in range(7):  # before and after the circuit has opened
+                    answer = (await client.chat("hi", agentId="careful")).json()
+                    assert (answer["content"], answer["model"]) == ("at your service", "claude/fake")
+                assert len(down.requests) == 5
+                assert up.requests[0].body["model"] == "claude-x"
+
+                await make("curious", endpoint=up.base_url)
+                refused = await client.chat("hi", agentId="curious")
+                assert (refused.status_code, refused.json()["code"]) == (502, "PROVIDER_ERROR")
+                assert "may not be asked" in refused.json()["error"]
+                assert len(up.requests) == 7
