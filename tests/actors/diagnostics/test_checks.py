@@ -205,10 +205,11 @@ class Answering(Actor):
     """A provider whose circuit is as it is told."""
 
     circuit: str
+    name: str = "openai"
 
     @receive
     def status_of(self, message: ProviderStatus) -> ProviderState:
-        return ProviderState("openai", self.circuit, 0, 0, 8, 5, 0, 4, 1, 0, 0, 0.5, "HTTP 503")
+        return ProviderState(self.name, self.circuit, 0, 0, 8, 5, 0, 4, 1, 0, 0, 0.5, "HTTP 503")
 
 
 @pytest.mark.parametrize(("circuit", "status"), [("closed", PASS), ("half-open", WARN), ("open", FAIL)])
@@ -221,6 +222,13 @@ async def test_a_provider_that_is_left_alone_is_found_out(circuit: str, status: 
         result = await found(providers.circuits_closed(), system)
         assert result.status is status
         assert "openai" in result.message
+
+
+async def test_an_agents_own_endpoint_that_is_left_alone_is_only_a_warning() -> None:
+    async with ActorSystem("test") as system:
+        await system.spawn(DynamicSpec("i", "inference", lambda key: ChildSpec(key, Answering, args=("open", key))))
+        await system.ensure("inference/ollama@models.example")
+        assert (await found(providers.circuits_closed(), system)).status is WARN
 
 
 # ---- the actors ----------------------------------------------------------------------------------------------------
