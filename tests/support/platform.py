@@ -72,9 +72,9 @@ class Platform:
         answer = (await self.client.post("/auth/register", json=asked)).json()
         return Caller(self.client, answer["user"]["id"], answer["accessToken"], answer["workspaceId"])
 
-    async def member(self, of: Caller, role: WorkspaceRole) -> Caller:
-        """A new user who acts in somebody else's workspace, in this role."""
-        caller = attrs.evolve(await self.user(), workspace_id=of.workspace_id)
+    async def member(self, of: Caller, role: WorkspaceRole, who: Caller | None = None) -> Caller:
+        """Somebody (a new user unless said) acting in somebody else's workspace, in this role."""
+        caller = attrs.evolve(who or await self.user(), workspace_id=of.workspace_id)
         async with self.pool.connection() as connection:
             await connection.execute(
                 "INSERT INTO workspace_members (workspace_id, uid, role, joined_at) VALUES (%s, %s, %s, %s)",
@@ -84,8 +84,11 @@ class Platform:
 
 
 @asynccontextmanager
-async def serving_platform(pool: Pool, *, user_rate_limit_max: int = 0) -> AsyncIterator[Platform]:
-    """Serve the application on a socket, with the actors that need neither sessions nor models. The body has 20 s."""
+async def serving_platform(pool: Pool, *, user_rate_limit_max: int = 0, **settings: Any) -> AsyncIterator[Platform]:
+    """Serve the application on a socket, with the actors that need neither sessions nor models. The body has 20 s.
+
+    *settings* are those of `HttpSettings`.
+    """
     store = Repositories.on(pool)
     writer = DirectWriter(Journal(pool))
     async with ActorSystem("platform tests") as system:
@@ -99,7 +102,7 @@ async def serving_platform(pool: Pool, *, user_rate_limit_max: int = 0) -> Async
             await system.spawn(spec)
         await system.spawn(SupervisorSpec("tools", children=(tool_host_spec(TOOLS),)))
         async with (
-            serving(create_app(system, settings=HttpSettings())) as running,
+            serving(create_app(system, settings=HttpSettings(**settings))) as running,
             httpx.AsyncClient(base_url=running.url, timeout=15) as client,
         ):
             yield Platform(running, system, client, pool, store)
