@@ -38,10 +38,11 @@ class Listener(Actor):
         """Serve, as linked work: when serving fails, so does this actor."""
         self._server = Server(self._app, self._sockets, self._settings.wire)
         self.work(self._server.serve, name="serve")
-        self.every(_TELL_EVERY, _Tick())
+        self._ticking = self.every(_TELL_EVERY, _Tick())
 
     async def stopping(self, reason: Exit) -> None:
         """Take no more connections, and let what is in flight finish within the bound."""
+        self._ticking.cancel()  # nobody would handle it: it would be a dead letter of every stop
         await self._server.drain(self._settings.drain_timeout)
 
     def snapshot(self) -> Mapping[str, object]:
