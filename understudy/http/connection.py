@@ -124,7 +124,8 @@ class Connection:
                 if self._discarded > MAX_DISCARDED:
                     break
                 continue
-            if not self.busy and not self._partial:
+            # Not in HTTP/2: it has frames that belong to no request, and its idle time bounds it alone.
+            if not self.busy and not self._partial and self._wire.is_http1:
                 self._partial = True
                 self._deadline = trio.current_time() + self._limits.header_timeout
             with trio.CancelScope() as self._handling:
@@ -143,9 +144,9 @@ class Connection:
                     return b""
             if trio.current_time() < self._deadline:
                 continue  # it was moved while we waited
-            if self._partial and not self.busy and not self._closing and not self._draining:
-                await self._wire.refuse(408)
-                continue
+            late = self._partial and not self.busy and not self._closing and not self._draining
+            if late and await self._wire.refuse(408):
+                continue  # for as long as it lingers
             return b""
 
     def _set_deadline(self, when: float) -> None:

@@ -58,6 +58,7 @@ class Wire(ProtocolWrapper):
         server: tuple[str, int] | None,
         send: Callable[[Event], Awaitable[None]],
     ) -> None:
+        self._tell = send
         self._arguments = (app, config, context, task_group, state, False, client, server, send)
         self.protocol = Http1(*self._arguments)
 
@@ -68,6 +69,8 @@ class Wire(ProtocolWrapper):
         except H2ProtocolAssumedError as preface:
             self.protocol = Http2(*self._arguments)
             await self.protocol.initiate()
+            # What looked like a request has come to its end, or the connection would count as busy until its first one.
+            await self._tell(Updated(idle=True))
             await self.protocol.handle(RawData(preface.data))
         except H2CProtocolRequiredError as upgrade:
             self.protocol = Http2(*self._arguments)
@@ -75,10 +78,17 @@ class Wire(ProtocolWrapper):
             if upgrade.data:
                 await self.protocol.handle(RawData(upgrade.data))
 
-    async def refuse(self, status: int) -> None:
-        """Answer *status* to a request that never became one, and close."""
-        if isinstance(self.protocol, Http1):
-            await self.protocol.refuse(status)
+    @property
+    def is_http1(self) -> bool:
+        """Whether the client speaks HTTP/1.1, as far as is known."""
+        return isinstance(self.protocol, Http1)
+
+    async def refuse(self, status: int) -> bool:
+        """Answer *status* to a request that never became one, and close; False in HTTP/2, which has no way to."""
+        if not isinstance(self.protocol, Http1):
+            return False
+        await self.protocol.refuse(status)
+        return True
 
     def last_words(self) -> bytes:
         """What to say to a request that will not be answered any more. Does not block."""
