@@ -339,6 +339,8 @@ async def test_an_idle_http_2_connection_is_closed_in_time_whatever_else_it_says
         wanted: type = h2.events.StreamEnded if asked else h2.events.RemoteSettingsChanged
         while not any(isinstance(e, wanted) for e in connection.receive_data(await client.receive())):
             pass
+        while running.server.statistics().busy:
+            await trio.lowlevel.checkpoint()
         connection.ping(b"an idler")
         await client.send(connection.data_to_send())
         with trio.fail_after(5):
