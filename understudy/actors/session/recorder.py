@@ -55,10 +55,12 @@ class Recorder:
         self._work = trio.Event()
         self._room = trio.Event()
         self._turnstile = trio.Lock()
+        self._waiting = 0
 
     def add(self, kind: str, data: dict[str, Any]) -> None:
         """Note an event; it is committed with the next flush. Does not block."""
         self._pending.append(_Draft(kind, data, []))
+        self._waiting += 1
         self._work.set()
 
     def text(self, text: str) -> None:
@@ -69,11 +71,17 @@ class Recorder:
             last.text.append(text)
         else:
             self._pending.append(_Draft("content", {}, [text]))
+        self._waiting += 1
         self._work.set()
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits for its commit that whoever makes more should `wait_room` first."""
+        return self._waiting > BACKLOG
+
     async def wait_room(self) -> None:
-        """Wait until the backlog is short enough to take more. Returns at once when it is; then no checkpoint."""
-        while sum(len(draft.text) or 1 for draft in self._pending) > BACKLOG:
+        """Wait until the backlog is short enough to take more."""
+        while self.crowded:
             self._room = trio.Event()
             await self._room.wait()
 
@@ -100,6 +108,7 @@ class Recorder:
             if events:
                 group.append(EventsAppended(self._session.epoch, self._session.id, tuple(events)))
             self._pending, kept = [], self._pending
+            self._waiting, taken = 0, self._waiting
             try:
                 await self._commit(group, events)
             except BaseException:
@@ -107,6 +116,7 @@ class Recorder:
                 for draft in kept:
                     draft.sealed = True
                 self._pending[:0] = kept
+                self._waiting += taken
                 self._work.set()
                 raise
             self._room.set()

@@ -175,7 +175,8 @@ class Turn:
                         self.answer.cache += cache
                         self.answer.model = f"{provider or config.provider}/{model}"
                         self.answer.reason = reason
-                await self._recorder.wait_room()
+                if self._recorder.crowded:
+                    await self._recorder.wait_room()
         self.answer.calls_made += len(calls)
         return calls
 
