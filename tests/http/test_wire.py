@@ -329,24 +329,24 @@ async def test_an_idle_http_2_connection_is_closed_in_time_whatever_else_it_says
     import h2.events
 
     limits = WireLimits(header_timeout=0.05, keep_alive_timeout=0.2)
-    async with serving(hello, limits) as running, await running.connect() as client:
-        connection = h2.connection.H2Connection()
-        connection.initiate_connection()
-        if asked:
-            headers = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "test")]
-            connection.send_headers(1, headers, end_stream=True)
-        await client.send(connection.data_to_send())
-        wanted: type = h2.events.StreamEnded if asked else h2.events.RemoteSettingsChanged
-        while not any(isinstance(e, wanted) for e in connection.receive_data(await client.receive())):
-            pass
-        while running.server.statistics().busy:
-            await trio.lowlevel.checkpoint()
-        connection.ping(b"an idler")
-        await client.send(connection.data_to_send())
-        with trio.fail_after(5):
+    with trio.fail_after(5):
+        async with serving(hello, limits) as running, await running.connect() as client:
+            connection = h2.connection.H2Connection()
+            connection.initiate_connection()
+            if asked:
+                headers = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "test")]
+                connection.send_headers(1, headers, end_stream=True)
+            await client.send(connection.data_to_send())
+            wanted: type = h2.events.StreamEnded if asked else h2.events.RemoteSettingsChanged
+            while not any(isinstance(e, wanted) for e in connection.receive_data(await client.receive())):
+                pass
+            while running.server.statistics().busy:
+                await trio.lowlevel.checkpoint()
+            connection.ping(b"an idler")
+            await client.send(connection.data_to_send())
             while await client.receive():
                 pass
-        assert not running.server.statistics().busy
+            assert not running.server.statistics().busy
 
 
 async def test_draining_closes_idle_connections_and_lets_requests_in_flight_finish() -> None:
