@@ -349,6 +349,30 @@ async def test_an_idle_http_2_connection_is_closed_in_time_whatever_else_it_says
             assert not running.server.statistics().busy
 
 
+async def test_an_http_2_connection_whose_requests_were_all_called_off_is_idle() -> None:
+    import h2.connection
+
+    async def silent(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    with trio.fail_after(5):
+        async with serving(silent) as running, await running.connect() as client:
+            connection = h2.connection.H2Connection()
+            connection.initiate_connection()
+            headers = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "test")]
+            for stream in (1, 3):
+                connection.send_headers(stream, headers, end_stream=True)
+            await client.send(connection.data_to_send())
+            while not running.server.statistics().busy:
+                await trio.lowlevel.checkpoint()
+            for stream in (1, 3):
+                connection.reset_stream(stream)
+            await client.send(connection.data_to_send())
+            while running.server.statistics().busy:
+                await trio.lowlevel.checkpoint()
+
+
 async def test_draining_closes_idle_connections_and_lets_requests_in_flight_finish() -> None:
     go_on = trio.Event()
 

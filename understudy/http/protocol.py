@@ -234,6 +234,9 @@ class Http2(H2Protocol):
                 self.connection.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
             else:
                 await super()._handle_events([event])
+                if isinstance(event, h2.events.StreamReset) and not self.streams:
+                    # hypercorn tells only of streams that the application ended; this connection would stay busy.
+                    await self.send(Updated(idle=True))
         await self._flush()
 
 
