@@ -2,9 +2,10 @@
 
     python benchmarks/http.py [--seconds 5] [--idle 10000] [--streams 500] [--peer URL[,header=value]]
 
-The server runs on one core, the load and the stand-in provider on the other; PostgreSQL runs where there is room. Every figure stands beside the same load
-sent straight to the provider in the same run, and beside a peer gateway (an OpenAI-compatible one in front of
-``http://127.0.0.1:9101/v1``) when ``--peer`` names one: trust the ratios, not the absolute numbers.
+The server runs on one core, the load and the stand-in provider on the other; PostgreSQL runs where there is room. Every
+figure stands beside the same load sent straight to the provider in the same run, and beside a peer gateway (an
+OpenAI-compatible one in front of ``http://127.0.0.1:9101/v1``) when ``--peer`` names one: trust the ratios, not the
+absolute numbers.
 """
 
 import argparse
