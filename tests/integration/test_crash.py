@@ -128,7 +128,7 @@ def whole_answers(messages: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 async def assert_quiet(client: Client) -> None:
     """No conversation says that a turn is running, and the next message is served."""
-    answer = await client.http.get("/sessions?limit=100", headers=client.headers)
+    answer = await client.http.get("/sessions?limit=40", headers=client.headers)
     limit = trio.Semaphore(16)
 
     async def check(session_id: str) -> None:

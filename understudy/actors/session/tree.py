@@ -6,7 +6,7 @@ from understudy.actors.session.recovery import Recovery
 from understudy.actors.session.session import SessionActor, SessionServices
 from understudy.runtime import ChildSpec, DynamicSpec, SupervisorSpec
 
-QUARANTINE = 30.0
+QUARANTINE = 10.0
 """Seconds for which a session that keeps crashing is left alone; nobody else notices."""
 
 RECOVERY_TIMEOUT = 300.0
