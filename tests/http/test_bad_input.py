@@ -204,6 +204,26 @@ async def test_too_long_says_how_long_it_may_be() -> None:
         assert response.json()["details"] == [{"path": "message", "issue": "too_long", "max": 10000}]
 
 
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (post(CHAT, json={"message": ""}), "message: must have at least 1 character"),
+        (post(CHAT, json={"message": "x" * 10_001}), "message: must have at most 10000 characters"),
+        (post(CHAT, json={}), "message: is required"),
+        (post(CHAT, json={"message": 1}), "message: expected a string, got an integer"),
+        (post(CHAT, json=[]), "body: expected an object, got an array"),
+        (get("/sessions?limit=101"), "limit: must be at most 100"),
+        (get("/sessions/ses_mira/events?after=x"), "after: expected an integer, got a string"),
+        (get("/sessions?status=open"), "status: invalid enum value 'open'"),
+    ],
+)
+async def test_errors_speak_of_json_and_not_of_python(request_: Any, said: str) -> None:
+    async with serving_api() as api:
+        target = str(request_.url)[len("http://test") :]
+        answer = await api.client.request(request_.method, target, content=request_.content, headers=request_.headers)
+        assert answer.json()["error"] == said
+
+
 async def test_a_chunked_body_over_the_limit_is_413_without_being_read_to_its_end() -> None:
     async with serving_api() as api, await api.running.connect() as client:
         await client.send(

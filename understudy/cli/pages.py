@@ -19,7 +19,7 @@ server, and from `understudy openapi` without one.
 Requests and answers are JSON. Every answer carries `X-Request-ID` (yours, if you send one), and every error is
 
 ```json
-{"error": "message: expected `str` of length <= 10000", "code": "VALIDATION", "requestId": "3f0c…",
+{"error": "message: must have at most 10000 characters", "code": "VALIDATION", "requestId": "3f0c…",
  "details": [{"path": "message", "issue": "too_long", "max": 10000}]}
 ```
 

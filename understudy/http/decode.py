@@ -19,6 +19,15 @@ _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 _LENGTH = re.compile(r"of length (?P<sign><=|>=) (?P<bound>\d+)")
 _BOUND = re.compile(r"(?P<sign><=|>=|<|>) (?P<bound>-?\d+)")
 
+# msgspec speaks of Python's types; who sent JSON is told of JSON's.
+_TYPE = re.compile(r"`(\w+)(?: \| null)?`")
+_TYPES = {"str": "a string", "int": "an integer", "float": "a number", "bool": "true or false"} | {
+    "object": "an object",
+    "array": "an array",
+    "null": "null",
+}
+_WORDS = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
+
 
 @functools.cache
 def _decoder(model: Hashable) -> msgspec.json.Decoder[Any]:
@@ -68,20 +77,25 @@ def _explained(error: msgspec.ValidationError) -> ApiError:
     at = _AT.search(text)
     path = at["path"] if at else ""
     text = text[: at.start()] if at else text
-    issue, limit = "invalid_value", None
+    issue, limit, said = "invalid_value", None, f"{text[:1].lower()}{text[1:]}"
     if missing := _MISSING.search(text):
         path = f"{path}.{missing['field']}" if path else missing["field"]
-        issue = "missing"
+        issue, said = "missing", "is required"
     elif length := _LENGTH.search(text):
-        issue = "too_long" if length["sign"] == "<=" else "too_short"
-        limit = int(length["bound"]) if issue == "too_long" else None
+        most = length["sign"] == "<="
+        issue, limit = ("too_long", int(length["bound"])) if most else ("too_short", None)
+        unit = "character" if "`str`" in text else "item"
+        unit += "" if length["bound"] == "1" else "s"
+        said = f"must have {'at most' if most else 'at least'} {length['bound']} {unit}"
     elif "got `" in text or "Expected `object`" in text:
         issue = "wrong_type"
     elif bound := _BOUND.search(text):
-        issue = "too_large" if "<" in bound["sign"] else "too_small"
-        limit = int(bound["bound"]) if issue == "too_large" else None
+        most = "<" in bound["sign"]
+        issue, limit = ("too_large", int(bound["bound"])) if most else ("too_small", None)
+        said = f"must be {_WORDS[bound['sign']]} {bound['bound']}"
     path = path or "body"
-    return ApiError("VALIDATION", f"{path}: {text[:1].lower()}{text[1:]}", details=(Detail(path, issue, limit),))
+    said = _TYPE.sub(lambda found: _TYPES.get(found[1], found[1]), said)
+    return ApiError("VALIDATION", f"{path}: {said}", details=(Detail(path, issue, limit),))
 
 
 def _refuse_nul(value: Any, path: str = "") -> None:
