@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -118,7 +118,8 @@ class TestServer:
     def close(self) -> None:
         """Stop the server and remove all it wrote."""
         if self._token is not None and self._stopping is not None:
-            self._token.run_sync_soon(self._stopping.set)
+            with suppress(trio.RunFinishedError):  # it ended by itself, and `_raise_failure` says of what
+                self._token.run_sync_soon(self._stopping.set)
         self._thread.join()
         shutil.rmtree(self._directory, ignore_errors=True)
 
