@@ -1,4 +1,4 @@
-"""Groups of entries as the JSON arrays that ``journal_write`` takes (see migrations/0003_journal.sql).
+"""Groups of entries as the JSON arrays that ``journal_write`` takes (see migrations/0005_money.sql).
 
 JSON, because msgspec writes a row of it in well under a microsecond, where psycopg's array adaptation takes one for
 each value; and PostgreSQL, which then takes them apart, has a core of its own.
@@ -20,6 +20,7 @@ from understudy.storage.entries import (
     TurnOpened,
 )
 from understudy.storage.records import AuditEntry, Message, TurnStatus
+from understudy.storage.spending import Charge, TurnTrace
 
 IDEMPOTENCY_TTL = timedelta(hours=24)
 """How long an idempotency key answers."""
@@ -52,6 +53,41 @@ class _Opened(_Row):
     key: str | None = None
 
 
+class _Charge(msgspec.Struct, omit_defaults=True):
+    n: int
+    provider: str
+    model: str
+    tools: tuple[str, ...]
+    pt: int
+    ct: int
+    cost: int | None
+    at: datetime
+    cached: int = 0
+    saved: int = 0
+    estimated: bool = False
+
+
+class _Span(msgspec.Struct):
+    kind: str
+    at: float
+    ms: float
+    of: Any
+
+
+class _Trace(msgspec.Struct):
+    id: str
+    request: str | None
+    trace: str | None
+    parent: str | None
+    rounds: int
+    calls: int
+    pt: int
+    ct: int
+    cost: int
+    unpriced: bool
+    spans: list[_Span]
+
+
 class _Closed(_Row):
     t: str
     s: str
@@ -64,6 +100,8 @@ class _Closed(_Row):
     model: str | None = None
     code: str | None = None
     error: str | None = None
+    charges: list[_Charge] | None = None
+    trace: _Trace | None = None
 
 
 class _Undone(_Row):
@@ -232,6 +270,8 @@ class Batch:
                 turn.model,
                 turn.error_code,
                 turn.error_message,
+                _charges(turn.charges),
+                _trace(turn.trace, turn.charges),
             )
         )
         if turn.status is not TurnStatus.COMPLETED or turn.rolled_back:
@@ -260,6 +300,43 @@ class Batch:
                 closes,
             )
         )
+
+
+def _charges(charges: Sequence[Charge]) -> list[_Charge] | None:
+    return [
+        _Charge(
+            number,
+            x.provider,
+            x.model,
+            x.tools,
+            x.usage.prompt_tokens,
+            x.usage.completion_tokens,
+            x.cost,
+            x.at,
+            x.cached_tokens,
+            x.saved,
+            x.estimated,
+        )
+        for number, x in enumerate(charges)
+    ] or None
+
+
+def _trace(trace: TurnTrace | None, charges: Sequence[Charge]) -> _Trace | None:
+    if trace is None:
+        return None
+    return _Trace(
+        trace.id,
+        trace.request_id,
+        trace.trace_id,
+        trace.parent_id,
+        trace.rounds,
+        trace.tool_calls,
+        sum(x.usage.prompt_tokens for x in charges),
+        sum(x.usage.completion_tokens for x in charges),
+        sum(x.cost or 0 for x in charges),
+        any(x.cost is None for x in charges),
+        [_Span(x.kind, x.offset_ms, x.duration_ms, x.attributes) for x in trace.spans],
+    )
 
 
 def audit_row(entry: AuditEntry) -> dict[str, Any]:

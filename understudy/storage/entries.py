@@ -11,6 +11,7 @@ from typing import TypeAlias
 import attrs
 
 from understudy.storage.records import AuditEntry, IdempotencyKey, Message, RunEvent, TurnStatus, Usage
+from understudy.storage.spending import Charge, TurnTrace
 
 
 @attrs.frozen
@@ -49,7 +50,8 @@ class TurnClosed:
     """A turn ends, whichever way: its final row, the assistant's message if any, the session's totals.
 
     A status other than COMPLETED gives the turn's idempotency key back. With ``rolled_back`` the turn's messages are
-    marked ``rolled_back``: kept for the record, left out of the history and of what readers are shown.
+    marked ``rolled_back``: kept for the record, left out of the history and of what readers are shown. ``charges`` are
+    billed and ``trace`` is kept whichever way it ended, once.
     """
 
     epoch: int
@@ -65,6 +67,8 @@ class TurnClosed:
     error_code: str | None = None
     error_message: str | None = None
     rolled_back: bool = False
+    charges: tuple[Charge, ...] = ()
+    trace: TurnTrace | None = None
 
 
 @attrs.frozen

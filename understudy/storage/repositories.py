@@ -6,6 +6,7 @@ import attrs
 
 from understudy.storage.agents import AgentRepository
 from understudy.storage.audit import AuditRepository
+from understudy.storage.costs import CostRepository
 from understudy.storage.diagnostics import DiagnosticsRepository
 from understudy.storage.idempotency import IdempotencyRepository
 from understudy.storage.lockouts import LockoutRepository
@@ -13,6 +14,7 @@ from understudy.storage.outbox import OutboxRepository
 from understudy.storage.pool import Pool
 from understudy.storage.sessions import SessionRepository
 from understudy.storage.tokens import TokenRepository
+from understudy.storage.traces import TraceRepository
 from understudy.storage.users import UserRepository
 from understudy.storage.workspaces import WorkspaceRepository
 
@@ -31,6 +33,8 @@ class Repositories:
     audit: AuditRepository
     outbox: OutboxRepository
     diagnostics: DiagnosticsRepository
+    costs: CostRepository
+    traces: TraceRepository
 
     @classmethod
     def on(cls, pool: Pool) -> Self:
@@ -46,4 +50,6 @@ class Repositories:
             audit=AuditRepository(pool),
             outbox=OutboxRepository(pool),
             diagnostics=DiagnosticsRepository(pool),
+            costs=CostRepository(pool),
+            traces=TraceRepository(pool),
         )

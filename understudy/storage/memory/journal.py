@@ -15,6 +15,7 @@ from understudy.storage.entries import (
     TurnOpened,
 )
 from understudy.storage.errors import Fenced, StorageError, StoreConflict
+from understudy.storage.memory.spending import note_spending
 from understudy.storage.memory.tables import Kept, Outgoing, Tables, cleaned_message
 from understudy.storage.records import Message, OutboxItem, StoredAnswer, Turn, TurnStatus
 
@@ -121,6 +122,7 @@ class MemoryJournal:
             error_code=entry.error_code,
             error_message=entry.error_message,
         )
+        note_spending(self._tables, session, turn, entry)
         tokens = session.token_count + entry.usage.total_tokens
         self._tables.sessions[session.id] = attrs.evolve(session, token_count=tokens)
         if entry.message is not None:

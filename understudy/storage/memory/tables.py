@@ -26,6 +26,7 @@ from understudy.storage.records import (
     Workspace,
     WorkspaceRole,
 )
+from understudy.storage.spending import Charge, Trace
 
 
 @attrs.define
@@ -43,6 +44,16 @@ class Outgoing:
     item: OutboxItem
     claimed_until: datetime | None = None
     done_at: datetime | None = None
+
+
+@attrs.frozen
+class Billed:
+    """A charge and whose it is."""
+
+    workspace_id: str
+    uid: str
+    agent_id: str
+    charge: Charge
 
 
 @attrs.frozen
@@ -82,6 +93,8 @@ class Tables:
         self.audit: list[Line] = []
         self.outbox: dict[str, Outgoing] = {}
         self.diagnostics: dict[str, DiagnosticRun] = {}
+        self.bill: list[Billed] = []
+        self.traces: dict[str, Trace] = {}
 
     def check(self) -> None:
         """Raise `StoreUnavailable` when the store plays dead."""

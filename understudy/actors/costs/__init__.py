@@ -1,0 +1,1 @@
+"""Money: what a model's tokens cost, and what was spent."""

@@ -1,0 +1,63 @@
+"""What was spent."""
+
+from datetime import datetime
+
+from understudy.storage.repository import Repository
+from understudy.storage.spending import Spent
+
+_OF_WORKSPACE = "FROM billing_usage WHERE workspace_id = %s AND at >= %s AND at < %s"
+# One walk over the rows for every way to add them up; which one a row is of is told by what it was grouped by.
+_SUMS = f"""
+SELECT GROUPING(agent_id, provider, model, uid, month), agent_id, provider, model, uid, month,
+       coalesce(sum(cost), 0)::bigint, sum(saved)::bigint, count(*) - count(cost),
+       coalesce(sum(prompt_tokens + completion_tokens) FILTER (WHERE cost IS NULL), 0)::bigint, count(cost)
+FROM (SELECT *, date_trunc('month', at AT TIME ZONE 'UTC')::date AS month {_OF_WORKSPACE}) AS spent
+GROUP BY GROUPING SETS ((), (agent_id), (provider), (provider, model), (uid), (month))
+"""  # noqa: S608  # put together from constants only
+# A call's share of what it cost to ask for it; shares are whole micro-dollars and add up.
+_BY_TOOL = f"""
+SELECT tool, sum(cost / cardinality(tools) + (place <= cost %% cardinality(tools))::integer)::bigint
+FROM (SELECT * {_OF_WORKSPACE} AND cost IS NOT NULL) AS spent,
+     unnest(tools) WITH ORDINALITY AS called(tool, place)
+GROUP BY tool
+"""  # noqa: S608  # put together from constants only
+_NOTHING, _AGENT, _PROVIDER, _MODEL, _USER, _MONTH = 0b11111, 0b01111, 0b10111, 0b10011, 0b11101, 0b11110
+
+
+class CostRepository(Repository):
+    """The bill: rows come with the end of their turn (see `understudy.storage.entries.TurnClosed`)."""
+
+    async def spent(self, workspace_id: str, since: datetime, until: datetime) -> Spent:
+        """What the workspace spent from *since* until just before *until*. Months are UTC's."""
+        total = saved = 0
+        by: dict[int, dict[str, int]] = {grouping: {} for grouping in (_AGENT, _PROVIDER, _MODEL, _USER)}
+        months, unpriced = {}, {}
+        for grouping, agent, provider, model, uid, month, cost, kept, unknown, tokens, priced in await self._rows(
+            _SUMS, workspace_id, since, until
+        ):
+            named = {_AGENT: agent, _PROVIDER: provider, _MODEL: f"{provider}/{model}", _USER: uid}
+            if grouping == _NOTHING:
+                total, saved = cost, kept or 0
+            elif grouping == _MONTH:
+                months[month] = cost
+            elif priced or grouping != _MODEL:
+                by[grouping][named[grouping]] = cost
+            if grouping == _MODEL and unknown:
+                unpriced[named[_MODEL]] = tokens
+        tools = dict(await self._rows(_BY_TOOL, workspace_id, since, until))
+        return Spent(
+            total=total,
+            saved=saved,
+            by_agent=by[_AGENT],
+            by_provider=by[_PROVIDER],
+            by_model=by[_MODEL],
+            by_user=by[_USER],
+            by_tool=tools,
+            by_month=months,
+            unpriced=unpriced,
+        )
+
+    async def total(self, since: datetime) -> int:
+        """What all workspaces together have spent since then, in micro-dollars."""
+        ((spent,),) = await self._rows("SELECT coalesce(sum(cost), 0)::bigint FROM billing_usage WHERE at >= %s", since)
+        return int(spent)

@@ -1,0 +1,129 @@
+"""Bills and traces in memory."""
+
+from collections import Counter
+from datetime import UTC, datetime
+
+import attrs
+
+from understudy.storage.entries import TurnClosed
+from understudy.storage.memory.tables import Billed, Tables
+from understudy.storage.records import Session, Turn, Usage
+from understudy.storage.spending import Spent, Trace, TraceFilter
+
+
+def note_spending(tables: Tables, session: Session, turn: Turn, entry: TurnClosed) -> None:
+    """What the end of a turn says of its costs and its course."""
+    key = session.key
+    tables.bill += [Billed(key.workspace_id, key.uid, key.agent_id, charge) for charge in entry.charges]
+    if (trace := entry.trace) is None:
+        return
+    usage = Usage()
+    for charge in entry.charges:
+        usage += charge.usage
+    tables.traces[trace.id] = Trace(
+        id=trace.id,
+        turn_id=turn.id,
+        workspace_id=key.workspace_id,
+        uid=key.uid,
+        agent_id=key.agent_id,
+        session_id=session.id,
+        status=entry.status,
+        started_at=turn.started_at,
+        finished_at=entry.finished_at,
+        rounds=trace.rounds,
+        tool_calls=trace.tool_calls,
+        usage=usage,
+        cost=sum(charge.cost or 0 for charge in entry.charges),
+        unpriced=any(charge.cost is None for charge in entry.charges),
+        request_id=trace.request_id,
+        trace_id=trace.trace_id,
+        parent_id=trace.parent_id,
+        error_code=entry.error_code,
+        spans=trace.spans,
+    )
+
+
+class MemoryCosts:
+    """See `understudy.storage.costs.CostRepository`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def spent(self, workspace_id: str, since: datetime, until: datetime) -> Spent:
+        """As the real one."""
+        self._tables.check()
+        agents, providers, models, users, tools, unpriced = (Counter[str]() for _ in range(6))
+        months: dict[datetime, int] = {}
+        total = saved = 0
+        for billed in self._tables.bill:
+            charge = billed.charge
+            if billed.workspace_id != workspace_id or not since <= charge.at < until:
+                continue
+            cost, model = charge.cost or 0, f"{charge.provider}/{charge.model}"
+            total, saved = total + cost, saved + charge.saved
+            month = charge.at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+            months[month] = months.get(month, 0) + cost
+            agents[billed.agent_id] += cost
+            providers[charge.provider] += cost
+            users[billed.uid] += cost
+            if charge.cost is None:
+                unpriced[model] += charge.usage.total_tokens
+                continue
+            models[model] += cost
+            for place, tool in enumerate(charge.tools, start=1):
+                tools[tool] += cost // len(charge.tools) + (place <= cost % len(charge.tools))
+        return Spent(
+            total,
+            saved,
+            dict(agents),
+            dict(providers),
+            dict(models),
+            dict(users),
+            dict(tools),
+            {month.date(): cost for month, cost in months.items()},
+            dict(unpriced),
+        )
+
+    async def total(self, since: datetime) -> int:
+        """As the real one."""
+        self._tables.check()
+        return sum(x.charge.cost or 0 for x in self._tables.bill if x.charge.at >= since)
+
+
+class MemoryTraces:
+    """See `understudy.storage.traces.TraceRepository`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def list(self, wanted: TraceFilter, *, limit: int = 20, offset: int = 0) -> tuple[tuple[Trace, ...], int]:
+        """As the real one."""
+        self._tables.check()
+        found = [
+            attrs.evolve(trace, spans=())
+            for trace in self._tables.traces.values()
+            if all(
+                getattr(wanted, name) in (None, getattr(trace, name))
+                for name in ("workspace_id", "uid", "agent_id", "session_id", "status")
+            )
+            and (wanted.since is None or trace.started_at >= wanted.since)
+            and (wanted.until is None or trace.started_at <= wanted.until)
+        ]
+        found.sort(key=lambda trace: (trace.started_at, trace.id), reverse=True)
+        return tuple(found[offset : offset + limit]), len(found)
+
+    async def get(self, workspace_id: str, trace_id: str, *, uid: str | None = None) -> Trace | None:
+        """As the real one."""
+        self._tables.check()
+        trace = self._tables.traces.get(trace_id)
+        if trace is None or trace.workspace_id != workspace_id or uid not in (None, trace.uid):
+            return None
+        return trace
+
+    async def prune(self, before: datetime, *, limit: int = 10_000) -> int:
+        """As the real one."""
+        self._tables.check()
+        old = [x.id for x in self._tables.traces.values() if x.started_at < before][:limit]
+        for id_ in old:
+            del self._tables.traces[id_]
+        return len(old)
