@@ -129,7 +129,7 @@ async def test_partitions_share_the_children_by_key_and_fail_alone(system: Actor
         DynamicSpec("d", "k", counter, partitions=0),
         SupervisorSpec("s", children=[DynamicSpec("d", "k", counter), DynamicSpec("e", "k", counter)]),
     ],
-    ids=repr,
+    ids=lambda spec: f"{type(spec).__name__}-{spec.id}",
 )
 async def test_a_contradictory_specification_starts_nothing(system: ActorSystem, spec: ChildSpec) -> None:
     diary: list[str] = []
