@@ -12,6 +12,7 @@ Every class is a `Refusal`: it reaches the asker and the actor lives on. ``code`
         NotFound            no such thing, or not yours to know of
         Conflict            true of another state than the present one
         PreconditionFailed  it was to happen only if nobody had changed the thing, and somebody has
+        TooLarge            more than is kept of such a thing
         RateLimited         too many; try again after ``retry_after`` seconds
         Unavailable         something we stand on is away; try again
         ProviderFailed      the model's provider failed after its retries
@@ -89,6 +90,12 @@ class PreconditionFailed(DomainError):
     """The caller named the state they had seen, and it is no longer the present one."""
 
     code = "PRECONDITION_FAILED"
+
+
+class TooLarge(DomainError):
+    """It would be larger than such a thing may be."""
+
+    code = "PAYLOAD_TOO_LARGE"
 
 
 class RateLimited(DomainError):

@@ -5,7 +5,7 @@ No record knows SQL and none knows an actor. Times are UTC and aware.
 
 import secrets
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -336,3 +336,79 @@ class Agent:
     created_at: datetime
     updated_at: datetime
     workspace_name: str | None = None
+
+
+class MemoryTier(StrEnum):
+    """Which part of memory an entry is of."""
+
+    DAILY = "daily"
+    NOTES = "notes"
+
+
+class MemoryCategory(StrEnum):
+    """What an entry is about."""
+
+    DECISION = "decision"
+    OUTCOME = "outcome"
+    STRATEGY = "strategy"
+    NOTE = "note"
+    INTERACTION = "interaction"
+
+
+@attrs.frozen
+class Profile:
+    """What is known of a person, whichever workspace they are in."""
+
+    content: Json
+    updated_at: datetime
+
+
+@attrs.frozen
+class MemoryEntry:
+    """Something to remember, of one person in one workspace. ``weight`` is as it was written: it fades when read.
+
+    ``embedding`` was made by ``embedder``; entries are read without it.
+    """
+
+    id: str
+    workspace_id: str
+    uid: str
+    tier: MemoryTier
+    day: date
+    category: MemoryCategory
+    content: str
+    created_at: datetime
+    weight: float = 1.0
+    embedder: str = ""
+    embedding: tuple[float, ...] = ()
+
+
+@attrs.frozen
+class MemoryHits:
+    """What a search found, best first: by its words and, where the server can compare vectors, by likeness."""
+
+    by_words: tuple[MemoryEntry, ...]
+    by_vector: tuple[MemoryEntry, ...] | None = None
+
+
+@attrs.frozen
+class SkillUsage:
+    """How often one tool of a skill ran on one day (UTC). ``spread`` counts the runs by how long they took."""
+
+    day: date
+    skill_id: str
+    tool: str
+    calls: int
+    errors: int
+    total_ms: int
+    spread: tuple[int, ...]
+
+
+@attrs.frozen
+class Shelf:
+    """Whose entries, and which: of one tier in the order they were written; a daily shelf is of one ``day``."""
+
+    workspace_id: str
+    uid: str
+    tier: MemoryTier
+    day: date | None = None

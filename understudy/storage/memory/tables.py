@@ -15,8 +15,10 @@ from understudy.storage.records import (
     AgentVersion,
     AuditEntry,
     DiagnosticRun,
+    MemoryEntry,
     Message,
     OutboxItem,
+    Profile,
     RefreshToken,
     RunEvent,
     Session,
@@ -84,6 +86,8 @@ class Tables:
         self.agents: dict[str, Agent] = {}
         self.agent_versions: dict[str, list[AgentVersion]] = {}
         self.deleted_agents: set[str] = set()
+        self.profiles: dict[str, Profile] = {}
+        self.memories: dict[str, MemoryEntry] = {}
         self.sessions: dict[str, Session] = {}
         self.next_position: dict[str, int] = {}
         self.turns: dict[str, Turn] = {}

@@ -1,0 +1,1 @@
+"""What is remembered of people: profiles, days and notes; and finding it again."""

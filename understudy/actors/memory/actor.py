@@ -1,0 +1,257 @@
+"""The actor that remembers."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import groupby
+from typing import ClassVar
+
+from understudy.actors.clock import utc_now
+from understudy.actors.errors import Conflict, Detail, Invalid, NotFound, PreconditionFailed
+from understudy.actors.memory import embedder
+from understudy.actors.memory.merging import check_depth, check_size, merge_patch, replace_keys
+from understudy.actors.memory.messages import (
+    LONGEST_ENTRY,
+    MEMORY,
+    MOST_A_DAY,
+    MOST_NOTES,
+    AddNote,
+    Day,
+    EntryView,
+    Findings,
+    ForgetEntry,
+    ForgetNote,
+    FoundEntry,
+    GetDay,
+    GetProfile,
+    ListDays,
+    ListNotes,
+    MemoryCategory,
+    MemoryTier,
+    Owner,
+    ProfileView,
+    Remember,
+    SearchMemory,
+    UpdateProfile,
+)
+from understudy.actors.memory.ports import MemoryKeeper
+from understudy.actors.memory.ranking import LEAST_WEIGHT, faded_before, fuse, weight_at
+from understudy.actors.serving import Server
+from understudy.runtime import ChildSpec, Deferred, receive
+from understudy.storage.errors import StoreConflict
+from understudy.storage.records import AuditEntry, Json, MemoryEntry, Shelf, new_id
+
+CANDIDATES = 50
+"""How many entries each kind of search may find before they are fused."""
+
+
+class Memory(Server):
+    """Keeps nothing in memory, for all its name: the database remembers, and survives a crash of this actor.
+
+    Days are in UTC. Refusals are as in `messages`.
+    """
+
+    mailbox_limit: ClassVar[int] = 10_000
+
+    def __init__(self, store: MemoryKeeper, now: Callable[[], datetime] = utc_now) -> None:
+        self._store = store
+        self._now = now
+        self._written = self._searched = 0
+        self._by_words_alone = False
+
+    @receive
+    def get_profile(self, message: GetProfile) -> Deferred[ProfileView]:
+        """What is known of a person."""
+        return self.answer(message, self._profile, message)
+
+    @receive
+    def update_profile(self, message: UpdateProfile) -> Deferred[ProfileView]:
+        """Change what is known of a person."""
+        return self.answer(message, self._update_profile, message)
+
+    @receive
+    def list_days(self, message: ListDays) -> Deferred[tuple[Day, ...]]:
+        """The last days."""
+        return self.answer(message, self._days, message)
+
+    @receive
+    def get_day(self, message: GetDay) -> Deferred[Day]:
+        """One day."""
+        return self.answer(message, self._day, message)
+
+    @receive
+    def remember(self, message: Remember) -> Deferred[EntryView]:
+        """Write an entry."""
+        return self.answer(message, self._remember, message)
+
+    @receive
+    def forget_entry(self, message: ForgetEntry) -> Deferred[Day]:
+        """Delete an entry."""
+        return self.answer(message, self._forget_entry, message)
+
+    @receive
+    def list_notes(self, message: ListNotes) -> Deferred[tuple[EntryView, ...]]:
+        """All notes."""
+        return self.answer(message, self._notes, message)
+
+    @receive
+    def add_note(self, message: AddNote) -> Deferred[tuple[EntryView, ...]]:
+        """Write a note."""
+        return self.answer(message, self._add_note, message)
+
+    @receive
+    def forget_note(self, message: ForgetNote) -> Deferred[tuple[EntryView, ...]]:
+        """Delete a note."""
+        return self.answer(message, self._forget_note, message)
+
+    @receive
+    def search(self, message: SearchMemory) -> Deferred[Findings]:
+        """Find what was remembered."""
+        return self.answer(message, self._search, message)
+
+    def snapshot(self) -> Mapping[str, object]:
+        """How much was written and asked since the start, and what search stands on."""
+        vectors = "none: the database has no pgvector" if self._by_words_alone else embedder.NAME
+        return {"written": self._written, "searched": self._searched, "vectors": vectors}
+
+    async def _profile(self, message: GetProfile) -> ProfileView:
+        found = await self._store.profile(message.owner.uid)
+        return ProfileView(found.content, found.updated_at) if found is not None else ProfileView({})
+
+    async def _update_profile(self, message: UpdateProfile) -> ProfileView:
+        check_depth(message.patch)
+
+        def change(before: Json) -> Json:
+            after: Json = (merge_patch if message.merge else replace_keys)(before, message.patch)
+            return check_size(after)
+
+        audit = self._audit("memory.profile_changed", message.owner, keys=sorted(message.patch)[:50])
+        changed = await self._store.change_profile(message.owner.uid, change, audit, now=self._now())
+        return ProfileView(changed.content, changed.updated_at)
+
+    async def _days(self, message: ListDays) -> tuple[Day, ...]:
+        since = (self._now() - timedelta(days=message.days - 1)).date()
+        found = await self._store.days(message.owner.workspace_id, message.owner.uid, since=since)
+        return tuple(Day(day, self._views(entries)) for day, entries in groupby(found, key=lambda entry: entry.day))
+
+    async def _day(self, message: GetDay) -> Day:
+        owner = message.owner
+        shelf = Shelf(owner.workspace_id, owner.uid, MemoryTier.DAILY, message.day)
+        return Day(message.day, self._views(await self._store.shelf(shelf)))
+
+    async def _remember(self, message: Remember) -> EntryView:
+        entry = self._entry(message.owner, MemoryTier.DAILY, message.category, message.content)
+        return (await self._add(message.owner, entry, MOST_A_DAY, "this day has as many entries as it may"))[-1]
+
+    async def _forget_entry(self, message: ForgetEntry) -> Day:
+        owner = message.owner
+        shelf = Shelf(owner.workspace_id, owner.uid, MemoryTier.DAILY, message.day)
+        return Day(message.day, await self._remove(owner, shelf, message.which, message.expected))
+
+    async def _notes(self, message: ListNotes) -> tuple[EntryView, ...]:
+        return self._views(await self._store.shelf(_notes_of(message.owner)))
+
+    async def _add_note(self, message: AddNote) -> tuple[EntryView, ...]:
+        entry = self._entry(message.owner, MemoryTier.NOTES, MemoryCategory.NOTE, message.content)
+        return await self._add(message.owner, entry, MOST_NOTES, "there are as many notes as there may be")
+
+    async def _forget_note(self, message: ForgetNote) -> tuple[EntryView, ...]:
+        return await self._remove(message.owner, _notes_of(message.owner), message.which, message.expected)
+
+    async def _search(self, message: SearchMemory) -> Findings:
+        now = self._now()
+        hits = await self._store.search(
+            message.owner.workspace_id,
+            message.owner.uid,
+            text=message.query,
+            embedder=embedder.NAME,
+            embedding=embedder.embed(message.query),
+            limit=CANDIDATES,
+            least=embedder.LEAST_LIKENESS,
+            faded=faded_before(now) if message.for_model else None,
+        )
+        found = {"bm25": hits.by_words}
+        if hits.by_vector is not None:
+            found["vector"] = hits.by_vector
+        results = tuple(
+            FoundEntry(self._view(ranked.entry, now), ranked.score, ranked.sources)
+            for ranked in fuse(found)
+            if not message.for_model or weight_at(ranked.entry, now) >= LEAST_WEIGHT
+        )
+        self._searched += 1
+        self._by_words_alone = hits.by_vector is None
+        return Findings(results[: message.top_k], None if hits.by_vector is None else embedder.NAME)
+
+    async def _add(self, owner: Owner, entry: MemoryEntry, most: int, full: str) -> tuple[EntryView, ...]:
+        audit = self._audit("memory.added", owner, tier=entry.tier.value, entry=entry.id)
+        try:
+            there = await self._store.add(entry, audit, most=most)
+        except StoreConflict as conflict:
+            raise Conflict(f"{full}, {most}: delete one first") from conflict
+        self._written += 1
+        return self._views(there)
+
+    async def _remove(
+        self, owner: Owner, shelf: Shelf, which: int | str, expected: tuple[str, ...] | None
+    ) -> tuple[EntryView, ...]:
+        audit = self._audit("memory.deleted", owner, tier=shelf.tier.value, entry=which)
+        try:
+            left = await self._store.remove(shelf, which, audit, expected=expected)
+        except StoreConflict as conflict:
+            raise PreconditionFailed("it was changed since you read it; read it again") from conflict
+        if left is None:
+            raise NotFound("there is no such entry")
+        return self._views(left)
+
+    def _entry(self, owner: Owner, tier: MemoryTier, category: MemoryCategory, content: str) -> MemoryEntry:
+        content = content.strip()
+        if not content:
+            raise Invalid("there is nothing to remember", details=(Detail("content", "too_short"),))
+        if len(content) > LONGEST_ENTRY:
+            raise Invalid(
+                f"an entry has at most {LONGEST_ENTRY} characters",
+                details=(Detail("content", "too_long", LONGEST_ENTRY),),
+            )
+        now = self._now()
+        return MemoryEntry(
+            id=new_id("mem"),
+            workspace_id=owner.workspace_id,
+            uid=owner.uid,
+            tier=tier,
+            day=now.date(),
+            category=category,
+            content=content,
+            created_at=now,
+            embedder=embedder.NAME,
+            embedding=embedder.embed(content),
+        )
+
+    def _views(self, entries: Iterable[MemoryEntry]) -> tuple[EntryView, ...]:
+        return tuple(map(partial(self._view, now=self._now()), entries))
+
+    def _view(self, entry: MemoryEntry, now: datetime) -> EntryView:
+        weight = weight_at(entry, now)
+        return EntryView(entry.id, entry.tier, entry.day, entry.category, entry.content, entry.created_at, weight)
+
+    def _audit(self, event: str, owner: Owner, **metadata: object) -> AuditEntry:
+        return AuditEntry(
+            id=new_id("aud"),
+            event=event,
+            severity="info",
+            created_at=self._now(),
+            uid=owner.uid,
+            workspace_id=owner.workspace_id,
+            agent_id=owner.agent_id,
+            session_id=owner.session_id,
+            request_id=owner.request_id,
+            metadata=metadata,
+        )
+
+
+def _notes_of(owner: Owner) -> Shelf:
+    return Shelf(owner.workspace_id, owner.uid, MemoryTier.NOTES)
+
+
+def memory_spec(store: MemoryKeeper, now: Callable[[], datetime] = utc_now) -> ChildSpec:
+    """The child at `MEMORY`."""
+    return ChildSpec(MEMORY, Memory, args=(store, now))

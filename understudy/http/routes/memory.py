@@ -1,0 +1,343 @@
+"""`/agent/memory`: what agents remember of the caller, in the caller's own hands."""
+
+import datetime as dt
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from quart import Blueprint
+
+from understudy.actors.limits.messages import Bucket
+from understudy.actors.memory.messages import (
+    MEMORY,
+    AddNote,
+    Day,
+    EntryView,
+    ForgetEntry,
+    ForgetNote,
+    GetDay,
+    GetProfile,
+    ListDays,
+    ListNotes,
+    Owner,
+    ProfileView,
+    SearchMemory,
+    UpdateProfile,
+)
+from understudy.actors.workspaces.messages import WorkspaceRole
+from understudy.http import schemas_memory as shapes
+from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.decode import body, query
+from understudy.http.errors import ApiError, invalid
+from understudy.http.etag import check_if_match, with_tag
+from understudy.http.operation import Auth, operation
+from understudy.http.replies import RawHeaders, Reply, json
+from understudy.http.request import ApiRequest, this_request
+from understudy.runtime import Ask
+
+routes = Blueprint("memory", __name__, url_prefix="/agent/memory")
+
+PATIENCE = 15.0
+"""Seconds for a memory to be read or written while the database is slow."""
+
+LARGEST_PROFILE = 64 * 1024
+"""Bytes of a profile, and of a change to one."""
+
+MERGE_PATCH = "application/merge-patch+json"
+
+R = TypeVar("R")
+
+_PROFILE = {"profile": {"name": "Mira", "drinks": ["tea"]}, "updatedAt": "2026-03-02T08:00:00Z"}
+_ENTRY = {
+    "id": "mem_5qd0b1aX",
+    "timestamp": 1772438400000,
+    "category": "decision",
+    "content": "Deploys move to Tuesday",
+    "weight": 1.0,
+}
+_NOTE = {"id": "mem_5qd0b1aX", "note": "Ship on Tuesdays", "createdAt": "2026-03-02T08:00:00Z"}
+
+
+@routes.get("/profile")
+@operation(
+    "getProfile",
+    Auth.WORKSPACE,
+    replies={200: shapes.ProfileReply},
+    headers=("X-Workspace-Id",),
+    errors=("RATE_LIMIT",),
+    reply_example=_PROFILE,
+)
+async def get_profile() -> Reply:
+    """Read what is known of you.
+
+    It is the same in each of your workspaces, and empty as long as nothing is known.
+    """
+    request = this_request()
+    owner = await _owner(request, WorkspaceRole.VIEWER)
+    return json(_profile(await _ask(request, owner, GetProfile(owner))))
+
+
+@routes.put("/profile")
+@operation(
+    "updateProfile",
+    Auth.WORKSPACE,
+    body=dict[str, Any],
+    replies={200: shapes.ProfileReply},
+    headers=("X-Workspace-Id",),
+    errors=("RATE_LIMIT", "PAYLOAD_TOO_LARGE"),
+    example=_PROFILE["profile"],
+    reply_example=_PROFILE,
+)
+async def update_profile() -> Reply:
+    """Change what is known of you.
+
+    The top-level keys that the body names are replaced, others stay. As `application/merge-patch+json` the body is a
+    merge patch (RFC 7396), in which null takes away. A profile has at most 64 KB.
+    """
+    request = this_request()
+    owner = await _owner(request, WorkspaceRole.MEMBER)
+    if len(request.payload) > LARGEST_PROFILE:
+        raise ApiError("PAYLOAD_TOO_LARGE", f"a profile has at most {LARGEST_PROFILE // 1024} KB")
+    patch = body(request, dict[str, Any])
+    kind = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+    return json(_profile(await _ask(request, owner, UpdateProfile(owner, patch, merge=kind == MERGE_PATCH))))
+
+
+@routes.get("/daily")
+@operation(
+    "listDailyMemory",
+    Auth.WORKSPACE,
+    query=shapes.DaysQuery,
+    replies={200: shapes.DailyReply},
+    headers=("X-Workspace-Id",),
+    errors=("RATE_LIMIT",),
+    reply_example={"days": [{"date": "2026-03-02", "entries": [_ENTRY]}]},
+)
+async def list_daily() -> Reply:
+    """Read what was remembered in the last days, newest first.
+
+    `weight` is 1 for a week and then falls by 0.12 a day; below 0.2, an entry is no longer told to agents.
+    """
+    request = this_request()
+    owner = await _owner(request, WorkspaceRole.VIEWER)
+    asked = query(request, shapes.DaysQuery)
+    days = await _ask(request, owner, ListDays(owner, asked.days))
+    return json(shapes.DailyReply(days=[_day(day) for day in days]))
+
+
+@routes.get("/daily/<date>")
+@operation(
+    "getDailyMemory",
+    Auth.WORKSPACE,
+    replies={200: shapes.DailyMemory},
+    headers=("X-Workspace-Id",),
+    errors=("RATE_LIMIT",),
+    reply_example={"date": "2026-03-02", "entries": [_ENTRY]},
+)
+async def get_daily(date: str) -> Reply:
+    """Read what was remembered on a day; perhaps nothing.
+
+    `ETag` stands for which entries there are.
+    """
+    request = this_request()
+    owner = await _owner(request, WorkspaceRole.VIEWER)
+    day = await _ask(request, owner, GetDay(owner, _date(date)))
+    return json(_day(day), headers=_tag(day.entries))
+
+
+@routes.delete("/daily/<date>/<entryIndex>")
+@operation(
+    "deleteDailyEntry",
+    Auth.WORKSPACE,
+    replies={200: shapes.EntryDeleted},
+    headers=("X-Workspace-Id", "If-Match"),
+    errors=("NOT_FOUND", "RATE_LIMIT", "PRECONDITION_FAILED"),
+    reply_example={"deleted": True, "remaining": 3},
+)
+async def delete_daily(date: str, entryIndex: str) -> Reply:  # noqa: N803  # the contract's name for it
+    """Forget something that was remembered on a day.
+
+    By its place, from 0 on, or by its id. What is at a place changes when others write and delete: name the id, or send
+    the day's `ETag` as `If-Match`.
+    """
+    request = this_request()
+    owner = await _owner(request, WorkspaceRole.MEMBER)
+    day, which = _date(date), _which(entryIndex, "entryIndex")
+    expected = None
+    if "If-Match" in request.headers:
+        expected = _expected(request, (await _ask(request, owner, GetDay(owner, day))).entries)
+    left = await _ask(request, owner, ForgetEntry(owner, day, which, expected))
+    return json(shapes.EntryDeleted(deleted=True, remaining=len(left.entries)), headers=_tag(left.entries))
+
+
+@routes.post("/notes")
+@operation(
+    "addNote",
+    Auth.WORKSPACE,
+    body=shapes.NewNote,
+    replies={201: shapes.NoteAdded},
+    headers=("X-Workspace-Id", "X-Idempotency-Key"),
+    errors=("CONFLICT", "RATE_LIMIT"),
+    example={"note": "Ship on Tuesdays"},
+    reply_example={"index": 0, "note": "Ship on Tuesdays", "notes": [_NOTE]},
+)
+async def add_note() -> Reply:
+    """Write a note, which does not fade; there may be 200 of them."""
+    request = this_request()
+    owner = await _owner(request, WorkspaceRole.MEMBER)
+    given = body(request, shapes.NewNote)
+    text = given.note if given.note is not None else given.content
+    if text is None:
+        raise invalid("note", "missing")
+    if not text.strip():
+        raise invalid("note", "too_short", "note: there must be more than spaces")
+
+    async def do() -> Reply:
+        notes = await _ask(request, owner, AddNote(owner, text))
+        shown = _notes(notes)
+        added = shapes.NoteAdded(index=len(shown) - 1, note=shown[-1].note, notes=shown)
+        return json(added, 201, _tag(notes))
+
+    return await once(request, idempotency_key(request, owner.uid, owner.workspace_id), do)
+
+
+@routes.delete("/notes/<index>")
+@operation(
+    "deleteNote",
+    Auth.WORKSPACE,
+    replies={200: shapes.NoteDeleted},
+    headers=("X-Workspace-Id", "If-Match"),
+    errors=("NOT_FOUND", "RATE_LIMIT", "PRECONDITION_FAILED"),
+    reply_example={"deleted": True, "notes": [_NOTE]},
+)
+async def delete_note(index: str) -> Reply:
+    """Delete a note, by its place from 0 on, or by its id.
+
+    `If-Match` takes the `ETag` that came with the notes.
+    """
+    request = this_request()
+    owner = await _owner(request, WorkspaceRole.MEMBER)
+    which = _which(index, "index")
+    expected = None
+    if "If-Match" in request.headers:
+        expected = _expected(request, await _ask(request, owner, ListNotes(owner)))
+    left = await _ask(request, owner, ForgetNote(owner, which, expected))
+    return json(shapes.NoteDeleted(deleted=True, notes=_notes(left)), headers=_tag(left))
+
+
+@routes.get("/search")
+@operation(
+    "searchMemory",
+    Auth.WORKSPACE,
+    query=shapes.SearchQuery,
+    replies={200: shapes.SearchReply},
+    headers=("X-Workspace-Id",),
+    errors=("RATE_LIMIT",),
+    reply_example={
+        "query": "deploy window",
+        "topK": 5,
+        "embedder": "builtin/feature-hashing-256",
+        "results": [
+            {
+                "tier": "daily",
+                "id": "mem_5qd0b1aX",
+                "content": "Deploys move to Tuesday",
+                "score": 0.9919,
+                "sources": ["bm25", "vector"],
+                "date": "2026-03-02",
+                "category": "decision",
+                "weight": 1.0,
+            }
+        ],
+    },
+)
+async def search_memory() -> Reply:
+    """Find what was remembered, by its words and by likeness.
+
+    Both lists are fused by reciprocal rank; 1 is the score of what both put first. Entries that have faded are found
+    too, and `weight` says so. Where the database cannot compare vectors, it is found by words alone.
+    """
+    request = this_request()
+    owner = await _owner(request, WorkspaceRole.VIEWER)
+    if "q" not in request.args:
+        raise invalid("q", "missing")
+    asked = query(request, shapes.SearchQuery)
+    found = await _ask(request, owner, SearchMemory(owner, asked.q, asked.top_k))
+    results = [
+        shapes.MemoryResult(
+            tier=hit.entry.tier,
+            id=hit.entry.id,
+            content=hit.entry.content,
+            score=hit.score,
+            sources=list(hit.sources),
+            date=hit.entry.day.isoformat(),
+            category=hit.entry.category,
+            weight=hit.entry.weight,
+        )
+        for hit in found.results
+    ]
+    return json(shapes.SearchReply(query=asked.q, top_k=asked.top_k, embedder=found.embedder, results=results))
+
+
+async def _owner(request: ApiRequest, needs: WorkspaceRole) -> Owner:
+    """The caller, if their role in the workspace is enough."""
+    principal = await signed_in(request)
+    view = await in_workspace(request, principal, needs)
+    await limited(request, Bucket("user", principal.uid))
+    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
+    return Owner(view.workspace.id, principal.uid, request.id)
+
+
+async def _ask(request: ApiRequest, owner: Owner, message: Ask[R]) -> R:
+    with request.node.context(request_id=request.id, tenant=owner.workspace_id, deadline=request.deadline):
+        return await request.node.ask(MEMORY, message, timeout=PATIENCE)
+
+
+def _date(text: str) -> dt.date:
+    day = None
+    with suppress(ValueError):
+        day = dt.date.fromisoformat(text)
+    if day is None or day.isoformat() != text:  # Python reads more forms of a date than the contract has
+        raise invalid("date", "invalid_value", "date: there is no such day; write it as 2026-03-02")
+    return day
+
+
+def _which(text: str, path: str) -> int | str:
+    """A place or an id."""
+    if text.startswith("mem_") and len(text) <= 64:
+        return text
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise invalid(path, "invalid_value", f"{path} must be a place from 0 on, or an id")
+    return int(text)
+
+
+def _tag(entries: tuple[EntryView, ...]) -> RawHeaders:
+    """Of the ids and not of the whole: weights fall by themselves, and nobody changed anything."""
+    return with_tag([entry.id for entry in entries])
+
+
+def _expected(request: ApiRequest, entries: tuple[EntryView, ...]) -> tuple[str, ...]:
+    ids = [entry.id for entry in entries]
+    check_if_match(request, ids)
+    return tuple(ids)
+
+
+def _profile(view: ProfileView) -> shapes.ProfileReply:
+    return shapes.ProfileReply(profile=dict(view.content), updated_at=view.updated_at)
+
+
+def _day(day: Day) -> shapes.DailyMemory:
+    entries = [
+        shapes.DailyEntry(
+            id=entry.id,
+            timestamp=int(entry.created_at.astimezone(dt.UTC).timestamp() * 1000),
+            category=entry.category,
+            content=entry.content,
+            weight=entry.weight,
+        )
+        for entry in day.entries
+    ]
+    return shapes.DailyMemory(date=day.day.isoformat(), entries=entries)
+
+
+def _notes(entries: tuple[EntryView, ...]) -> list[shapes.NoteEntry]:
+    return [shapes.NoteEntry(id=entry.id, note=entry.content, created_at=entry.created_at) for entry in entries]
