@@ -23,9 +23,11 @@ from understudy.http.routes import (
     chat,
     diagnostics,
     health,
+    memory,
     metrics,
     openapi,
     sessions,
+    skills,
     workspaces,
 )
 from understudy.http.security import SECURITY_HEADERS
@@ -34,7 +36,8 @@ from understudy.http.settings import HttpSettings
 log = structlog.get_logger("understudy.http")
 
 BLUEPRINTS = tuple(
-    noun.routes for noun in (auth, chat, agent, agents, sessions, workspaces, health, metrics, diagnostics, openapi)
+    noun.routes
+    for noun in (auth, chat, agent, agents, memory, skills, sessions, workspaces, health, metrics, diagnostics, openapi)
 )
 
 
@@ -122,8 +125,9 @@ class Api(QuartTrio):
             return Reply(response.status_code, await response.get_data(as_text=False), headers)
         return StreamReply(lambda: response.response, headers, response.status_code)
 
-    async def handle_http_exception(self, error: Any) -> Any:
+    async def handle_http_exception(self, *args: Any) -> Any:
         """What a WebSocket is answered that no route takes: the envelope. Requests have a way of their own."""
+        error = args[-1]  # quart 0.23 puts its context before it
         websocket = cast(Any, current_websocket)
         told = request_id(websocket.headers.get("X-Request-Id"))
         reply = reply_to(error, told)
