@@ -12,6 +12,7 @@ import trio
 from understudy.actors.agents.messages import AgentView
 from understudy.actors.agents.seeds import read_seeds
 from understudy.actors.clock import utc_now
+from understudy.actors.costs.prices import BadPrices, PriceBook
 from understudy.actors.diagnostics.messages import DIAGNOSTICS, Draining
 from understudy.actors.inference.endpoints import Endpoints
 from understudy.actors.inference.gateway import Inference
@@ -48,13 +49,14 @@ async def run(settings: Settings, *, on_progress: Callable[[str], None], on_read
     """Run the server until cancelled; then drain it within ``settings.drain_timeout`` and return.
 
     *on_progress* is told what is being waited for, *on_ready* the URL once requests are served. Raises `ConfigError`
-    (an agent in it cannot be run), `AddressInUse`, `StorageError` or `ActorCrashed` when it cannot start, `SystemDown`
-    when the root supervisor gave up.
+    (an agent in it cannot be run, a price cannot be read), `AddressInUse`, `StorageError` or `ActorCrashed` when it
+    cannot start, `SystemDown` when the root supervisor gave up.
     """
     agents = configured_agents(settings)
+    prices = configured_prices(settings)
     sockets = bind(settings.host, settings.port)
     try:
-        await _run(settings, agents, sockets, on_progress, on_ready)
+        await _run(settings, agents, prices, sockets, on_progress, on_ready)
     finally:
         for bound in sockets:
             bound.close()
@@ -63,6 +65,7 @@ async def run(settings: Settings, *, on_progress: Callable[[str], None], on_read
 async def _run(
     settings: Settings,
     agents: tuple[AgentView, ...],
+    prices: PriceBook,
     sockets: Sequence[socket.socket],
     on_progress: Callable[[str], None],
     on_ready: Callable[[str], None],
@@ -94,6 +97,7 @@ async def _run(
                         tools=toolbox,
                         now=utc_now,
                         turn_timeout=settings.request_timeout,
+                        prices=prices,
                     ),
                     providers=clients,
                     tools=toolbox.specs(),
@@ -150,6 +154,19 @@ def configured_agents(settings: Settings) -> tuple[AgentView, ...]:
     for field in read.unknown:
         log.warning("configuration", warning=f"agents.{field} is not a field of an agent")
     return read.agents
+
+
+def configured_prices(settings: Settings) -> PriceBook:
+    """What models cost: the operator's own prices before those shipped. Raises `ConfigError` for a file of no use."""
+    shipped = PriceBook.shipped()
+    if settings.prices_file is None:
+        return shipped
+    try:
+        return shipped.under(PriceBook.parse(settings.prices_file.read_text(encoding="utf-8")))
+    except BadPrices as error:
+        raise ConfigError(tuple(Problem("prices_file", "prices", said) for said in error.problems)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError((Problem("prices_file", "configuration", f"cannot be read: {error}"),)) from None
 
 
 def http_settings(settings: Settings) -> HttpSettings:

@@ -13,12 +13,14 @@ from tests.support.server import Running, serving
 from tests.support.storage import START
 from tests.support.writing import DirectWriter
 from understudy.actors.agents.actor import agents_spec
+from understudy.actors.costs.actor import costs_spec
 from understudy.actors.idempotency.actor import idempotency_spec
 from understudy.actors.identity.actor import identity_spec
 from understudy.actors.identity.passwords import Passwords
 from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.limits.actor import limits_spec
 from understudy.actors.tools.host import tool_host_spec
+from understudy.actors.traces.actor import traces_spec
 from understudy.actors.workspaces.actor import workspaces_spec
 from understudy.http.app import create_app
 from understudy.http.settings import HttpSettings
@@ -100,7 +102,16 @@ async def serving_platform(pool: Pool, *, user_rate_limit_max: int = 0, **settin
             agents_spec("builtin/rehearsal", store.agents),
         ):
             await system.spawn(spec)
-        await system.spawn(SupervisorSpec("tools", children=(tool_host_spec(TOOLS),)))
+        await system.spawn(costs_spec(store.costs))
+        await system.spawn(traces_spec(store.traces))
+        builtin, cache = builtin_skills(), ToolCache()
+        library = SkillLibrary(builtin.values())
+        tools = (
+            tool_host_spec(TOOLS, cache),
+            skill_loader_spec(library, builtin, skills_folder),
+            skill_usage_spec(library, store.skill_usage, fresh=0.0),
+        )
+        await system.spawn(SupervisorSpec("tools", children=tools))
         async with (
             serving(create_app(system, settings=HttpSettings(**settings))) as running,
             httpx.AsyncClient(base_url=running.url, timeout=15) as client,

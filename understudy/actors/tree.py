@@ -2,7 +2,7 @@
 
     storage        rest_for_one      postgres (embedded only), database, journal, outbox
     telemetry      one_for_one       metrics
-    limits, presence, audit, identity, workspaces, agents, idempotency, diagnostics
+    limits, presence, audit, identity, workspaces, agents, memory, idempotency, costs, traces, diagnostics
     inference      dynamic           one actor per provider
     tools          one_for_one       host
     sessions       one_for_one       directory, live (dynamic, one actor per session), recovery
@@ -19,6 +19,8 @@ from understudy.actors.agents.actor import agents_spec
 from understudy.actors.agents.messages import AgentView
 from understudy.actors.agents.ports import AgentStore
 from understudy.actors.audit.actor import audit_spec
+from understudy.actors.costs.actor import costs_spec
+from understudy.actors.costs.ports import Bill
 from understudy.actors.diagnostics.actor import diagnostics_spec
 from understudy.actors.diagnostics.ports import AuditChain, DatabaseProbe, Runs
 from understudy.actors.diagnostics.standard import DiagnosticSettings, standard_checks
@@ -37,6 +39,8 @@ from understudy.actors.session.session import SessionServices
 from understudy.actors.session.tree import sessions_spec
 from understudy.actors.tools.host import tool_host_spec
 from understudy.actors.tools.messages import HOST
+from understudy.actors.traces.actor import traces_spec
+from understudy.actors.traces.ports import TraceStore
 from understudy.actors.workspaces.actor import workspaces_spec
 from understudy.runtime import ChildSpec, DynamicSpec, SupervisorSpec
 
@@ -83,6 +87,16 @@ class Stores(AccountStore, Protocol):
         ...
 
     @property
+    def costs(self) -> Bill:
+        """The bill of every workspace."""
+        ...
+
+    @property
+    def traces(self) -> TraceStore:
+        """How turns went."""
+        ...
+
+    @property
     def audit(self) -> AuditChain:
         """The audit log."""
         ...
@@ -120,6 +134,8 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         workspaces_spec(stores.workspaces),
         agents_spec(settings.model, stores.agents, providers=services.providers, seeds=services.agents),
         idempotency_spec(stores.idempotency),
+        costs_spec(stores.costs),
+        traces_spec(stores.traces),
         diagnostics_spec(checks, engine=services.probe, runs=stores.diagnostics, providers=services.providers),
         inference_tree(services.providers),
         SupervisorSpec(HOST.partition("/")[0], children=(tool_host_spec(services.tools),)),

@@ -96,6 +96,14 @@ class Settings:
         group=_MODELS,
         doc="How long a provider may fall silent in the middle of an answer.",
     )
+    prices_file: Path | None = setting(  # noqa: RUF009 - as data_dir
+        values.path,
+        None,
+        env="UNDERSTUDY_PRICES_FILE",
+        group=_MODELS,
+        unset="the prices that come with this version",
+        doc="A file of prices (TOML) that come before those of this version, model by model.",
+    )
     providers: Mapping[str, ProviderSettings] = attrs.field(factory=dict)
     agents: tuple[Mapping[str, Any], ...] = ()
     jwt_secret: str = setting(

@@ -21,6 +21,7 @@ from understudy.http.routes import (
     agents,
     auth,
     chat,
+    costs,
     diagnostics,
     health,
     memory,
@@ -28,6 +29,7 @@ from understudy.http.routes import (
     openapi,
     sessions,
     skills,
+    traces,
     workspaces,
 )
 from understudy.http.security import SECURITY_HEADERS
@@ -37,7 +39,22 @@ log = structlog.get_logger("understudy.http")
 
 BLUEPRINTS = tuple(
     noun.routes
-    for noun in (auth, chat, agent, agents, memory, skills, sessions, workspaces, health, metrics, diagnostics, openapi)
+    for noun in (
+        auth,
+        chat,
+        agent,
+        agents,
+        memory,
+        skills,
+        costs,
+        traces,
+        sessions,
+        workspaces,
+        health,
+        metrics,
+        diagnostics,
+        openapi,
+    )
 )
 
 

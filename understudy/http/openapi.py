@@ -37,6 +37,10 @@ _HEADERS = {
     ),
     "If-Match": ("The `ETag` of what you have read: if it is no longer so, the change is refused (412).", 'W/"q7s"'),
     "If-None-Match": ("The `ETag` of what you have: the answer is 304 and empty when it is still so.", 'W/"q7s"'),
+    "traceparent": (
+        "Your place in a trace (W3C Trace Context): the turn's own trace names it.",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    ),
     "Last-Event-ID": ("The id of the last event that was read: the stream goes on after it.", "ses_71ab:4"),
 }
 
@@ -183,6 +187,8 @@ def _schema(model: type, components: dict[str, Any], *, inline: bool = False) ->
 
 
 def _has_required(model: type) -> bool:
+    if get_origin(model) is dict:
+        return True  # an object of any form is still one
     return any(field.required for field in msgspec.structs.fields(model))
 
 

@@ -14,6 +14,7 @@ from understudy.http.node import Node
 from understudy.http.settings import HttpSettings
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class ApiRequest(TrioRequest):
@@ -39,6 +40,20 @@ class ApiRequest(TrioRequest):
             if forwarded:
                 return forwarded.rpartition(",")[2].strip()
         return self.remote_addr or "local"
+
+
+def traceparent(offered: str | None) -> str | None:
+    """The caller's place in their own trace (W3C Trace Context), if the header is well formed; else it is ignored.
+
+    A later version than 00 may say more behind what is known; that is left away.
+    """
+    if offered is None:
+        return None
+    found = _TRACEPARENT.match(offered)
+    if found is None:
+        return None
+    rest = offered[found.end() :]
+    return found[0] if not rest or (rest.startswith("-") and not offered.startswith("00")) else None
 
 
 def this_request() -> ApiRequest:

@@ -44,7 +44,7 @@ class CostRepository(Repository):
                 by[grouping][named[grouping]] = cost
             if grouping == _MODEL and unknown:
                 unpriced[named[_MODEL]] = tokens
-        tools = dict(await self._rows(_BY_TOOL, workspace_id, since, until))
+        tools: dict[str, int] = dict(await self._rows(_BY_TOOL, workspace_id, since, until))
         return Spent(
             total=total,
             saved=saved,
@@ -56,8 +56,3 @@ class CostRepository(Repository):
             by_month=months,
             unpriced=unpriced,
         )
-
-    async def total(self, since: datetime) -> int:
-        """What all workspaces together have spent since then, in micro-dollars."""
-        ((spent,),) = await self._rows("SELECT coalesce(sum(cost), 0)::bigint FROM billing_usage WHERE at >= %s", since)
-        return int(spent)

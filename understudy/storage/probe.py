@@ -62,3 +62,8 @@ class Probe(Repository):
             "SELECT count(*) FILTER (WHERE status = 'active'), count(*), coalesce(sum(message_count), 0) FROM sessions"
         )
         return int(active), int(sessions), int(messages)
+
+    async def billed(self, since: datetime) -> int:
+        """What all workspaces have spent since then, in micro-dollars."""
+        ((spent,),) = await self._rows("SELECT coalesce(sum(cost), 0)::bigint FROM billing_usage WHERE at >= %s", since)
+        return int(spent)

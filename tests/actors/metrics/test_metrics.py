@@ -1,6 +1,7 @@
 """The node in numbers."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import attrs
 import pytest
@@ -38,6 +39,8 @@ class Counts:
         self.numbers = (2, 5, 40)
         self.asked = 0
         self.away = False
+        self.spent = 2_310_000
+        self.billed_since: datetime | None = None
 
     async def totals(self) -> tuple[int, int, int]:
         await trio.lowlevel.checkpoint()
@@ -45,6 +48,13 @@ class Counts:
         if self.away:
             raise StoreUnavailable
         return self.numbers
+
+    async def billed(self, since: datetime) -> int:
+        await trio.lowlevel.checkpoint()
+        self.billed_since = since
+        if self.away:
+            raise StoreUnavailable
+        return self.spent
 
 
 @pytest.fixture
@@ -217,3 +227,22 @@ async def test_two_nodes_in_one_process_do_not_count_for_each_other(system: Acto
         await other.spawn(SupervisorSpec("telemetry", children=(metrics_spec(Counts()),)))
         assert value(await samples(other), "understudy_turns_started_total") == 0
     assert value(await samples(system), "understudy_turns_started_total") == 1
+
+
+async def test_what_was_spent_is_added_up_only_for_whoever_may_know(system: ActorSystem, counts: Counts) -> None:
+    assert (await system.ask(METRICS, Snapshot())).billing_total_cost == 0.0
+    assert counts.billed_since is None
+    billed = await system.ask(METRICS, Snapshot(billing=True))
+    assert (billed.billing_month, billed.billing_total_cost) == ("2026-03", 2.31)
+    assert counts.billed_since == datetime(2026, 3, 1, tzinfo=UTC)
+
+
+async def test_what_was_spent_is_what_was_last_known_while_the_database_is_away(counts: Counts) -> None:
+    with trio.fail_after(10):
+        async with ActorSystem("test") as system:
+            spec = metrics_spec(counts, now=WallClock())
+            await system.spawn(SupervisorSpec("telemetry", children=(spec,)))
+            counts.away = True
+            assert (await system.ask(METRICS, Snapshot(billing=True))).billing_total_cost == 0.0
+            counts.away = False
+            assert (await system.ask(METRICS, Snapshot(billing=True))).billing_total_cost == 2.31

@@ -95,15 +95,14 @@ class PriceBook:
         price = self.find(provider, model)
         if price is None:
             return UNPRICED
-        read = min(cache.read, usage.prompt_tokens)
-        written = min(cache.written, usage.prompt_tokens - read)
+        # Counts are the provider's word: nonsense among them must not become money that we owe.
+        prompt, completion = max(0, usage.prompt_tokens), max(0, usage.completion_tokens)
+        read = min(max(0, cache.read), prompt)
+        written = min(max(0, cache.written), prompt - read)
         cached = price.prompt if price.cached is None else price.cached
         write = price.prompt if price.cache_write is None else price.cache_write
         total = (
-            (usage.prompt_tokens - read - written) * price.prompt
-            + read * cached
-            + written * write
-            + usage.completion_tokens * price.completion
+            (prompt - read - written) * price.prompt + read * cached + written * write + completion * price.completion
         )
         return Cost(-(-total // MILLION), read * max(0, price.prompt - cached) // MILLION)
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import ClassVar
 
 import attrs
@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from understudy.actors.clock import utc_now
+from understudy.actors.costs.prices import in_dollars
 from understudy.actors.metrics.kernel import EVENTS, KernelMeter
 from understudy.actors.metrics.messages import (
     METRICS,
@@ -37,6 +38,15 @@ FRESH = 5.0
 PATIENCE = 1.0
 """Seconds that the database has to count, before the last numbers are given again."""
 LISTENER = "metrics"
+
+
+@attrs.frozen
+class Billed:
+    """What was last added up of the month that began then, in micro-dollars; ``at`` is on trio's clock."""
+
+    at: float = float("-inf")
+    month: datetime | None = None
+    micros: int = 0
 
 
 @attrs.frozen
@@ -66,6 +76,7 @@ class Metrics(Server):
         self._now = now
         self._meters = Meters()
         self._counted = Counted()
+        self._billed = Billed()
         self._counting = trio.Lock()
 
     async def started(self) -> None:
@@ -112,7 +123,7 @@ class Metrics(Server):
     @receive
     def view(self, message: Snapshot) -> Deferred[MetricsView]:
         """The node in a few numbers."""
-        return self.answer(message, self._view)
+        return self.answer(message, self._view, message.billing)
 
     @receive
     def exposition(self, message: Exposition) -> Deferred[bytes]:
@@ -133,8 +144,10 @@ class Metrics(Server):
         """What was last counted elsewhere."""
         return self._counted
 
-    async def _view(self) -> MetricsView:
+    async def _view(self, billing: bool) -> MetricsView:
         counted = await self._count()
+        month = self._now().astimezone(UTC)
+        spent = await self._spent_in(month) if billing else 0
         return MetricsView(
             uptime=self.uptime,
             ws_connections=self._meters.connections.websockets,
@@ -143,11 +156,21 @@ class Metrics(Server):
             sessions_active=counted.sessions_active,
             sessions_total=counted.sessions_total,
             messages=counted.messages,
-            billing_month=self._now().strftime("%Y-%m"),
-            billing_total_cost=0.0,  # nothing is priced, so nothing is billed
+            billing_month=f"{month:%Y-%m}",
+            billing_total_cost=in_dollars(spent),
             cache_hits=self._meters.cache_hits,
             cache_misses=self._meters.cache_misses,
         )
+
+    async def _spent_in(self, month: datetime) -> int:
+        """Micro-dollars since the month began; what was last known while the database is away."""
+        begin = month.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        async with self._counting:
+            known = self._billed
+            if known.month != begin or trio.current_time() - known.at > FRESH:
+                with trio.move_on_after(PATIENCE), contextlib.suppress(StoreUnavailable):
+                    self._billed = Billed(trio.current_time(), begin, await self._totals.billed(begin))
+        return self._billed.micros if self._billed.month == begin else 0
 
     async def _exposition(self, as_openmetrics: bool) -> bytes:
         await self._count()

@@ -86,7 +86,12 @@ class MetricsView:
 
 @attrs.frozen
 class Snapshot(Ask[MetricsView]):
-    """The node in a few numbers. Never refused: while the database is away it answers with what it last knew."""
+    """The node in a few numbers. Never refused: while the database is away it answers with what it last knew.
+
+    Without ``billing`` nobody adds up what was spent, and its figure is 0.
+    """
+
+    billing: bool = False
 
 
 @attrs.frozen

@@ -1,5 +1,6 @@
 """What the metrics ask of the storage."""
 
+from datetime import datetime
 from typing import Protocol
 
 
@@ -8,4 +9,8 @@ class Totals(Protocol):
 
     async def totals(self) -> tuple[int, int, int]:
         """Active sessions, all sessions, and the messages in them. Raises `StoreUnavailable`."""
+        ...
+
+    async def billed(self, since: datetime) -> int:
+        """What all workspaces have spent since then, in micro-dollars. Raises `StoreUnavailable`."""
         ...

@@ -60,7 +60,8 @@ class StartTurn(Ask[TurnStarted]):
 
     With ``grace`` (seconds) the turn is cancelled when nobody has read its events for that long; None never.
     Refused with `NotFound` (agent), `Forbidden`, `Conflict` (busy with ``reject``; key reused), `RateLimited`
-    (queue full), `Unavailable`.
+    (queue full), `Unavailable`. ``request_id`` and ``traceparent`` (W3C) are the asker's, for the turn's trace; the
+    session takes what is None from the asker's context.
     """
 
     key: SessionKey
@@ -68,6 +69,8 @@ class StartTurn(Ask[TurnStarted]):
     on_busy: OnBusy = OnBusy.ENQUEUE
     idempotency: IdempotencyKey | None = None
     grace: float | None = 30.0
+    request_id: str | None = None
+    traceparent: str | None = None
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ from understudy.actors.errors import Interrupted
 from understudy.actors.session.ports import SessionStore
 from understudy.storage.entries import EventsAppended, TurnClosed
 from understudy.storage.records import Message, Role, RunEvent, Session, Turn, TurnStatus, new_id
+from understudy.storage.spending import TurnTrace
 
 _PAGE = 1000
 _NOTICE = "the turn was interrupted; what had been said is kept"
@@ -60,5 +61,6 @@ def bury(
         message=message,
         error_code=Interrupted.code,
         error_message=_NOTICE,
+        trace=TurnTrace(new_id("trc")),
     )
     return closed, EventsAppended(session.epoch, session.id, (event,)), event

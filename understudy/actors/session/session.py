@@ -9,6 +9,7 @@ import trio
 
 from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
+from understudy.actors.costs.prices import PriceBook
 from understudy.actors.errors import (
     Conflict,
     Detail,
@@ -23,6 +24,7 @@ from understudy.actors.errors import (
 from understudy.actors.metrics.messages import METRICS, TurnBegan, TurnFinished
 from understudy.actors.presence.messages import PRESENCE, AnnouncePresence, PresenceChanged, PresenceGone
 from understudy.actors.serving import Server
+from understudy.actors.session.chronicle import Chronicle
 from understudy.actors.session.context import HISTORY_LIMIT
 from understudy.actors.session.freshness import has_expired
 from understudy.actors.session.messages import (
@@ -42,7 +44,7 @@ from understudy.actors.session.orphan import bury, find_streamed
 from understudy.actors.session.ports import ModelStreams, SessionStore, Writer
 from understudy.actors.session.recorder import Recorder
 from understudy.actors.session.turn import Ending, Tools, Turn, failed
-from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, Timer, WorkDone, receive
+from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, Timer, WorkDone, current_context, receive
 from understudy.storage.entries import TurnOpened
 from understudy.storage.errors import StoreConflict
 from understudy.storage.records import (
@@ -65,7 +67,7 @@ OPENING_BOUND = 5.0
 
 @attrs.frozen
 class SessionServices:
-    """What every session is given: its store, the journal, models, tools, the clock, and its bounds in seconds."""
+    """What every session is given: its store, the journal, models, tools, the clock, its bounds in seconds, prices."""
 
     store: SessionStore
     writer: Writer
@@ -73,6 +75,7 @@ class SessionServices:
     tools: Tools
     now: Callable[[], datetime]
     turn_timeout: float = 120.0
+    prices: PriceBook = attrs.field(factory=PriceBook.shipped)
 
 
 class OpeningLost(Exception):
@@ -187,6 +190,9 @@ class SessionActor(Server):
                 "message: a NUL character cannot be stored", details=(Detail("message", "invalid_character"),)
             )
         started = self.defer(message)
+        if message.request_id is None:
+            here = current_context()
+            message = attrs.evolve(message, request_id=here.request_id, traceparent=here.trace)
         if message.idempotency is not None:
             # A repeated request gets the first one's turn at once, whatever runs meanwhile.
             self.work(self._replay_or_admit, message, started, message.idempotency, name="replay")
@@ -325,6 +331,10 @@ class SessionActor(Server):
         Cancelled before the record was offered: nothing is changed. Raises the `DomainError` the asker is refused with.
         """
         services, session, message = self._services, self._require(), running.message
+        chronicle = Chronicle(
+            services.prices, services.now, request_id=message.request_id, traceparent=message.traceparent
+        )
+        began = trio.current_time()
         self._set_state("thinking")
         config: AgentConfig = await self.system.ask(
             AGENTS, ResolveAgent(session.key.workspace_id, session.key.agent_id)
@@ -365,6 +375,7 @@ class SessionActor(Server):
             raise OpeningLost
         self._session = attrs.evolve(session, message_count=session.message_count + 1, last_active_at=now)
         self._history.append(question)
+        chronicle.note("resolve_session", began, isNew=is_new)
         turn = Turn(
             self._session,
             turn_id,
@@ -375,6 +386,7 @@ class SessionActor(Server):
             services.tools,
             services.now,
             self._set_state,
+            chronicle,
         )
         running.started.reply(TurnStarted(turn_id, session.id, is_new, first_seq))
         self._watch_readers(running)

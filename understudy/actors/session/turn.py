@@ -23,6 +23,7 @@ from understudy.actors.inference.messages import (
     ToolSpec,
 )
 from understudy.actors.inference.retry import RetryBudget
+from understudy.actors.session.chronicle import Chronicle
 from understudy.actors.session.context import build_context
 from understudy.actors.session.ports import ModelStreams
 from understudy.actors.session.recorder import Recorder, storable
@@ -92,6 +93,7 @@ class Turn:
         tools: Tools,
         now: Callable[[], datetime],
         set_state: Callable[[str], None],
+        chronicle: Chronicle,
     ) -> None:
         self.id = turn_id
         self.session = session
@@ -104,6 +106,7 @@ class Turn:
         self._tools = tools
         self._now = now
         self._set_state = set_state
+        self._chronicle = chronicle
         self._round_text: list[str] = []
         self._retries = RetryBudget()
 
@@ -136,6 +139,7 @@ class Turn:
     async def _infer(self, tools: tuple[ToolSpec, ...]) -> list[ToolCall]:
         """One round: stream the model's answer into the log; returns the tool calls it asks for."""
         config = self.config
+        began = trio.current_time()
         request = ModelRequest(
             provider=config.provider,
             model=config.model_id,
@@ -147,36 +151,43 @@ class Turn:
             endpoint=config.endpoint,
             thinking_tokens=config.thinking_tokens,
         )
+        self._chronicle.note("context", began, messages=len(request.messages), tools=len(tools))
         self._set_state("thinking")
         self._round_text = []
         calls: list[ToolCall] = []
         base = self.answer.calls_made
-        async with self._models.stream(request, self._retries) as events:
-            async for event in events:
-                match event:
-                    case TextDelta(said):
-                        text = storable(said)
-                        if not self._round_text:
-                            self._set_state("streaming")
-                        self._round_text.append(text)
-                        self.answer.text.append(text)
-                        self._recorder.text(text)
-                    case ToolCallStarted(index, call_id, name):
-                        self._recorder.add("tool_call", {"index": base + index, "name": name, "toolCallId": call_id})
-                    case ToolCallCompleted(index, call_id, name, arguments):
-                        arguments = storable(arguments)
-                        calls.append(ToolCall(call_id, name, arguments))
-                        self._recorder.add(
-                            "tool_call_complete",
-                            {"index": base + index, "name": name, "arguments": arguments, "toolCallId": call_id},
-                        )
-                    case Finished(reason, usage, model, cache=cache, provider=provider):
-                        self.answer.usage += usage
-                        self.answer.cache += cache
-                        self.answer.model = f"{provider or config.provider}/{model}"
-                        self.answer.reason = reason
-                if self._recorder.crowded:
-                    await self._recorder.wait_room()
+        with self._chronicle.inference(request, self._retries) as note:
+            note.text = self._round_text
+            async with self._models.stream(request, self._retries) as events:
+                async for event in events:
+                    match event:
+                        case TextDelta(said):
+                            text = storable(said)
+                            if not self._round_text:
+                                self._set_state("streaming")
+                            self._round_text.append(text)
+                            self.answer.text.append(text)
+                            self._recorder.text(text)
+                        case ToolCallStarted(index, call_id, name):
+                            self._recorder.add(
+                                "tool_call", {"index": base + index, "name": name, "toolCallId": call_id}
+                            )
+                        case ToolCallCompleted(index, call_id, name, arguments):
+                            arguments = storable(arguments)
+                            calls.append(ToolCall(call_id, name, arguments))
+                            note.tools.append(name)
+                            self._recorder.add(
+                                "tool_call_complete",
+                                {"index": base + index, "name": name, "arguments": arguments, "toolCallId": call_id},
+                            )
+                        case Finished(reason, usage, model, cache=cache, provider=provider):
+                            note.finished = event
+                            self.answer.usage += usage
+                            self.answer.cache += cache
+                            self.answer.model = f"{provider or config.provider}/{model}"
+                            self.answer.reason = reason
+                    if self._recorder.crowded:
+                        await self._recorder.wait_room()
         self.answer.calls_made += len(calls)
         return calls
 
@@ -199,8 +210,10 @@ class Turn:
 
         async def run(position: int, call: ToolCall) -> None:
             async with slots:
+                began = trio.current_time()
                 result = await self._tools.run(call, context, allowed=self.config.tools)
             results[position] = result
+            self._chronicle.tool(began, call, result)
             self.answer.tools_used[call.name] = None
             self._recorder.add(
                 "tool_result",
@@ -277,6 +290,8 @@ class Turn:
                 error_code=ending.error_code,
                 error_message=ending.error_message,
                 rolled_back=ending.rolled_back,
+                charges=self._chronicle.charges,
+                trace=self._chronicle.trace(),
             )
         )
         if message is not None and not ending.rolled_back:

@@ -17,6 +17,9 @@ EVENTS_KEPT = timedelta(days=7)
 DELIVERED_KEPT = timedelta(days=1)
 """How long delivered outbox items stay for whoever wants to look."""
 
+TRACES_KEPT = timedelta(days=30)
+"""How long it can be read how a turn went. What it cost is kept."""
+
 _EVERY = 600.0
 
 
@@ -26,7 +29,7 @@ class _Sweep:
 
 
 class HousekeeperActor(Actor):
-    """Every ten minutes deletes expired idempotency keys, old events and delivered outbox items."""
+    """Every ten minutes deletes expired idempotency keys, old events and traces, and delivered outbox items."""
 
     kind: ClassVar[str | None] = "housekeeper"
 
@@ -35,7 +38,7 @@ class HousekeeperActor(Actor):
         self._now = now
         self._every = every
         self._sweeping = False
-        self._deleted = {"keys": 0, "events": 0, "outbox": 0}
+        self._deleted = {"keys": 0, "events": 0, "outbox": 0, "traces": 0}
 
     async def started(self) -> None:
         """Sweep from now on, the first time after one interval: starts should be quick."""
@@ -60,6 +63,8 @@ class HousekeeperActor(Actor):
             self._deleted["outbox"] += await self._stores.outbox.prune(now - DELIVERED_KEPT)
             while deleted := await self._stores.sessions.prune_events(now - EVENTS_KEPT):
                 self._deleted["events"] += deleted
+            while deleted := await self._stores.traces.prune(now - TRACES_KEPT):
+                self._deleted["traces"] += deleted
         except StoreUnavailable:
             return  # what is left is swept next time
         finally:

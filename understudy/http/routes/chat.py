@@ -1,6 +1,7 @@
 """`/agent/chat` and `/agent/chat/stream`: a message to an agent, and its answer whole or as it comes."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import attrs
@@ -22,7 +23,7 @@ from understudy.http.errors import ApiError, invalid
 from understudy.http.events import TERMINAL, last_event_id, show_turn
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, StreamReply, json
-from understudy.http.request import ApiRequest, this_request
+from understudy.http.request import ApiRequest, this_request, traceparent
 from understudy.http.sse import event_stream, frame
 
 routes = Blueprint("chat", __name__)
@@ -34,7 +35,7 @@ CUT = "The stream ended before the turn did; read the session to see what became
 
 _EXAMPLE = {"message": "What time is it in Lisbon?", "agentId": "chad"}
 _USAGE = {"promptTokens": 812, "completionTokens": 64, "totalTokens": 876}
-_HEADERS = ("X-Workspace-Id", "X-Idempotency-Key")
+_HEADERS = ("X-Workspace-Id", "X-Idempotency-Key", "traceparent")
 _ERRORS = ("FORBIDDEN", "NOT_FOUND", "CONFLICT", "RATE_LIMIT", "PROVIDER_ERROR", "CIRCUIT_OPEN", "TIMEOUT")
 
 
@@ -64,7 +65,7 @@ async def chat() -> Reply:
     request = this_request()
     uid, workspace_id = await _admit(request)
     given = body(request, schemas.ChatRequest)
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
+    with _context(request, workspace_id):
         started = await _start(request, given, uid, workspace_id)
         ending = await _ending(request, started)
     if ending["type"] == "error":
@@ -95,7 +96,7 @@ async def chat_stream() -> StreamReply:
     """
     request = this_request()
     uid, workspace_id = await _admit(request)
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
+    with _context(request, workspace_id):
         if (seen := last_event_id(request)) is not None:
             session_id, seq = seen
             started = await request.node.ask(
@@ -117,6 +118,11 @@ async def chat_stream() -> StreamReply:
         cut=frame("error", {"message": CUT, "code": "INTERRUPTED"}),
     )
     return attrs.evolve(reply, headers=(*reply.headers, REPLAYED)) if started.replayed else reply
+
+
+def _context(request: ApiRequest, workspace_id: str) -> AbstractContextManager[None]:
+    trace = traceparent(request.headers.get("Traceparent"))
+    return request.node.context(request_id=request.id, trace=trace, tenant=workspace_id, deadline=request.deadline)
 
 
 async def _admit(request: ApiRequest) -> tuple[str, str]:

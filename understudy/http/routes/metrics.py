@@ -37,7 +37,10 @@ async def metrics() -> Reply:
         openmetrics = wanted == _OPENMETRICS
         text = await request.node.ask(METRICS, Exposition(openmetrics=openmetrics))
         return Reply(200, text, ((b"content-type", OPENMETRICS if openmetrics else TEXT), (b"vary", b"Accept")))
-    view = await request.node.ask(METRICS, Snapshot())
+    billing = "X-Api-Key" in request.headers
+    if billing:
+        await operator(request)
+    view = await request.node.ask(METRICS, Snapshot(billing=billing))
     body = schemas.Metrics(
         uptime=view.uptime,
         ws_connections=view.ws_connections,
@@ -47,8 +50,7 @@ async def metrics() -> Reply:
         messages=view.messages,
         cache=schemas.CacheCounts(hits=view.cache_hits, misses=view.cache_misses),
     )
-    if "X-Api-Key" in request.headers:
-        await operator(request)
+    if billing:
         body = schemas.with_billing(body, view.billing_month, view.billing_total_cost)
     return json(body, headers=((b"vary", b"Accept, X-Api-Key"),))
 

@@ -84,11 +84,6 @@ class MemoryCosts:
             dict(unpriced),
         )
 
-    async def total(self, since: datetime) -> int:
-        """As the real one."""
-        self._tables.check()
-        return sum(x.charge.cost or 0 for x in self._tables.bill if x.charge.at >= since)
-
 
 class MemoryTraces:
     """See `understudy.storage.traces.TraceRepository`."""

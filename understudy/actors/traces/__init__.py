@@ -1,0 +1,1 @@
+"""Traces: how each turn went, part by part."""
