@@ -20,9 +20,13 @@ from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import open_clients
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.session.session import SessionServices
+from understudy.actors.skills.folders import builtin_skills
+from understudy.actors.skills.library import SkillLibrary
+from understudy.actors.skills.messages import USAGE
 from understudy.actors.store.tree import storage_tree
 from understudy.actors.store.writer import JournalWriter
 from understudy.actors.tools.builtin import builtin_tools
+from understudy.actors.tools.cache import ToolCache
 from understudy.actors.tools.messages import HOST, ToolRan
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.actors.tree import Services, node_tree
@@ -83,8 +87,12 @@ async def _run(
 
                 def tool_ran(report: ToolRan) -> None:
                     system.tell(HOST, report)
+                    if report.skills:
+                        system.tell(USAGE, report)
 
-                toolbox = Toolbox(builtin_tools(outbound), report=tool_ran)
+                cache = ToolCache()
+                toolbox = Toolbox(builtin_tools(outbound), report=tool_ran, cache=cache)
+                builtin = builtin_skills()
                 stores = Repositories.on(pool)
                 services = Services(
                     storage=storage_tree(pool, settings.data_dir, settings.database_url, on_progress),
@@ -101,6 +109,10 @@ async def _run(
                     ),
                     providers=clients,
                     tools=toolbox.specs(),
+                    cache=cache,
+                    skills=SkillLibrary(builtin.values()),
+                    builtin_skills=builtin,
+                    skills_folder=settings.data_dir / "skills",
                     agents=agents,
                 )
                 for child in node_tree(settings, services):

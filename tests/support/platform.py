@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -19,6 +20,11 @@ from understudy.actors.identity.actor import identity_spec
 from understudy.actors.identity.passwords import Passwords
 from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.limits.actor import limits_spec
+from understudy.actors.skills.folders import builtin_skills
+from understudy.actors.skills.library import SkillLibrary
+from understudy.actors.skills.loader import skill_loader_spec
+from understudy.actors.skills.usage import skill_usage_spec
+from understudy.actors.tools.cache import ToolCache
 from understudy.actors.tools.host import tool_host_spec
 from understudy.actors.traces.actor import traces_spec
 from understudy.actors.workspaces.actor import workspaces_spec
@@ -31,6 +37,9 @@ from understudy.storage.records import WorkspaceRole
 from understudy.storage.repositories import Repositories
 
 TOOLS = tuple(ToolSpec(name, f"What {name} does", {}) for name in ("clock", "files", "web"))
+
+NOWHERE = Path("/dev/null/skills")
+"""A folder that cannot be."""
 
 
 @attrs.frozen
@@ -67,6 +76,7 @@ class Platform:
     client: httpx.AsyncClient
     pool: Pool
     store: Repositories
+    cache: ToolCache
 
     async def user(self) -> Caller:
         """A new user, who owns a workspace."""
@@ -86,7 +96,9 @@ class Platform:
 
 
 @asynccontextmanager
-async def serving_platform(pool: Pool, *, user_rate_limit_max: int = 0, **settings: Any) -> AsyncIterator[Platform]:
+async def serving_platform(
+    pool: Pool, *, user_rate_limit_max: int = 0, skills_folder: Path = NOWHERE, **settings: Any
+) -> AsyncIterator[Platform]:
     """Serve the application on a socket, with the actors that need neither sessions nor models. The body has 20 s.
 
     *settings* are those of `HttpSettings`.
@@ -116,4 +128,4 @@ async def serving_platform(pool: Pool, *, user_rate_limit_max: int = 0, **settin
             serving(create_app(system, settings=HttpSettings(**settings))) as running,
             httpx.AsyncClient(base_url=running.url, timeout=15) as client,
         ):
-            yield Platform(running, system, client, pool, store)
+            yield Platform(running, system, client, pool, store, cache)

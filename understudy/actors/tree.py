@@ -4,13 +4,14 @@
     telemetry      one_for_one       metrics
     limits, presence, audit, identity, workspaces, agents, memory, idempotency, costs, traces, diagnostics
     inference      dynamic           one actor per provider
-    tools          one_for_one       host
+    tools          one_for_one       host, skills, usage
     sessions       one_for_one       directory, live (dynamic, one actor per session), recovery
 
 The listener is no part of it, since it belongs to the floor above; the composition root starts it last.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Protocol
 
 import attrs
@@ -37,6 +38,11 @@ from understudy.actors.metrics.ports import Totals
 from understudy.actors.presence.actor import presence_spec
 from understudy.actors.session.session import SessionServices
 from understudy.actors.session.tree import sessions_spec
+from understudy.actors.skills.document import Skill
+from understudy.actors.skills.library import SkillLibrary
+from understudy.actors.skills.loader import skill_loader_spec
+from understudy.actors.skills.usage import UsageStore, skill_usage_spec
+from understudy.actors.tools.cache import ToolCache
 from understudy.actors.tools.host import tool_host_spec
 from understudy.actors.tools.messages import HOST
 from understudy.actors.traces.actor import traces_spec
@@ -106,6 +112,11 @@ class Stores(AccountStore, Protocol):
         """Stored diagnostic runs."""
         ...
 
+    @property
+    def skill_usage(self) -> UsageStore:
+        """Counts of what became of skills' tools."""
+        ...
+
 
 @attrs.frozen
 class Services:
@@ -117,6 +128,10 @@ class Services:
     sessions: SessionServices
     providers: Collection[str]
     tools: tuple[ToolSpec, ...]
+    cache: ToolCache
+    skills: SkillLibrary
+    builtin_skills: Mapping[str, Skill]
+    skills_folder: Path
     agents: tuple[AgentView, ...] = ()
 
 
@@ -132,12 +147,26 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         audit_spec(writer),
         identity_spec(settings, stores, writer),
         workspaces_spec(stores.workspaces),
-        agents_spec(settings.model, stores.agents, providers=services.providers, seeds=services.agents),
+        agents_spec(
+            settings.model,
+            stores.agents,
+            providers=services.providers,
+            seeds=services.agents,
+            skills=services.skills.tools,
+            texts=services.skills.texts,
+        ),
         idempotency_spec(stores.idempotency),
         costs_spec(stores.costs),
         traces_spec(stores.traces),
         diagnostics_spec(checks, engine=services.probe, runs=stores.diagnostics, providers=services.providers),
         inference_tree(services.providers),
-        SupervisorSpec(HOST.partition("/")[0], children=(tool_host_spec(services.tools),)),
+        SupervisorSpec(
+            HOST.partition("/")[0],
+            children=(
+                tool_host_spec(services.tools, services.cache),
+                skill_loader_spec(services.skills, services.builtin_skills, services.skills_folder),
+                skill_usage_spec(services.skills, stores.skill_usage),
+            ),
+        ),
         sessions_spec(services.sessions, idle_after=settings.session_idle_after),
     )

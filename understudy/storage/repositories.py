@@ -13,6 +13,7 @@ from understudy.storage.lockouts import LockoutRepository
 from understudy.storage.outbox import OutboxRepository
 from understudy.storage.pool import Pool
 from understudy.storage.sessions import SessionRepository
+from understudy.storage.skills import SkillUsageRepository
 from understudy.storage.tokens import TokenRepository
 from understudy.storage.traces import TraceRepository
 from understudy.storage.users import UserRepository
@@ -33,6 +34,7 @@ class Repositories:
     audit: AuditRepository
     outbox: OutboxRepository
     diagnostics: DiagnosticsRepository
+    skill_usage: SkillUsageRepository
     costs: CostRepository
     traces: TraceRepository
 
@@ -50,6 +52,7 @@ class Repositories:
             audit=AuditRepository(pool),
             outbox=OutboxRepository(pool),
             diagnostics=DiagnosticsRepository(pool),
+            skill_usage=SkillUsageRepository(pool),
             costs=CostRepository(pool),
             traces=TraceRepository(pool),
         )

@@ -30,7 +30,7 @@ from understudy.actors.agents.messages import (
     VersionView,
 )
 from understudy.actors.agents.ports import AgentStore
-from understudy.actors.agents.tooling import Skills
+from understudy.actors.agents.tooling import Skills, Texts
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Unavailable
 from understudy.actors.inference.messages import ToolSpec
@@ -49,14 +49,15 @@ R = TypeVar("R")
 
 @attrs.frozen
 class _Known:
-    config: AgentConfig
+    agent: AgentView
+    workspace_name: str | None
     read_at: float
 
 
 class Agents(Server):
     """Resolves from what it read in the last 30 s; a refusal, and whatever people look at, comes from the database.
 
-    A change made here holds at once.
+    A change made here holds at once, and so does a change of a skill: agents are remembered without theirs.
     """
 
     mailbox_limit: ClassVar[int] = 10_000
@@ -69,6 +70,7 @@ class Agents(Server):
         skills: Skills | None = None,
         now: Callable[[], datetime] = utc_now,
         seeds: Iterable[AgentView] = (),
+        texts: Texts | None = None,
     ) -> None:
         builtin, self._seeds = tuple(builtin), tuple(seeds)
         self._catalogue = Catalogue(
@@ -78,9 +80,10 @@ class Agents(Server):
             providers=providers,
             tools=self._tools,
             skills=skills if skills is not None else {},
+            texts=texts if texts is not None else {},
             now=now,
         )
-        self._builtin = {agent.id: self._catalogue.runnable(agent) for agent in builtin}
+        self._builtin = {agent.id: agent for agent in builtin}
         self._known: Lru[tuple[str, str], _Known] = Lru(REMEMBERED)
         self._generation = 0
         self._hits = self._misses = 0
@@ -88,13 +91,13 @@ class Agents(Server):
     @receive
     def resolve(self, message: ResolveAgent) -> AgentConfig | Deferred[AgentConfig]:
         """The agent as it is run."""
-        config = self._builtin.get(message.agent_id)
-        if config is not None:
-            return config
+        builtin = self._builtin.get(message.agent_id)
+        if builtin is not None:
+            return self._catalogue.runnable(builtin)
         known = self._known.get((message.workspace_id, message.agent_id))
         if known is not None and trio.current_time() - known.read_at <= MAX_AGE:
             self._hits += 1
-            return known.config
+            return self._catalogue.runnable(known.agent, known.workspace_name)
         self._misses += 1
         return self.answer(message, self._resolve, message)
 
@@ -150,7 +153,10 @@ class Agents(Server):
 
     def snapshot(self) -> Mapping[str, object]:
         """Which agents come with the node, and how much is remembered of the others."""
-        models = {agent.id: f"{agent.provider}/{agent.model_id}" for agent in self._builtin.values()}
+        models = {
+            agent.id: f"{agent.document.model.provider}/{agent.document.model.model_id}"
+            for agent in self._builtin.values()
+        }
         seeded = [agent.id for agent in self._seeds]
         return {
             "builtin": models,
@@ -162,11 +168,11 @@ class Agents(Server):
 
     async def _resolve(self, message: ResolveAgent) -> AgentConfig:
         generation, read_at = self._generation, trio.current_time()
-        config = await self._catalogue.resolve(message.workspace_id, message.agent_id)
+        agent, workspace_name = await self._catalogue.resolve(message.workspace_id, message.agent_id)
         # A read that was under way when an agent changed may be from before: it is not kept.
         if generation == self._generation:
-            self._known.put((message.workspace_id, message.agent_id), _Known(config, read_at))
-        return config
+            self._known.put((message.workspace_id, message.agent_id), _Known(agent, workspace_name, read_at))
+        return self._catalogue.runnable(agent, workspace_name)
 
     async def _change(self, message: Any, change: Callable[[Any], Awaitable[R]]) -> R:
         try:
@@ -191,6 +197,7 @@ def agents_spec(
     skills: Skills | None = None,
     now: Callable[[], datetime] = utc_now,
     seeds: Sequence[AgentView] = (),
+    texts: Texts | None = None,
 ) -> ChildSpec:
     """The child at `AGENTS`, with the built-in agent on *model* (``provider/model``).
 
@@ -198,4 +205,4 @@ def agents_spec(
     """
     builtin = next((agent for agent in seeds if agent.id == CHAD), None) or chad(model)
     others = tuple(agent for agent in seeds if agent.id != CHAD)
-    return ChildSpec(AGENTS, Agents, args=((builtin,), store, providers, skills, now, others))
+    return ChildSpec(AGENTS, Agents, args=((builtin,), store, providers, skills, now, others, texts))

@@ -30,7 +30,7 @@ from understudy.actors.agents.messages import (
 )
 from understudy.actors.agents.ports import AgentStore
 from understudy.actors.agents.template import placeholders
-from understudy.actors.agents.tooling import Skills, granted
+from understudy.actors.agents.tooling import Skills, Texts, granted
 from understudy.actors.agents.views import first_version, only_version, version_view, view_of
 from understudy.actors.errors import Conflict, Detail, Forbidden, NotFound, PreconditionFailed
 from understudy.actors.inference.messages import ToolSpec
@@ -62,6 +62,7 @@ class Catalogue:
         providers: Collection[str],
         tools: Tools,
         skills: Skills,
+        texts: Texts,
         now: Callable[[], datetime],
     ) -> None:
         self._builtin = {agent.id: agent for agent in builtin}
@@ -70,21 +71,24 @@ class Catalogue:
         self._providers = providers
         self._tools = tools
         self._skills = skills
+        self._texts = texts
         self._now = now
 
     def runnable(self, agent: AgentView, workspace_name: str | None = None) -> AgentConfig:
-        """The agent as it is run."""
-        names = tuple(tool.name for tool in granted(agent.document, self._skills))
-        return config_of(agent.id, agent.document, names, workspace_name)
+        """The agent as it is run, with its skills as they are now."""
+        document = agent.document
+        names = tuple(tool.name for tool in granted(document, self._skills))
+        texts = tuple(self._texts[skill] for skill in document.skills if skill in self._texts)
+        return config_of(agent.id, document, names, workspace_name, texts)
 
-    async def resolve(self, workspace_id: str, agent_id: str) -> AgentConfig:
-        """The agent as it is run in the workspace."""
+    async def resolve(self, workspace_id: str, agent_id: str) -> tuple[AgentView, str | None]:
+        """The agent and what the workspace is called, when its prompt asks for that: what `runnable` wants."""
         found = await self._stored(workspace_id, agent_id)
         if found is not None:
-            return self.runnable(view_of(found), found.workspace_name)
+            return view_of(found), found.workspace_name
         agent = await self._not_stored(workspace_id, agent_id)
         asks = "workspace.displayName" in placeholders(agent.document.system_prompt_template)
-        return self.runnable(agent, await self._store.workspace_name(workspace_id) if asks else None)
+        return agent, await self._store.workspace_name(workspace_id) if asks else None
 
     async def get(self, workspace_id: str, agent_id: str) -> AgentView:
         """One agent."""

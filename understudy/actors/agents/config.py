@@ -42,7 +42,8 @@ class AgentConfig:
     """The configuration of one agent (contract/platform.md §6.1), as it is run.
 
     ``provider`` and ``model_id`` name the model, ``fallbacks`` those asked in its place; ``tools`` are the names
-    of the tools it may call, its skills' among them and the denied ones not; after ``max_tool_rounds`` rounds of calls
+    of the tools it may call, its skills' among them and the denied ones not; ``instructions`` are its skills' texts,
+    which come after the prompt as they are; after ``max_tool_rounds`` rounds of calls
     it must answer. ``idle_timeout`` (seconds) and ``daily_reset_hour`` (in ``timezone``) say when its conversation
     starts afresh; None is never.
     ``system_prompt`` is a template (see `understudy.actors.agents.template`); ``workspace_name`` is what the
@@ -73,3 +74,4 @@ class AgentConfig:
     workspace_name: str | None = None
     fallbacks: tuple[ModelRef, ...] = ()
     thinking_tokens: int | None = attrs.field(default=None, validator=v.optional(v.ge(1)))
+    instructions: tuple[str, ...] = ()

@@ -138,7 +138,11 @@ def from_json(stored: Mapping[str, Any]) -> AgentDocument:
 
 
 def config_of(
-    agent_id: str, document: AgentDocument, tools: tuple[str, ...], workspace_name: str | None = None
+    agent_id: str,
+    document: AgentDocument,
+    tools: tuple[str, ...],
+    workspace_name: str | None = None,
+    instructions: tuple[str, ...] = (),
 ) -> AgentConfig:
     """The agent as it is run, with *tools* as the names it may call (see `understudy.actors.agents.tooling`)."""
     model, session, budget = document.model, document.session, document.budget
@@ -170,4 +174,5 @@ def config_of(
         ),
         memory_profile_id=document.memory_profile_id,
         workspace_name=workspace_name,
+        instructions=instructions,
     )

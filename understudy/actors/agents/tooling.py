@@ -9,6 +9,9 @@ from understudy.actors.agents.document import AgentDocument
 Skills = Mapping[str, tuple[str, ...]]
 """Skills by id, and the names of the tools that each brings. Looked into anew each time: it may change."""
 
+Texts = Mapping[str, str]
+"""Skills by id, and what each tells the model; as changeable."""
+
 
 @attrs.frozen
 class Granted:

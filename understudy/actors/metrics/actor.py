@@ -29,6 +29,7 @@ from understudy.actors.metrics.messages import (
 from understudy.actors.metrics.meters import Meters
 from understudy.actors.metrics.ports import Totals
 from understudy.actors.serving import Server
+from understudy.actors.skills.messages import SKILLS, ListSkills
 from understudy.actors.tools.messages import HOST, ListTools
 from understudy.runtime import ChildSpec, Deferred, Exit, Overflow, Refusal, RuntimeFault, receive
 from understudy.storage.errors import StoreUnavailable
@@ -58,6 +59,7 @@ class Counted:
     sessions_total: int = 0
     messages: int = 0
     tools: int = 0
+    skills: int = 0
 
 
 class Metrics(Server):
@@ -152,7 +154,7 @@ class Metrics(Server):
             uptime=self.uptime,
             ws_connections=self._meters.connections.websockets,
             tools=counted.tools,
-            skills=0,  # no skills exist on a node of this version
+            skills=counted.skills,
             sessions_active=counted.sessions_active,
             sessions_total=counted.sessions_total,
             messages=counted.messages,
@@ -188,11 +190,18 @@ class Metrics(Server):
         # While the database is away or slow the last numbers are the best there are.
         with trio.move_on_after(PATIENCE), contextlib.suppress(StoreUnavailable):
             active, total, messages = await self._totals.totals()
-        return Counted(trio.current_time(), active, total, messages, await self._tools(last.tools))
+        tools, skills = await self._tools(last.tools), await self._skills(last.skills)
+        return Counted(trio.current_time(), active, total, messages, tools, skills)
 
     async def _tools(self, last: int) -> int:
         try:
             return len((await self.system.ask(HOST, ListTools(), timeout=PATIENCE)).tools)
+        except (RuntimeFault, Refusal):
+            return last
+
+    async def _skills(self, last: int) -> int:
+        try:
+            return len((await self.system.ask(SKILLS, ListSkills(), timeout=PATIENCE)).skills)
         except (RuntimeFault, Refusal):
             return last
 

@@ -46,7 +46,10 @@ def build_context(
 
 
 def system_prompt(config: AgentConfig, now: datetime, key: SessionKey | None = None) -> str:
-    """The agent's prompt with its placeholders filled in; with the date at its end, unless it says it itself."""
+    """The agent's prompt with its placeholders filled in, then its skills' texts as they are.
+
+    With the date at its end, unless the prompt says it itself.
+    """
     local = now.astimezone(ZoneInfo(config.timezone))
     today = f"{local:%A, %d %B %Y}"
     values = {
@@ -59,5 +62,5 @@ def system_prompt(config: AgentConfig, now: datetime, key: SessionKey | None = N
         "workspace.id": key.workspace_id if key is not None else "",
         "workspace.displayName": config.workspace_name or "",
     }
-    prompt = render(config.system_prompt, values)
+    prompt = "\n\n".join((render(config.system_prompt, values), *config.instructions))
     return prompt if "date" in placeholders(config.system_prompt) else f"{prompt}\n\nToday is {today}."

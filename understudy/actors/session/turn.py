@@ -203,6 +203,8 @@ class Turn:
             session_id=session.id,
             turn_id=self.id,
             timezone=self.config.timezone,
+            skills=self.config.skills,
+            files=self.config.file_access,
         )
         results: dict[int, ToolResult] = {}
         serial = any(self._tools.is_serial(call.name) for call in calls)

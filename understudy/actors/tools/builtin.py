@@ -12,10 +12,12 @@ from msgspec import Meta
 from understudy.actors.outbound.guarded import Fetched, GuardedClient, OutboundError
 from understudy.actors.tools.arithmetic import MAX_LENGTH, BadExpression, calculate
 from understudy.actors.tools.messages import ToolContext
-from understudy.actors.tools.tool import Arguments, Tool, ToolFailed
+from understudy.actors.tools.tool import Arguments, Passing, Tool, ToolFailed
 
 FETCH_LIMIT = 1_048_576
 FETCH_SECONDS = 10.0
+KEEP_SECONDS = 60.0
+"""For so long a page is answered from before: a model that asks again in the same minute has lost its place."""
 _TEXT = re.compile(r"text/|application/(?:json|xml|javascript|x-javascript|x-ndjson|yaml|toml)\b|[^;]*\+(?:json|xml)\b")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 
@@ -67,7 +69,8 @@ def builtin_tools(outbound: GuardedClient, *, now: Callable[[], datetime] = lamb
             answer = await outbound.fetch(arguments.url, max_bytes=FETCH_LIMIT, timeout=FETCH_SECONDS)
         except OutboundError as error:
             raise ToolFailed(str(error)) from error
-        return _page(answer)
+        page = _page(answer)
+        return page if answer.status < 400 else Passing(page)
 
     return [
         Tool("datetime_now", "The present date and time, with weekday.", DatetimeNow, datetime_now),
@@ -83,6 +86,7 @@ def builtin_tools(outbound: GuardedClient, *, now: Callable[[], datetime] = lamb
             HttpGet,
             http_get,
             timeout=FETCH_SECONDS + 5,
+            keep=KEEP_SECONDS,
         ),
     ]
 

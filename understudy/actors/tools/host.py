@@ -5,8 +5,19 @@ from typing import ClassVar
 
 import attrs
 
+from understudy.actors.errors import Detail, Invalid
 from understudy.actors.inference.messages import ToolSpec
-from understudy.actors.tools.messages import HOST, ListTools, ToolList, ToolRan, ToolStatistics
+from understudy.actors.tools.cache import ToolCache
+from understudy.actors.tools.messages import (
+    HOST,
+    CacheStatistics,
+    ClearCache,
+    GetCacheStatistics,
+    ListTools,
+    ToolList,
+    ToolRan,
+    ToolStatistics,
+)
 from understudy.runtime import Actor, ChildSpec, Overflow, receive
 
 
@@ -16,8 +27,9 @@ class ToolHost(Actor):
     mailbox_limit: ClassVar[int] = 10_000
     overflow: ClassVar[Overflow] = Overflow.DROP_OLDEST  # they are only statistics
 
-    def __init__(self, tools: tuple[ToolSpec, ...]) -> None:
+    def __init__(self, tools: tuple[ToolSpec, ...], cache: ToolCache) -> None:
         self._tools = tools
+        self._cache = cache
         self._statistics = {tool.name: ToolStatistics() for tool in tools}
 
     @receive
@@ -34,11 +46,25 @@ class ToolHost(Actor):
         del message
         return ToolList(self._tools, dict(self._statistics))
 
+    @receive
+    def cache_statistics(self, message: GetCacheStatistics) -> CacheStatistics:
+        """What the cache saved."""
+        del message
+        return self._cache.statistics()
+
+    @receive
+    def clear_cache(self, message: ClearCache) -> int:
+        """Forget results."""
+        if message.tool is not None and message.tool not in self._statistics:
+            shown = message.tool[:64]
+            raise Invalid(f"tool: there is no tool {shown!r}", details=(Detail("tool", "unknown_tool"),))
+        return self._cache.clear(tool=message.tool, uid=message.uid)
+
     def snapshot(self) -> Mapping[str, object]:
         """The counters by tool."""
         return {name: attrs.asdict(statistics) for name, statistics in self._statistics.items()}
 
 
-def tool_host_spec(tools: tuple[ToolSpec, ...]) -> ChildSpec:
-    """The child ``host``, to be started under ``tools`` so that it is found at `HOST`."""
-    return ChildSpec(HOST.rpartition("/")[2], ToolHost, args=(tools,))
+def tool_host_spec(tools: tuple[ToolSpec, ...], cache: ToolCache | None = None) -> ChildSpec:
+    """The child ``host``, to be started under ``tools`` so that it is found at `HOST`. *cache* is the toolbox's."""
+    return ChildSpec(HOST.rpartition("/")[2], ToolHost, args=(tools, cache if cache is not None else ToolCache()))

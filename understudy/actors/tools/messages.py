@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from understudy.actors.agents.config import FileAccess
 from understudy.actors.inference.messages import ToolSpec
 from understudy.runtime import Ask
 
@@ -12,7 +13,7 @@ HOST = "tools/host"
 
 @attrs.frozen
 class ToolContext:
-    """On whose behalf a tool runs."""
+    """On whose behalf a tool runs: with which of the agent's skills, and which files within reach."""
 
     workspace_id: str
     uid: str
@@ -20,6 +21,8 @@ class ToolContext:
     session_id: str
     turn_id: str
     timezone: str = "UTC"
+    skills: tuple[str, ...] = ()
+    files: FileAccess = attrs.field(factory=FileAccess)
 
 
 @attrs.frozen
@@ -39,11 +42,13 @@ class ToolResult:
 
 @attrs.frozen
 class ToolRan:
-    """A tool ran (told to the host for its statistics)."""
+    """A tool ran for an agent with these skills (told to those who count). ``cached``: the answer was at hand."""
 
     name: str
     ok: bool
     duration_ms: int
+    skills: tuple[str, ...] = ()
+    cached: bool = False
 
 
 @attrs.frozen
@@ -66,3 +71,34 @@ class ToolList:
 @attrs.frozen
 class ListTools(Ask[ToolList]):
     """Which tools are there?"""
+
+
+@attrs.frozen
+class CacheUse:
+    """How often a tool's answer was at hand, how often not, and how many are now."""
+
+    hits: int = 0
+    misses: int = 0
+    size: int = 0
+
+
+@attrs.frozen
+class CacheStatistics:
+    """The cache of tool results, since the node started: counts only."""
+
+    whole: CacheUse
+    max_size: int
+    by_tool: Mapping[str, CacheUse]
+
+
+@attrs.frozen
+class GetCacheStatistics(Ask[CacheStatistics]):
+    """What did the cache of tool results save?"""
+
+
+@attrs.frozen
+class ClearCache(Ask[int]):
+    """Forget results: all, or those of one tool, or of one person; how many it was. `Invalid` for an unknown tool."""
+
+    tool: str | None = None
+    uid: str | None = None

@@ -14,6 +14,12 @@ class ToolFailed(Exception):
     """The tool could not do it; the message is for the model, which may correct itself."""
 
 
+class Passing(str):
+    """A tool's text that is not worth keeping, such as what a server said while it was failing."""
+
+    __slots__ = ()
+
+
 class Arguments(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Base of a tool's arguments: one declaration gives both the JSON Schema and the check, so they cannot disagree."""
 
@@ -22,7 +28,8 @@ class Arguments(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class Tool:
     """A tool. ``run`` takes the checked arguments and returns text; it may raise `ToolFailed`.
 
-    ``timeout`` is in seconds; ``serial`` tools do not run beside others of the same round.
+    ``timeout`` is in seconds; ``serial`` tools do not run beside others of the same round. ``keep`` is for how many
+    seconds the same call by the same person may be answered from before; 0 is never, as it must be for what acts.
     """
 
     name: str
@@ -31,6 +38,7 @@ class Tool:
     run: Callable[[Any, ToolContext], Awaitable[str]]
     timeout: float = 30.0
     serial: bool = False
+    keep: float = 0.0
 
     def spec(self) -> ToolSpec:
         """As offered to a model."""

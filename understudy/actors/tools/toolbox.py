@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterable
 import trio
 
 from understudy.actors.inference.messages import ToolSpec
+from understudy.actors.tools.cache import ToolCache
 from understudy.actors.tools.messages import ToolContext, ToolRan, ToolResult
-from understudy.actors.tools.tool import Tool, ToolFailed
+from understudy.actors.tools.tool import Passing, Tool, ToolFailed
 from understudy.storage.records import ToolCall
 
 OUTPUT_LIMIT = 16 * 1024
@@ -16,12 +17,22 @@ log = logging.getLogger(__name__)
 
 
 class Toolbox:
-    """The tools of this node, by name. *report* is told of each run (the host's statistics); it must not block."""
+    """The tools of this node, by name. *report* is told of each run (the host's statistics); it must not block.
 
-    def __init__(self, tools: Iterable[Tool], *, report: Callable[[ToolRan], None] | None = None) -> None:
+    *cache* keeps the results of tools that allow it; without one, none are kept.
+    """
+
+    def __init__(
+        self,
+        tools: Iterable[Tool],
+        *,
+        report: Callable[[ToolRan], None] | None = None,
+        cache: ToolCache | None = None,
+    ) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._specs = {name: tool.spec() for name, tool in self._tools.items()}  # a schema takes long to derive
         self._report = report
+        self._cache = cache
 
     def specs(self, names: Collection[str] | None = None) -> tuple[ToolSpec, ...]:
         """The tools to offer a model: all, or those in *names* that exist."""
@@ -39,28 +50,44 @@ class Toolbox:
         than its timeout are such failures. Runs in the caller's task: cancelled means the tool was cancelled.
         """
         begin = trio.current_time()
-        ok, text = await self._attempt(call, context, allowed)
+        ok, text, cached = await self._attempt(call, context, allowed)
         content, truncated = _capped(text)
         duration = round((trio.current_time() - begin) * 1000)
         if self._report is not None and call.name in self._tools:
-            self._report(ToolRan(call.name, ok, duration))
+            self._report(ToolRan(call.name, ok, duration, context.skills, cached))
         return ToolResult(call.id, call.name, ok, content, duration, truncated)
 
-    async def _attempt(self, call: ToolCall, context: ToolContext, allowed: Collection[str] | None) -> tuple[bool, str]:
+    async def _attempt(
+        self, call: ToolCall, context: ToolContext, allowed: Collection[str] | None
+    ) -> tuple[bool, str, bool]:
+        """Whether it worked, what came of it, and whether that was at hand."""
         tool = self._tools.get(call.name)
         if tool is None or (allowed is not None and call.name not in allowed):
             names = ", ".join(spec.name for spec in self.specs(allowed)) or "none"
-            return False, f"there is no tool {call.name!r} here; there are: {names}"
+            return False, f"there is no tool {call.name!r} here; there are: {names}", False
         try:
             arguments = tool.read(call.arguments)
+            cache = self._cache if tool.keep else None
+            kept = cache.get(tool.name, arguments, context) if cache is not None else None
+            if kept is not None:
+                return True, kept, True
             with trio.move_on_after(tool.timeout):
-                return True, await tool.run(arguments, context)
+                text = _as_text(await tool.run(arguments, context))
+                if cache is not None and not isinstance(text, Passing):
+                    cache.put(tool.name, arguments, context, text, tool.keep)
+                return True, text, False
         except ToolFailed as failure:
-            return False, str(failure)
+            return False, str(failure), False
         except Exception:  # whatever a tool does, the turn goes on; the log gets the whole of it
             log.exception("tool %s failed", tool.name)
-            return False, f"{tool.name} failed unexpectedly; this was logged"
-        return False, f"{tool.name} took longer than {tool.timeout:g} s and was stopped"
+            return False, f"{tool.name} failed unexpectedly; this was logged", False
+        return False, f"{tool.name} took longer than {tool.timeout:g} s and was stopped", False
+
+
+def _as_text(result: object) -> str:
+    if not isinstance(result, str):
+        raise TypeError(f"a tool returns text, and not {type(result).__name__}")
+    return result
 
 
 def _capped(text: str) -> tuple[str, bool]:

@@ -12,6 +12,7 @@ from understudy.storage.memory.conversations import MemorySessions
 from understudy.storage.memory.identity import MemoryLockouts, MemoryTokens, MemoryUsers, MemoryWorkspaces
 from understudy.storage.memory.journal import MemoryJournal
 from understudy.storage.memory.ledger import MemoryAudit, MemoryDiagnostics, MemoryIdempotency, MemoryOutbox
+from understudy.storage.memory.skills import MemorySkillUsage
 from understudy.storage.memory.spending import MemoryCosts, MemoryTraces
 from understudy.storage.memory.tables import Tables
 
@@ -35,6 +36,7 @@ class MemoryStore:
         self.audit = MemoryAudit(tables)
         self.outbox = MemoryOutbox(tables)
         self.diagnostics = MemoryDiagnostics(tables)
+        self.skill_usage = MemorySkillUsage(tables)
         self.costs = MemoryCosts(tables)
         self.traces = MemoryTraces(tables)
         self.journal = MemoryJournal(tables)
