@@ -20,6 +20,7 @@ from understudy.actors.identity.actor import identity_spec
 from understudy.actors.identity.passwords import Passwords
 from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.limits.actor import limits_spec
+from understudy.actors.memory.actor import memory_spec
 from understudy.actors.skills.folders import builtin_skills
 from understudy.actors.skills.library import SkillLibrary
 from understudy.actors.skills.loader import skill_loader_spec
@@ -112,6 +113,7 @@ async def serving_platform(
             limits_spec(rate_limit_max=0, user_rate_limit_max=user_rate_limit_max),
             idempotency_spec(store.idempotency),
             agents_spec("builtin/rehearsal", store.agents),
+            memory_spec(store.memories),
         ):
             await system.spawn(spec)
         await system.spawn(costs_spec(store.costs))

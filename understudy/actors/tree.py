@@ -32,6 +32,8 @@ from understudy.actors.identity.ports import AccountStore
 from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.inference.tree import inference_tree
 from understudy.actors.limits.actor import limits_spec
+from understudy.actors.memory.actor import memory_spec
+from understudy.actors.memory.ports import MemoryKeeper
 from understudy.actors.metrics.actor import metrics_spec
 from understudy.actors.metrics.messages import METRICS
 from understudy.actors.metrics.ports import Totals
@@ -85,6 +87,11 @@ class Stores(AccountStore, Protocol):
     @property
     def agents(self) -> AgentStore:
         """Agents and their versions."""
+        ...
+
+    @property
+    def memories(self) -> MemoryKeeper:
+        """Profiles, daily entries and notes."""
         ...
 
     @property
@@ -155,6 +162,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
             skills=services.skills.tools,
             texts=services.skills.texts,
         ),
+        memory_spec(stores.memories),
         idempotency_spec(stores.idempotency),
         costs_spec(stores.costs),
         traces_spec(stores.traces),

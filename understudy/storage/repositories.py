@@ -10,6 +10,7 @@ from understudy.storage.costs import CostRepository
 from understudy.storage.diagnostics import DiagnosticsRepository
 from understudy.storage.idempotency import IdempotencyRepository
 from understudy.storage.lockouts import LockoutRepository
+from understudy.storage.memories import MemoriesRepository
 from understudy.storage.outbox import OutboxRepository
 from understudy.storage.pool import Pool
 from understudy.storage.sessions import SessionRepository
@@ -29,14 +30,15 @@ class Repositories:
     lockouts: LockoutRepository
     workspaces: WorkspaceRepository
     agents: AgentRepository
+    memories: MemoriesRepository
     sessions: SessionRepository
     idempotency: IdempotencyRepository
     audit: AuditRepository
     outbox: OutboxRepository
     diagnostics: DiagnosticsRepository
-    skill_usage: SkillUsageRepository
     costs: CostRepository
     traces: TraceRepository
+    skill_usage: SkillUsageRepository
 
     @classmethod
     def on(cls, pool: Pool) -> Self:
@@ -47,12 +49,13 @@ class Repositories:
             lockouts=LockoutRepository(pool),
             workspaces=WorkspaceRepository(pool),
             agents=AgentRepository(pool),
+            memories=MemoriesRepository(pool),
             sessions=SessionRepository(pool),
             idempotency=IdempotencyRepository(pool),
             audit=AuditRepository(pool),
             outbox=OutboxRepository(pool),
             diagnostics=DiagnosticsRepository(pool),
-            skill_usage=SkillUsageRepository(pool),
             costs=CostRepository(pool),
             traces=TraceRepository(pool),
+            skill_usage=SkillUsageRepository(pool),
         )

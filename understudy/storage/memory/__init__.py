@@ -12,6 +12,7 @@ from understudy.storage.memory.conversations import MemorySessions
 from understudy.storage.memory.identity import MemoryLockouts, MemoryTokens, MemoryUsers, MemoryWorkspaces
 from understudy.storage.memory.journal import MemoryJournal
 from understudy.storage.memory.ledger import MemoryAudit, MemoryDiagnostics, MemoryIdempotency, MemoryOutbox
+from understudy.storage.memory.memories import MemoryMemories
 from understudy.storage.memory.skills import MemorySkillUsage
 from understudy.storage.memory.spending import MemoryCosts, MemoryTraces
 from understudy.storage.memory.tables import Tables
@@ -31,6 +32,7 @@ class MemoryStore:
         self.lockouts = MemoryLockouts(tables)
         self.workspaces = MemoryWorkspaces(tables)
         self.agents = MemoryAgents(tables)
+        self.memories = MemoryMemories(tables)
         self.sessions = MemorySessions(tables)
         self.idempotency = MemoryIdempotency(tables)
         self.audit = MemoryAudit(tables)

@@ -1,0 +1,234 @@
+"""What is promised of memories, whoever keeps the rows."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from tests.support.storage import START, Store, at
+from understudy.storage.errors import StoreConflict, Unstorable
+from understudy.storage.pool import Pool
+from understudy.storage.records import (
+    AuditEntry,
+    Json,
+    MemoryCategory,
+    MemoryEntry,
+    MemoryHits,
+    MemoryTier,
+    Shelf,
+    User,
+    Workspace,
+    new_id,
+)
+from understudy.storage.repositories import Repositories
+
+Owner = tuple[User, Workspace]
+NORTH, EAST = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
+
+
+def line() -> AuditEntry:
+    return AuditEntry(new_id("aud"), "memory.changed", "info", START)
+
+
+def entry(owner: Owner, content: str, days: float = 0, **more: Any) -> MemoryEntry:
+    user, workspace = owner
+    written = at(days * 86400)
+    given = {"tier": MemoryTier.DAILY, "category": MemoryCategory.NOTE, "embedder": "compass", "embedding": NORTH}
+    return MemoryEntry(
+        new_id("mem"), workspace.id, user.id, day=written.date(), content=content, created_at=written, **given | more
+    )
+
+
+def daily(owner: Owner, days: int = 0) -> Shelf:
+    return Shelf(owner[1].id, owner[0].id, MemoryTier.DAILY, (START + timedelta(days=days)).date())
+
+
+async def added(store: Store, *entries: MemoryEntry) -> None:
+    for each in entries:
+        await store.repositories.memories.add(each, line(), most=100)
+
+
+async def found(store: Store, owner: Owner, text: str, *, least: float = 0.5, **more: Any) -> MemoryHits:
+    given: dict[str, Any] = {"text": text, "embedder": "compass", "embedding": NORTH, "limit": 50, "least": least}
+    return await store.repositories.memories.search(owner[1].id, owner[0].id, **given | more)
+
+
+def texts(entries: tuple[MemoryEntry, ...] | None) -> list[str]:
+    assert entries is not None
+    return [each.content for each in entries]
+
+
+def setting(**values: object) -> Callable[[Json], Json]:
+    return lambda before: {**before, **values}
+
+
+async def test_a_profile_is_changed_from_what_it_was_and_read_as_it_was_written(store: Store) -> None:
+    user, _ = await store.user()
+    memories = store.repositories.memories
+    assert await memories.profile(user.id) is None
+    await memories.change_profile(user.id, setting(z="Ümläut \U0001f642", a=[1, None]), line(), now=at(1))
+    changed = await memories.change_profile(user.id, setting(a={"deep": 0.1}), line(), now=at(2))
+    assert (list(changed.content), changed.updated_at) == (["z", "a"], at(2))
+    assert changed == await memories.profile(user.id)
+    assert len(await store.repositories.audit.of_user("nobody")) == 0
+
+
+async def test_changes_of_one_profile_at_once_all_count(store: Store) -> None:
+    user, _ = await store.user()
+
+    async def change(number: int) -> None:
+        await store.repositories.memories.change_profile(user.id, setting(**{f"k{number}": number}), line(), now=START)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(6):
+            nursery.start_soon(change, number)
+    profile = await store.repositories.memories.profile(user.id)
+    assert profile is not None
+    assert profile.content == {f"k{number}": number for number in range(6)}
+
+
+async def test_a_change_that_is_refused_changes_nothing(store: Store) -> None:
+    user, _ = await store.user()
+
+    def refuse(_: Json) -> Json:
+        raise StoreConflict("size")
+
+    with pytest.raises(StoreConflict):
+        await store.repositories.memories.change_profile(user.id, refuse, line(), now=START)
+    assert await store.repositories.memories.profile(user.id) is None
+    with pytest.raises(Unstorable):
+        await store.repositories.memories.change_profile("usr_nobody", setting(a=1), line(), now=START)
+
+
+async def test_entries_keep_their_order_and_days_come_newest_first(store: Store) -> None:
+    mira = await store.user()
+    first, second, later = entry(mira, "first"), entry(mira, "second"), entry(mira, "later", days=2)
+    await added(store, first, later, second, entry(mira, "a note", tier=MemoryTier.NOTES))
+    memories = store.repositories.memories
+    assert await memories.shelf(daily(mira)) == tuple(attrs.evolve(each, embedding=()) for each in (first, second))
+    assert texts(await memories.days(mira[1].id, mira[0].id, since=first.day)) == ["later", "first", "second"]
+    assert texts(await memories.days(mira[1].id, mira[0].id, since=later.day)) == ["later"]
+    assert texts(await memories.shelf(Shelf(mira[1].id, mira[0].id, MemoryTier.NOTES))) == ["a note"]
+
+
+async def test_an_entry_is_added_once_and_only_while_there_is_room(store: Store) -> None:
+    mira = await store.user()
+    memories = store.repositories.memories
+    one = entry(mira, "one")
+    for _ in range(2):
+        assert texts(await memories.add(one, line(), most=1)) == ["one"]
+    with pytest.raises(StoreConflict):
+        await memories.add(entry(mira, "two"), line(), most=1)
+    assert texts(await memories.add(entry(mira, "tomorrow", days=1), line(), most=1)) == ["tomorrow"]
+
+
+async def test_of_many_that_take_the_last_place_at_once_one_does(store: Store) -> None:
+    mira = await store.user()
+    refusals = []
+
+    async def add() -> None:
+        try:
+            await store.repositories.memories.add(entry(mira, "me"), line(), most=1)
+        except StoreConflict as conflict:
+            refusals.append(conflict.what)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(add)
+    assert refusals == ["number of entries"] * 4
+
+
+async def test_an_entry_is_deleted_by_its_place_or_its_id_and_once(store: Store) -> None:
+    mira = await store.user()
+    memories, shelf = store.repositories.memories, daily(mira)
+    a, b, c = (entry(mira, name) for name in "abc")
+    await added(store, a, b, c)
+    audit = line()
+    assert texts(await memories.remove(shelf, 1, audit)) == ["a", "c"]
+    assert texts(await memories.remove(shelf, 1, audit)) == ["a", "c"]  # the same request, its first answer lost
+    assert await memories.remove(shelf, 2, line()) is None
+    assert await memories.remove(shelf, -1, line()) is None
+    assert await memories.remove(shelf, b.id, line()) is None
+    with pytest.raises(StoreConflict):
+        await memories.remove(shelf, 0, line(), expected=(a.id, b.id, c.id))
+    assert texts(await memories.remove(shelf, c.id, line(), expected=(a.id, c.id))) == ["a"]
+    assert texts((await found(store, mira, "c")).by_vector) == ["a"]
+
+
+async def test_nobody_elses_memories_are_seen_found_or_deleted(store: Store) -> None:
+    mira, noor = await store.user(), await store.user("noor@example.org")
+    secret = entry(mira, "the secret is tea")
+    await added(store, secret)
+    memories = store.repositories.memories
+    for uid, workspace_id in ((noor[0].id, noor[1].id), (noor[0].id, mira[1].id), (mira[0].id, noor[1].id)):
+        stranger = Shelf(workspace_id, uid, MemoryTier.DAILY, secret.day)
+        assert await memories.shelf(stranger) == ()
+        assert await memories.days(workspace_id, uid, since=secret.day) == ()
+        assert await memories.remove(stranger, 0, line()) is None
+        assert await memories.remove(stranger, secret.id, line()) is None
+        hits = await memories.search(
+            workspace_id, uid, text="secret tea", embedder="compass", embedding=NORTH, limit=9, least=0
+        )
+        assert hits == MemoryHits((), ())
+    assert await memories.profile(noor[0].id) is None
+    assert texts(await memories.shelf(daily(mira))) == ["the secret is tea"]
+
+
+async def test_words_find_entries_with_any_of_them_and_the_best_first(store: Store) -> None:
+    mira = await store.user()
+    await added(store, entry(mira, "Coffee is for guests"), entry(mira, "I like green tea"), entry(mira, "Rain today"))
+    assert texts((await found(store, mira, "what teas do I like? coffee?")).by_words) == [
+        "I like green tea",
+        "Coffee is for guests",
+    ]
+    assert (await found(store, mira, "what do I")).by_words == ()
+    assert (await found(store, mira, "'(&|!:* \\")).by_words == ()
+
+
+async def test_likeness_finds_what_points_the_same_way_by_the_same_embedder(store: Store) -> None:
+    mira = await store.user()
+    await added(
+        store,
+        entry(mira, "almost", embedding=(3.0, 1.0, 0.0)),
+        entry(mira, "exactly", embedding=(0.5, 0.0, 0.0)),
+        entry(mira, "east", embedding=EAST),
+        entry(mira, "nowhere", embedding=(0.0, 0.0, 0.0)),
+        entry(mira, "strange", embedder="sextant", embedding=(1.0,)),
+    )
+    assert texts((await found(store, mira, "x")).by_vector) == ["exactly", "almost"]
+    assert texts((await found(store, mira, "x", limit=1)).by_vector) == ["exactly"]
+    assert (await found(store, mira, "x", embedding=(0.0, 0.0, 0.0))).by_vector == ()
+
+
+async def test_faded_daily_entries_can_be_left_out_and_notes_do_not_fade(store: Store) -> None:
+    mira = await store.user()
+    await added(
+        store, entry(mira, "old tea"), entry(mira, "new tea", days=9), entry(mira, "noted tea", tier=MemoryTier.NOTES)
+    )
+    hits = await found(store, mira, "tea", faded=at(5 * 86400))
+    assert set(texts(hits.by_words)) == set(texts(hits.by_vector)) == {"new tea", "noted tea"}
+    assert len((await found(store, mira, "tea")).by_words) == 3
+
+
+async def test_a_server_without_pgvector_finds_by_words_and_says_so_until_it_has_it(pool: Pool) -> None:
+    repositories = Repositories.on(pool)
+    user = User(new_id("usr"), "mira@example.org", "hash", START)
+    workspace = Workspace(new_id("ws"), "Personal", user.id, "personal", START)
+    await repositories.users.create(user, workspace)
+    async with pool.connection() as connection:
+        await connection.execute("DROP EXTENSION vector")
+    await repositories.memories.add(entry((user, workspace), "green tea"), line(), most=9)
+
+    async def search() -> MemoryHits:
+        return await repositories.memories.search(
+            workspace.id, user.id, text="tea", embedder="compass", embedding=NORTH, limit=9, least=0.5
+        )
+
+    hits = await search()
+    assert (texts(hits.by_words), hits.by_vector) == (["green tea"], None)
+    async with pool.connection() as connection:
+        await connection.execute("CREATE EXTENSION vector")
+    assert texts((await search()).by_vector) == ["green tea"]
