@@ -28,6 +28,7 @@ from understudy.actors.store.writer import JournalWriter
 from understudy.actors.tools.builtin import builtin_tools
 from understudy.actors.tools.cache import ToolCache
 from understudy.actors.tools.messages import HOST, ToolRan
+from understudy.actors.tools.remembering import memory_tools
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.actors.tree import Services, node_tree
 from understudy.config import ConfigError, Problem, Settings
@@ -91,7 +92,7 @@ async def _run(
                         system.tell(USAGE, report)
 
                 cache = ToolCache()
-                toolbox = Toolbox(builtin_tools(outbound), report=tool_ran, cache=cache)
+                toolbox = Toolbox([*builtin_tools(outbound), *memory_tools(system)], report=tool_ran, cache=cache)
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)
                 services = Services(

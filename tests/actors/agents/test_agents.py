@@ -6,7 +6,7 @@ import trio
 
 from tests.actors.agents.stage import MODEL, document, running
 from understudy.actors.agents.actor import MAX_AGE
-from understudy.actors.agents.builtin import chad
+from understudy.actors.agents.builtin import CHADS_TOOLS, chad
 from understudy.actors.agents.messages import (
     DeleteAgent,
     GetAgent,
@@ -31,7 +31,7 @@ async def test_chad_speaks_through_the_configured_model_in_every_workspace_witho
         for workspace_id in ("ws_mira", "ws_noor", ""):
             agent = await node.resolve("chad", workspace_id)
             assert (agent.provider, agent.model_id) == ("openrouter", "meta/llama-4")
-            assert set(agent.tools) == {"datetime_now", "calculator", "http_get"}
+            assert set(agent.tools) == set(CHADS_TOOLS)
 
 
 @pytest.mark.parametrize("agent_id", ["", "Chad", "nobody", "chad ", "x" * 10_000, "\x00", "\ud800"])

@@ -19,7 +19,9 @@ from understudy.actors.inference.messages import (
 from understudy.actors.inference.rehearsal import Rehearsal, perform
 from understudy.storage.records import Role, ToolCall
 
-TOOLS = tuple(ToolSpec(name, "", {}) for name in ("calculator", "datetime_now", "http_get"))
+TOOLS = tuple(
+    ToolSpec(name, "", {}) for name in ("calculator", "datetime_now", "http_get", "memory_write", "memory_search")
+)
 
 
 def request(
@@ -71,6 +73,12 @@ def test_it_streams_word_by_word_and_ends_with_usage() -> None:
         ("2 ^ 10", "calculator", {"expression": "2 ** 10"}),
         ("What time is it?", "datetime_now", {}),
         ("what is the date in Europe/Berlin", "datetime_now", {"timezone": "Europe/Berlin"}),
+        ("Please remember that I like tea.", "memory_write", {"content": "I like tea"}),
+        ("don't forget that the bus is late!", "memory_write", {"content": "the bus is late"}),
+        ("remember: the dog is Rex and tell me a joke", "memory_write", {"content": "the dog is Rex"}),
+        ("what do I like?", "memory_search", {"query": "what do I like?"}),
+        ("Hello. Do you remember that I like tea?", "memory_search", {"query": "Do you remember that I like tea?"}),
+        ("which is my favourite cup?", "memory_search", {"query": "which is my favourite cup?"}),
         ("read https://example.org/a?b=1+2, please", "http_get", {"url": "https://example.org/a?b=1+2"}),
     ],
 )
@@ -83,7 +91,19 @@ def test_it_calls_the_tool_that_the_message_asks_for(said: str, tool: str, argum
 
 
 @pytest.mark.parametrize(
-    "said", ["hello", "call me at 2026-11-21", "I have 3 apples", "10:30", "sometimes", "", "1/2/2026"]
+    "said",
+    [
+        "hello",
+        "I remember that day",
+        "Remember that.",
+        "what is your name",
+        "call me at 2026-11-21",
+        "I have 3 apples",
+        "10:30",
+        "sometimes",
+        "",
+        "1/2/2026",
+    ],
 )
 def test_it_leaves_tools_alone_that_nobody_asked_for(said: str) -> None:
     assert call_in(perform(request(said))) is None

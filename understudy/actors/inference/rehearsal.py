@@ -45,6 +45,20 @@ _WORDS = (
     (re.compile(r"(?<=[\d)])\s*minus\s*(?=[\d(-])", re.IGNORECASE), " - "),
     (re.compile(r"(?<=[\d)])\s*(?:to the power of|\^)\s*(?=[\d(-])", re.IGNORECASE), " ** "),
 )
+_TELLS = re.compile(
+    # what is to be remembered ends with the sentence, or where another wish begins
+    r"(?<!you )(?<!I )\b(?:remember|don't forget|note)(?:\s+that\b|\s*:)\s*(.+?)"
+    r"(?=[.!?](?:\s|$)|\n|,?\s+and\s+(?:what|who|when|where|which|how|tell|calculate|read)\b|$)",
+    re.IGNORECASE,
+)
+_ASKS_MEMORY = re.compile(
+    r"\b(?:do|can) you (?:remember|recall|know (?:about me|my|what i))\b"
+    r"|\bknow about me\b"
+    r"|\b(?:what|which|who|where|when)\b[^.?!,;]{0,40}?\b(?:do|did|am|is|are|was|were)\s+(?:i|my)\b",
+    re.IGNORECASE,
+)
+_ENDS = re.compile(r"(?<=[.!?])\s+|\n+")
+MOST_ASKED = 500
 _NUMBER = r"(?:\d[\d_]*(?:\.\d+)?)"
 _SUM = re.compile(rf"[(\s]*-?{_NUMBER}\)*(?:\s*(?:\*\*|[-+*/%])\s*[(\s-]*{_NUMBER}\)*)+")
 
@@ -60,6 +74,16 @@ def _sums(text: str) -> list[Wish]:
     return [("calculator", {"expression": found.strip()}) for found in _SUM.findall(text)]
 
 
+def _memories(text: str) -> list[Wish]:
+    told = (found.strip(" ,;.!?") for found in _TELLS.findall(text))
+    return [("memory_write", {"content": content}) for content in told if content]
+
+
+def _recollections(text: str) -> list[Wish]:
+    asked = [sentence.strip() for sentence in _ENDS.split(_TELLS.sub(" ", text)) if _ASKS_MEMORY.search(sentence)]
+    return [("memory_search", {"query": sentence[:MOST_ASKED]}) for sentence in asked]
+
+
 def _times(text: str) -> list[Wish]:
     if not _ASKS_TIME.search(text):
         return []
@@ -67,7 +91,7 @@ def _times(text: str) -> list[Wish]:
     return [("datetime_now", {"timezone": zone}) for zone in zones] or [("datetime_now", {})]
 
 
-RULES: tuple[Callable[[str], list[Wish]], ...] = (_urls, _sums, _times)
+RULES: tuple[Callable[[str], list[Wish]], ...] = (_urls, _sums, _times, _memories, _recollections)
 """What the text asks for, in the order in which the tools are called: one each round, as a cautious model would."""
 
 

@@ -1,0 +1,132 @@
+"""Tools with which agents remember what people tell them, and find it again."""
+
+from collections.abc import Awaitable
+from typing import Annotated, Any, Protocol, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from understudy.actors.errors import DomainError
+from understudy.actors.memory.messages import (
+    LONGEST_ENTRY,
+    LONGEST_QUERY,
+    MEMORY,
+    AddNote,
+    GetProfile,
+    MemoryCategory,
+    Owner,
+    Remember,
+    SearchMemory,
+    UpdateProfile,
+)
+from understudy.actors.tools.messages import ToolContext
+from understudy.actors.tools.tool import Arguments, Tool, ToolFailed
+from understudy.runtime import Ask, RuntimeFault
+
+MOST_FOUND = 20
+PATIENCE = 15.0
+
+R = TypeVar("R")
+
+
+class Asker(Protocol):
+    """Whoever can ask an actor; `understudy.runtime.ActorSystem` can."""
+
+    def ask(self, address: str, message: Ask[R], timeout: float | None = None) -> Awaitable[R]:
+        """The actor's answer."""
+        ...
+
+
+class MemoryWrite(Arguments, frozen=True):
+    """Arguments of ``memory_write``."""
+
+    content: Annotated[
+        str, Meta(min_length=1, max_length=LONGEST_ENTRY, description="one fact, as a sentence that stands alone")
+    ]
+    category: MemoryCategory = MemoryCategory.NOTE
+
+
+class MemorySearch(Arguments, frozen=True, rename="camel"):
+    """Arguments of ``memory_search``."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=LONGEST_QUERY, description="what to look for, in words")]
+    top_k: Annotated[int, Meta(ge=1, le=MOST_FOUND)] = 5
+
+
+class NoteAdd(Arguments, frozen=True):
+    """Arguments of ``note_add``."""
+
+    note: Annotated[str, Meta(min_length=1, max_length=LONGEST_ENTRY)]
+
+
+class ProfileGet(Arguments, frozen=True):
+    """Arguments of ``profile_get``: none."""
+
+
+class ProfileUpdate(Arguments, frozen=True):
+    """Arguments of ``profile_update``."""
+
+    patch: Annotated[dict[str, Any], Meta(description="a JSON merge patch: objects are merged, null takes a key away")]
+
+
+def memory_tools(system: Asker) -> list[Tool]:
+    """The tools, on the memory of *system*. Whose memory it is, the turn decides and never the model."""
+
+    async def ask(message: Ask[R]) -> R:
+        try:
+            return await system.ask(MEMORY, message, timeout=PATIENCE)
+        except DomainError as refusal:
+            raise ToolFailed(refusal.message) from refusal
+        except RuntimeFault as fault:
+            raise ToolFailed("memory is away for the moment") from fault
+
+    async def memory_write(arguments: MemoryWrite, context: ToolContext) -> str:
+        await ask(Remember(_owner(context), arguments.content, arguments.category))
+        return f"remembered: {arguments.content.strip()}"
+
+    async def memory_search(arguments: MemorySearch, context: ToolContext) -> str:
+        found = await ask(SearchMemory(_owner(context), arguments.query, arguments.top_k, for_model=True))
+        lines = [f"- {hit.entry.content} ({hit.entry.category}, {hit.entry.day})" for hit in found.results]
+        return "\n".join(lines) or "nothing that was remembered fits"
+
+    async def note_add(arguments: NoteAdd, context: ToolContext) -> str:
+        notes = await ask(AddNote(_owner(context), arguments.note))
+        return f"noted, as number {len(notes)}: {notes[-1].content}"
+
+    async def profile_get(arguments: ProfileGet, context: ToolContext) -> str:
+        del arguments
+        return msgspec.json.encode((await ask(GetProfile(_owner(context)))).content).decode()
+
+    async def profile_update(arguments: ProfileUpdate, context: ToolContext) -> str:
+        changed = await ask(UpdateProfile(_owner(context), arguments.patch, merge=True))
+        return f"the profile is now {msgspec.json.encode(changed.content).decode()}"
+
+    return [
+        Tool(
+            "memory_write", "Remember a fact about the user or their work, for later days.", MemoryWrite, memory_write
+        ),
+        Tool(
+            "memory_search",
+            "Find what was remembered in earlier conversations with this user, by words and likeness.",
+            MemorySearch,
+            memory_search,
+        ),
+        Tool("note_add", "Write a lasting note that never fades, such as a plan or a rule.", NoteAdd, note_add),
+        Tool(
+            "profile_get",
+            "What is known of the user: name, preferences and the like, as JSON.",
+            ProfileGet,
+            profile_get,
+        ),
+        Tool(
+            "profile_update",
+            "Change what is known of the user: name, preferences and the like.",
+            ProfileUpdate,
+            profile_update,
+            serial=True,
+        ),
+    ]
+
+
+def _owner(context: ToolContext) -> Owner:
+    return Owner(context.workspace_id, context.uid, agent_id=context.agent_id, session_id=context.session_id)
