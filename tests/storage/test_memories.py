@@ -10,6 +10,7 @@ import trio
 
 from tests.support.storage import START, Store, at
 from understudy.storage.errors import StoreConflict, Unstorable
+from understudy.storage.migrate import load_migrations
 from understudy.storage.pool import Pool
 from understudy.storage.records import (
     AuditEntry,
@@ -232,3 +233,26 @@ async def test_a_server_without_pgvector_finds_by_words_and_says_so_until_it_has
     async with pool.connection() as connection:
         await connection.execute("CREATE EXTENSION vector")
     assert texts((await search()).by_vector) == ["green tea"]
+
+
+async def test_a_role_that_may_not_add_pgvector_still_gets_its_tables(pool: Pool) -> None:
+    (step,) = (each for each in load_migrations() if each.name.endswith("_memory"))
+    async with pool.connection() as connection:
+        for statement in (
+            "DROP TABLE memory_entries, user_profiles",
+            "DROP EXTENSION vector",
+            "DROP ROLE IF EXISTS understudy_plain",
+            "CREATE ROLE understudy_plain",
+            "GRANT ALL ON SCHEMA public TO understudy_plain",
+            "GRANT REFERENCES ON users, workspaces TO understudy_plain",
+            "SET ROLE understudy_plain",
+        ):
+            await connection.execute(statement.encode())
+        await connection.execute(step.sql.encode(), prepare=False)
+        extension = await connection.execute(b"SELECT count(*) FROM pg_extension WHERE extname = 'vector'")
+        assert await extension.fetchone() == (0,)
+        rows = await connection.execute(b"SELECT count(*) FROM memory_entries")
+        assert await rows.fetchone() == (0,)
+        await connection.execute(b"RESET ROLE")
+        await connection.execute(b"DROP OWNED BY understudy_plain")
+        await connection.execute(b"DROP ROLE understudy_plain")
