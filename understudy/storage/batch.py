@@ -1,4 +1,4 @@
-"""Groups of entries as the JSON arrays that ``journal_write`` takes (see migrations/0005_money.sql).
+"""Groups of entries as the JSON arrays that ``journal_write`` takes (see migrations/0008_quotas.sql).
 
 JSON, because msgspec writes a row of it in well under a microsecond, where psycopg's array adaptation takes one for
 each value; and PostgreSQL, which then takes them apart, has a core of its own.
@@ -20,7 +20,7 @@ from understudy.storage.entries import (
     TurnOpened,
 )
 from understudy.storage.records import AuditEntry, Message, TurnStatus
-from understudy.storage.spending import Charge, TurnTrace
+from understudy.storage.spending import Charge, Reservation, TurnTrace
 
 IDEMPOTENCY_TTL = timedelta(hours=24)
 """How long an idempotency key answers."""
@@ -44,6 +44,15 @@ class _Key(_Row):
     until: datetime
 
 
+class _Quota(msgspec.Struct):
+    n: int
+    scope: str
+    starts: datetime
+    amount: int
+    most: int
+    money: bool
+
+
 class _Opened(_Row):
     t: str
     s: str
@@ -51,6 +60,7 @@ class _Opened(_Row):
     at: datetime
     scope: str | None = None
     key: str | None = None
+    quotas: list[_Quota] | None = None
 
 
 class _Charge(msgspec.Struct, omit_defaults=True):
@@ -102,6 +112,8 @@ class _Closed(_Row):
     error: str | None = None
     charges: list[_Charge] | None = None
     trace: _Trace | None = None
+    used: int = 0
+    cost: int = 0
 
 
 class _Undone(_Row):
@@ -248,9 +260,11 @@ class Batch:
         self._message(g, turn.message)
         self.touched.append(_Touched(g, session, None, at))
         if (key := turn.idempotency) is None:
-            self.opened.append(_Opened(g, turn.turn_id, session, turn.first_seq, at))
+            self.opened.append(_Opened(g, turn.turn_id, session, turn.first_seq, at, quotas=_quotas(turn.quotas)))
             return
-        self.opened.append(_Opened(g, turn.turn_id, session, turn.first_seq, at, key.scope, key.key))
+        self.opened.append(
+            _Opened(g, turn.turn_id, session, turn.first_seq, at, key.scope, key.key, _quotas(turn.quotas))
+        )
         self.keys.append(_Key(g, key.scope, key.key, key.request_hash, turn.turn_id, at, at + IDEMPOTENCY_TTL))
 
     def _close(self, g: int, turn: TurnClosed) -> None:
@@ -272,6 +286,8 @@ class Batch:
                 turn.error_message,
                 _charges(turn.charges),
                 _trace(turn.trace, turn.charges),
+                sum(x.usage.total_tokens for x in turn.charges),
+                sum(x.cost or 0 for x in turn.charges),
             )
         )
         if turn.status is not TurnStatus.COMPLETED or turn.rolled_back:
@@ -300,6 +316,10 @@ class Batch:
                 closes,
             )
         )
+
+
+def _quotas(quotas: Sequence[Reservation]) -> list[_Quota] | None:
+    return [_Quota(n, x.scope, x.starts, x.amount, x.most, x.money) for n, x in enumerate(quotas)] or None
 
 
 def _charges(charges: Sequence[Charge]) -> list[_Charge] | None:

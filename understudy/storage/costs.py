@@ -56,3 +56,14 @@ class CostRepository(Repository):
             by_month=months,
             unpriced=unpriced,
         )
+
+    async def counter(self, scope: str, starts: datetime) -> tuple[int, int]:
+        """How much of an allowance is used, and how much is reserved."""
+        row = await self._row(
+            "SELECT used, reserved FROM quota_counters WHERE scope = %s AND starts = %s", scope, starts
+        )
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
+    async def prune_counters(self, before: datetime) -> int:
+        """Forget allowances that began before then; returns how many."""
+        return await self._count("DELETE FROM quota_counters WHERE starts < %s AND reserved = 0", before)

@@ -11,12 +11,15 @@ from typing import TypeAlias
 import attrs
 
 from understudy.storage.records import AuditEntry, IdempotencyKey, Message, RunEvent, TurnStatus, Usage
-from understudy.storage.spending import Charge, TurnTrace
+from understudy.storage.spending import Charge, Reservation, TurnTrace
 
 
 @attrs.frozen
 class TurnOpened:
-    """A turn begins: its row, the user's message, and the idempotency key it answers (Conflict when taken)."""
+    """A turn begins: its row, the user's message, and the idempotency key it answers (Conflict when taken).
+
+    ``quotas`` are reserved with it, all or none (`QuotaExceeded`), and settled when it is closed.
+    """
 
     epoch: int
     turn_id: str
@@ -25,6 +28,7 @@ class TurnOpened:
     started_at: datetime
     message: Message
     idempotency: IdempotencyKey | None = None
+    quotas: tuple[Reservation, ...] = ()
 
 
 @attrs.frozen

@@ -4,6 +4,7 @@ StorageError
   StoreUnavailable    PostgreSQL is away: wait ``retry_after`` seconds and try again
   Fenced              somebody newer owns this session: stop writing
   StoreConflict       it contradicts what is stored (a taken e-mail, a reused key): tell the caller
+  QuotaExceeded       an allowance does not suffice: ``which`` of those asked for
   Unstorable          the values themselves cannot be stored: do not try again
   EmbeddedError       the embedded server could not be made or started: the message says why
     DataDirectoryInUse  another live server owns the embedded database: choose another directory
@@ -33,6 +34,14 @@ class StoreConflict(StorageError):
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} is taken")
         self.what = what
+
+
+class QuotaExceeded(StorageError):
+    """What a turn wanted to reserve is not there; ``which`` is the place of the allowance among those it named."""
+
+    def __init__(self, which: int) -> None:
+        super().__init__("an allowance is used up")
+        self.which = which
 
 
 class Unstorable(StorageError):

@@ -11,7 +11,7 @@ import trio
 
 from understudy.storage.batch import Batch
 from understudy.storage.entries import Entry
-from understudy.storage.errors import Fenced, StorageError, StoreConflict, StoreUnavailable, Unstorable
+from understudy.storage.errors import Fenced, QuotaExceeded, StorageError, StoreConflict, StoreUnavailable, Unstorable
 from understudy.storage.pool import Pool
 from understudy.storage.repository import (
     is_connection_lost,
@@ -21,7 +21,7 @@ from understudy.storage.repository import (
     translate,
 )
 
-_WRITE = b"SELECT fenced, taken FROM journal_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_WRITE = b"SELECT fenced, taken, over, which FROM journal_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 
 class Journal:
@@ -38,8 +38,9 @@ class Journal:
     async def write(
         self, groups: Sequence[Sequence[Entry]], *, timeout: float | None = None
     ) -> tuple[StorageError | None, ...]:
-        """Commit *groups*; what became of each, in order: None (committed), `Fenced`, `StoreConflict` or `Unstorable`.
+        """Commit *groups*; what became of each, in order: None if it was committed, else why not.
 
+        That is `Fenced`, `StoreConflict`, `QuotaExceeded` or `Unstorable`.
         Cancelled means: all are written or none is, and which is not known. Groups may be written again.
 
         Raises:
@@ -83,6 +84,8 @@ class Journal:
                 outcomes[number] = Fenced("a newer incarnation owns the session")
             for number in _numbers(result.get_value(0, 1)):
                 outcomes[number] = StoreConflict("idempotency_key")
+            for number, which in zip(_numbers(result.get_value(0, 2)), _numbers(result.get_value(0, 3)), strict=True):
+                outcomes[number] = QuotaExceeded(which)
             return tuple(outcomes)
 
 

@@ -31,6 +31,20 @@ class Charge:
 
 
 @attrs.frozen
+class Reservation:
+    """What a turn may need of an allowance: refused when there would be more than ``most`` used and spoken for.
+
+    ``scope`` names the allowance, ``starts`` is when it began. With ``money`` it is of micro-dollars, else of tokens.
+    """
+
+    scope: str
+    starts: datetime
+    amount: int
+    most: int
+    money: bool = False
+
+
+@attrs.frozen
 class Span:
     """A part of a turn: its kind, when it began (milliseconds after the turn), how long it took, and what it was of."""
 

@@ -14,8 +14,8 @@ from understudy.storage.entries import (
     TurnClosed,
     TurnOpened,
 )
-from understudy.storage.errors import Fenced, StorageError, StoreConflict
-from understudy.storage.memory.spending import note_spending
+from understudy.storage.errors import Fenced, QuotaExceeded, StorageError, StoreConflict
+from understudy.storage.memory.spending import note_spending, reserve
 from understudy.storage.memory.tables import Kept, Outgoing, Tables, cleaned_message
 from understudy.storage.records import Message, OutboxItem, StoredAnswer, Turn, TurnStatus
 
@@ -52,6 +52,11 @@ class MemoryJournal:
         for entry in group:
             if isinstance(entry, TurnOpened) and self._is_taken(entry):
                 return StoreConflict("idempotency_key")
+        for entry in group:
+            if isinstance(entry, TurnOpened) and entry.turn_id not in self._tables.turns:
+                lacking = reserve(self._tables, entry.turn_id, entry.quotas)
+                if lacking is not None:
+                    return QuotaExceeded(lacking)
         for entry in group:
             self._apply(entry)
         return None

@@ -1,6 +1,7 @@
 """Bills and traces in memory."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import attrs
@@ -8,12 +9,29 @@ import attrs
 from understudy.storage.entries import TurnClosed
 from understudy.storage.memory.tables import Billed, Tables
 from understudy.storage.records import Session, Turn, Usage
-from understudy.storage.spending import Spent, Trace, TraceFilter
+from understudy.storage.spending import Reservation, Spent, Trace, TraceFilter
+
+
+def reserve(tables: Tables, turn_id: str, wanted: Sequence[Reservation]) -> int | None:
+    """Reserve all of it, or nothing: then the place of the first that does not suffice."""
+    for place, each in enumerate(wanted):
+        if sum(tables.counters.get((each.scope, each.starts), (0, 0))) + each.amount > each.most:
+            return place
+    for each in wanted:
+        used, reserved = tables.counters.get((each.scope, each.starts), (0, 0))
+        tables.counters[each.scope, each.starts] = (used, reserved + each.amount)
+    if wanted:
+        tables.reservations[turn_id] = tuple(wanted)
+    return None
 
 
 def note_spending(tables: Tables, session: Session, turn: Turn, entry: TurnClosed) -> None:
     """What the end of a turn says of its costs and its course."""
     key = session.key
+    for each in tables.reservations.pop(turn.id, ()):
+        used, reserved = tables.counters[each.scope, each.starts]
+        spent = [(x.cost or 0) if each.money else x.usage.total_tokens for x in entry.charges]
+        tables.counters[each.scope, each.starts] = (used + sum(spent), reserved - each.amount)
     tables.bill += [Billed(key.workspace_id, key.uid, key.agent_id, charge) for charge in entry.charges]
     if (trace := entry.trace) is None:
         return
@@ -83,6 +101,19 @@ class MemoryCosts:
             {month.date(): cost for month, cost in months.items()},
             dict(unpriced),
         )
+
+    async def counter(self, scope: str, starts: datetime) -> tuple[int, int]:
+        """As the real one."""
+        self._tables.check()
+        return self._tables.counters.get((scope, starts), (0, 0))
+
+    async def prune_counters(self, before: datetime) -> int:
+        """As the real one."""
+        self._tables.check()
+        old = [key for key, (_, reserved) in self._tables.counters.items() if key[1] < before and not reserved]
+        for key in old:
+            del self._tables.counters[key]
+        return len(old)
 
 
 class MemoryTraces:

@@ -28,7 +28,7 @@ from understudy.storage.records import (
     Workspace,
     WorkspaceRole,
 )
-from understudy.storage.spending import Charge, Trace
+from understudy.storage.spending import Charge, Reservation, Trace
 
 
 @attrs.define
@@ -98,6 +98,8 @@ class Tables:
         self.outbox: dict[str, Outgoing] = {}
         self.diagnostics: dict[str, DiagnosticRun] = {}
         self.bill: list[Billed] = []
+        self.counters: dict[tuple[str, datetime], tuple[int, int]] = {}
+        self.reservations: dict[str, tuple[Reservation, ...]] = {}
         self.traces: dict[str, Trace] = {}
 
     def check(self) -> None:
