@@ -18,6 +18,7 @@ from understudy.actors.inference.endpoints import Endpoints
 from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import open_clients
+from understudy.actors.memory.recall import Recall
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.session.session import SessionServices
 from understudy.actors.skills.folders import builtin_skills
@@ -107,6 +108,7 @@ async def _run(
                         now=utc_now,
                         turn_timeout=settings.request_timeout,
                         prices=prices,
+                        recall=Recall(system),
                     ),
                     providers=clients,
                     tools=toolbox.specs(),

@@ -1,7 +1,8 @@
 """What the model is told: who it is, and the conversation so far, as much of it as fits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from understudy.actors.agents.config import AgentConfig
@@ -15,19 +16,25 @@ HISTORY_LIMIT = 400
 MAX_CHARACTERS = 400_000
 """About 100,000 tokens, counted as characters divided by four."""
 
+NOTHING_KNOWN: Mapping[str, str] = MappingProxyType({})
+
 _NEVER_SENT = frozenset({"rolled_back"})
 
 
 def build_context(
-    config: AgentConfig, history: Sequence[Message], now: datetime, key: SessionKey | None = None
+    config: AgentConfig,
+    history: Sequence[Message],
+    now: datetime,
+    key: SessionKey | None = None,
+    known: Mapping[str, str] = NOTHING_KNOWN,
 ) -> tuple[ChatMessage, ...]:
     """The messages of one inference: the system prompt, then the newest part of *history* that fits.
 
-    *key* says whose conversation it is, for prompts that ask. A tool's result is never sent without the call it
-    answers.
+    *key* says whose conversation it is, and *known* what is remembered, for prompts that ask. A tool's result is never
+    sent without the call it answers.
     """
     kept: list[Message] = []
-    system = system_prompt(config, now, key)
+    system = system_prompt(config, now, key, known)
     room = MAX_CHARACTERS - len(system)
     for message in reversed(history):
         if message.status in _NEVER_SENT or not (message.content or message.tool_calls):
@@ -45,7 +52,9 @@ def build_context(
     )
 
 
-def system_prompt(config: AgentConfig, now: datetime, key: SessionKey | None = None) -> str:
+def system_prompt(
+    config: AgentConfig, now: datetime, key: SessionKey | None = None, known: Mapping[str, str] = NOTHING_KNOWN
+) -> str:
     """The agent's prompt with its placeholders filled in, then its skills' texts as they are.
 
     With the date at its end, unless the prompt says it itself.
@@ -53,6 +62,7 @@ def system_prompt(config: AgentConfig, now: datetime, key: SessionKey | None = N
     local = now.astimezone(ZoneInfo(config.timezone))
     today = f"{local:%A, %d %B %Y}"
     values = {
+        **known,
         "date": today,
         "time": f"{local:%H:%M}",
         "timezone": config.timezone,

@@ -1,6 +1,6 @@
 """What sessions need from storage, as narrowly as they need it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -97,4 +97,12 @@ class ModelStreams(Protocol):
 
         Retries count against *budget*, which the inferences of a turn share.
         """
+        ...
+
+
+class Recall(Protocol):
+    """What is remembered, for prompts that ask for it."""
+
+    async def __call__(self, template: str, key: SessionKey, asked: str) -> Mapping[str, str]:
+        """Values for the placeholders of *template* that are about the user who *asked*. Never refuses."""
         ...

@@ -41,7 +41,7 @@ from understudy.actors.session.messages import (
     session_address,
 )
 from understudy.actors.session.orphan import bury, find_streamed
-from understudy.actors.session.ports import ModelStreams, SessionStore, Writer
+from understudy.actors.session.ports import ModelStreams, Recall, SessionStore, Writer
 from understudy.actors.session.recorder import Recorder
 from understudy.actors.session.turn import Ending, Tools, Turn, failed
 from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, Timer, WorkDone, current_context, receive
@@ -67,7 +67,7 @@ OPENING_BOUND = 5.0
 
 @attrs.frozen
 class SessionServices:
-    """What every session is given: its store, the journal, models, tools, the clock, its bounds in seconds, prices."""
+    """What every session is given: its store, the journal, models, tools, clock, bound in seconds, prices, memory."""
 
     store: SessionStore
     writer: Writer
@@ -76,6 +76,7 @@ class SessionServices:
     now: Callable[[], datetime]
     turn_timeout: float = 120.0
     prices: PriceBook = attrs.field(factory=PriceBook.shipped)
+    recall: Recall | None = None
 
 
 class OpeningLost(Exception):
@@ -387,6 +388,7 @@ class SessionActor(Server):
             services.now,
             self._set_state,
             chronicle,
+            services.recall,
         )
         running.started.reply(TurnStarted(turn_id, session.id, is_new, first_seq))
         self._watch_readers(running)

@@ -4,7 +4,7 @@ A turn is linked work of its session's actor. It ends in exactly one way, and th
 reader does. Cancelling it closes the provider's connection and its tools; what had been streamed is kept.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -24,8 +24,8 @@ from understudy.actors.inference.messages import (
 )
 from understudy.actors.inference.retry import RetryBudget
 from understudy.actors.session.chronicle import Chronicle
-from understudy.actors.session.context import build_context
-from understudy.actors.session.ports import ModelStreams
+from understudy.actors.session.context import NOTHING_KNOWN, build_context
+from understudy.actors.session.ports import ModelStreams, Recall
 from understudy.actors.session.recorder import Recorder, storable
 from understudy.actors.tools.messages import ToolContext, ToolResult
 from understudy.storage.entries import MessagesAdded, TurnClosed
@@ -94,6 +94,7 @@ class Turn:
         now: Callable[[], datetime],
         set_state: Callable[[str], None],
         chronicle: Chronicle,
+        recall: Recall | None = None,
     ) -> None:
         self.id = turn_id
         self.session = session
@@ -107,6 +108,8 @@ class Turn:
         self._now = now
         self._set_state = set_state
         self._chronicle = chronicle
+        self._recall = recall
+        self._known: Mapping[str, str] = NOTHING_KNOWN
         self._round_text: list[str] = []
         self._retries = RetryBudget()
 
@@ -129,6 +132,12 @@ class Turn:
 
     async def _rounds(self) -> None:
         offered = self._tools.specs(self.config.tools)
+        if self._recall is not None:
+            asked = next((told.content for told in reversed(self._history) if told.role is Role.USER), "")
+            began = trio.current_time()
+            self._known = await self._recall(self.config.system_prompt, self.session.key, asked)
+            if self._known:
+                self._chronicle.note("memory", began, values=sorted(self._known))
         for left in range(self.config.max_tool_rounds, -1, -1):
             # The last round is asked without tools, so that the user gets an answer and not a sixth call.
             calls = await self._infer(offered if left else ())
@@ -143,7 +152,7 @@ class Turn:
         request = ModelRequest(
             provider=config.provider,
             model=config.model_id,
-            messages=build_context(config, self._history, self._now(), self.session.key),
+            messages=build_context(config, self._history, self._now(), self.session.key, self._known),
             tools=tools,
             temperature=config.temperature,
             max_output_tokens=config.max_output_tokens,

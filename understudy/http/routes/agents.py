@@ -102,8 +102,9 @@ async def create_agent() -> Reply:
     """Make an agent.
 
     It can be talked to at once, by its id. Takes the role admin. `systemPromptTemplate` may hold `{{date}}`,
-    `{{time}}`, `{{timezone}}`, `{{user.id}}`, `{{agent.id}}`, `{{agent.displayName}}`, `{{workspace.id}}`,
-    `{{workspace.displayName}}` and `{{#if name}}…{{else}}…{{/if}}`; a name that has no value is nothing.
+    `{{time}}`, `{{timezone}}`, `{{user.id}}`, `{{user.profile.…}}`, `{{memory}}`, `{{agent.id}}`,
+    `{{agent.displayName}}`, `{{workspace.id}}`, `{{workspace.displayName}}` and `{{#if name}}…{{else}}…{{/if}}`; a name
+    that has no value is nothing.
     """
     request = this_request()
     author = await _author(request)
