@@ -28,7 +28,9 @@ from understudy.actors.store.tree import storage_tree
 from understudy.actors.store.writer import JournalWriter
 from understudy.actors.tools.builtin import builtin_tools
 from understudy.actors.tools.cache import ToolCache
+from understudy.actors.tools.files import file_tools
 from understudy.actors.tools.messages import HOST, ToolRan
+from understudy.actors.tools.reading import reading_tools
 from understudy.actors.tools.remembering import memory_tools
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.actors.tree import Services, node_tree
@@ -93,7 +95,13 @@ async def _run(
                         system.tell(USAGE, report)
 
                 cache = ToolCache()
-                toolbox = Toolbox([*builtin_tools(outbound), *memory_tools(system)], report=tool_ran, cache=cache)
+                tools = [
+                    *builtin_tools(outbound),
+                    *reading_tools(outbound),
+                    *file_tools(settings.data_dir / "workspaces"),
+                    *memory_tools(system),
+                ]
+                toolbox = Toolbox(tools, report=tool_ran, cache=cache)
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)
                 services = Services(

@@ -63,7 +63,10 @@ def builtin_skills() -> Mapping[str, Skill]:
 def _contents(path: Path) -> bytes:
     # Not blocking: a pipe in the place of the file must not hold the thread for good.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise BadSkill(f"{FILE} is no regular file")
-        return file.read(LARGEST + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(LARGEST + 1)
+    finally:
+        os.close(descriptor)
