@@ -5,11 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import trio
 
 from tests.support.platform import Caller, Platform, serving_platform
 from understudy.actors.memory.messages import MEMORY, MOST_NOTES, MemoryCategory, Owner, Remember
+from understudy.http.app import create_app
+from understudy.http.openapi import document
 from understudy.storage.pool import Pool
 from understudy.storage.records import WorkspaceRole
 
@@ -263,3 +266,29 @@ async def test_what_is_written_outlives_the_actor(platform: Platform, mira: Call
         await platform.system.kill(MEMORY)
         day = await remember(platform, mira, "after")
         assert len((await call(mira, "GET", f"/daily/{day}")).json()["entries"]) == 2
+
+
+async def test_what_is_answered_fits_what_is_described(platform: Platform, mira: Caller) -> None:
+    made = document(create_app())
+    day = await remember(platform, mira, "tea")
+    viewer = await platform.member(mira, WorkspaceRole.VIEWER)
+    paths = {
+        f"/daily/{day}": "/daily/{date}",
+        f"/daily/{day}/0": "/daily/{date}/{entryIndex}",
+        "/notes/0": "/notes/{index}",
+    }
+    requests = [
+        *(("GET", path, None) for path in ("/profile", "/daily", f"/daily/{day}", "/search?q=tea", "/search")),
+        *CHANGES[:3],
+        ("DELETE", f"/daily/{day}/0", None),
+    ]
+    for caller in (viewer, mira):
+        for method, path, body in requests:
+            response = await call(caller, method, path, body)
+            described = made["paths"][f"{ROOT}{paths.get(path, path).partition('?')[0]}"][method.lower()]
+            content = described["responses"][str(response.status_code)]["content"]["application/json"]
+            schema = made["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+            answer = msgspec.json.decode(response.content)
+            assert set(schema.get("required", ())) <= set(answer) <= set(schema["properties"])
+            if response.is_success:
+                assert set(content["example"]) == set(answer)

@@ -38,15 +38,20 @@ SELECT {_COLUMNS} FROM memory_entries, asked
 WHERE {_MINE} AND {_NOT_FADED} AND words @@ query
 ORDER BY ts_rank(words, query) DESC, position DESC LIMIT %(limit)s
 """
-# The distance is taken only of vectors that this embedder made: others may be of another length, which is an error.
+# The distance is taken only of vectors that this embedder made: others may be of another length, which is an error. It
+# is taken once for each: OFFSET keeps the planner from writing it into every place that names it. And by no index: an
+# approximate one finds the nearest of everybody's, among which there may be none of one's own.
 _BY_VECTOR = f"""
-SELECT {_COLUMNS} FROM (
-    SELECT {_COLUMNS}, position, CASE WHEN embedder = %(embedder)s
-        THEN 1 - (embedding::vector <=> %(embedding)s::real[]::vector) END AS likeness
-    FROM memory_entries WHERE {_MINE} AND {_NOT_FADED}
-) mine
-WHERE likeness >= %(least)s AND likeness <> 'NaN'
-ORDER BY likeness DESC, position DESC LIMIT %(limit)s
+WITH asked AS MATERIALIZED (SELECT %(embedding)s::real[]::vector AS vector),
+best AS (
+    SELECT id, likeness, position FROM (
+        SELECT id, position, CASE WHEN embedder = %(embedder)s
+            THEN 1 - (embedding::vector <=> (SELECT vector FROM asked)) END AS likeness
+        FROM memory_entries WHERE {_MINE} AND {_NOT_FADED} OFFSET 0
+    ) mine
+    WHERE likeness >= %(least)s AND likeness <> 'NaN' ORDER BY likeness DESC, position DESC LIMIT %(limit)s
+)
+SELECT {_COLUMNS} FROM memory_entries JOIN best USING (id) ORDER BY best.likeness DESC, best.position DESC
 """
 
 
