@@ -18,6 +18,7 @@ async def test_a_well_server_answers_every_question(pool: Pool) -> None:
     assert (await probe.version()).startswith("PostgreSQL 1")
     assert abs((await probe.clock() - datetime.now(UTC)).total_seconds()) < 5
     await probe.search()
+    assert (await probe.vectors() or "").startswith("0.")
     applied, known = await probe.migrations()
     assert applied == known > 0
 

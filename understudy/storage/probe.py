@@ -50,6 +50,11 @@ class Probe(Repository):
         """Put a question to full-text search."""
         await self._rows("SELECT to_tsvector('simple', 'the node is well') @@ plainto_tsquery('simple', 'node')")
 
+    async def vectors(self) -> str | None:
+        """The version of pgvector in this database; None when it is not there."""
+        found = await self._row("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+        return None if found is None else str(found[0])
+
     async def migrations(self) -> tuple[int, int]:
         """The number of the newest migration applied, and of the newest this version has."""
         ((applied,),) = await self._rows("SELECT coalesce(max(version), 0) FROM schema_migrations")

@@ -30,6 +30,7 @@ class Probe:
     levels: tuple[int, int] = (3, 3)
     verdict: AuditVerdict = attrs.field(factory=lambda: AuditVerdict(7))
     error: Exception | None = None
+    pgvector: str | None = "0.8.5"
 
     async def _answer(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -45,6 +46,10 @@ class Probe:
 
     async def search(self) -> None:
         await self._answer()
+
+    async def vectors(self) -> str | None:
+        await self._answer()
+        return self.pgvector
 
     async def version(self) -> str:
         await self._answer()
@@ -121,6 +126,7 @@ async def test_the_whole_is_as_bad_as_its_worst_part() -> None:
         database.database_writable,
         database.database_migrated,
         database.search_ready,
+        database.vectors_comparable,
         database.audit_chain_whole,
     ],
 )
@@ -140,6 +146,11 @@ async def test_a_schema_of_another_version_is_found_out(levels: tuple[int, int],
 )
 async def test_clocks_that_drift_apart_are_found_out(offset: float, status: CheckStatus) -> None:
     assert (await found(database.clock_agrees(Probe(offset), lambda: NOW))).status is status
+
+
+async def test_a_database_that_cannot_compare_vectors_is_found_out() -> None:
+    result = await found(database.vectors_comparable(Probe(pgvector=None)))
+    assert (result.status, result.message) == (WARN, "no pgvector: memory is searched by words alone")
 
 
 async def test_a_broken_audit_chain_is_found_out_and_the_line_named() -> None:

@@ -59,6 +59,20 @@ def search_ready(index: Searchable) -> Check:
     return Check("search.ready", run, quick=True)
 
 
+def vectors_comparable(database: DatabaseProbe) -> Check:
+    """Memory is searched by likeness, too, and not by words alone."""
+
+    async def run(_: ActorSystem) -> Finding:
+        version = await database.vectors()
+        if version is None:
+            return warned(
+                "no pgvector: memory is searched by words alone", "run CREATE EXTENSION vector in the database"
+            )
+        return passed(f"vectors are compared by pgvector {version}")
+
+    return Check("search.vectors", run)
+
+
 def clock_agrees(database: DatabaseProbe, now: Callable[[], datetime]) -> Check:
     """This machine and the database's agree on the time, within what tokens and leases tolerate."""
 

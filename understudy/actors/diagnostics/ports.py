@@ -37,6 +37,10 @@ class Engine(Reachable, Searchable, Versioned, Protocol):
 class DatabaseProbe(Engine, Protocol):
     """What the full run looks at besides."""
 
+    async def vectors(self) -> str | None:
+        """The version of the extension that compares vectors; None without it."""
+        ...
+
     async def write(self) -> None:
         """Return when a row was written and taken back."""
         ...

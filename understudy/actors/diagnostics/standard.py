@@ -49,6 +49,7 @@ def standard_checks(
         database.database_writable(probe),
         database.database_migrated(probe),
         database.search_ready(probe),
+        database.vectors_comparable(probe),
         database.clock_agrees(probe, now),
         database.audit_chain_whole(audit),
         configuration.jwt_secret_strong(settings.jwt_secret),
