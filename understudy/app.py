@@ -116,6 +116,7 @@ async def _run(
                         now=utc_now,
                         turn_timeout=settings.request_timeout,
                         prices=prices,
+                        user_token_budget=settings.user_token_budget,
                         recall=Recall(system),
                     ),
                     providers=clients,

@@ -80,6 +80,7 @@ async def test_a_new_agent_is_answered_whole_and_found_again(platform: Platform)
         "spawn": {"enabled": False, "allowedTargets": [], "maxDepth": 2},
         "fileAccess": {"restricted": True, "allowedPaths": []},
         "session": {"idleTimeoutMinutes": None, "dailyResetHour": None},
+        "quotas": None,
         "budget": {"maxTokensPerTurn": None, "maxToolCallsPerTurn": None, "maxCostUsdPerTurn": None},
         "memoryProfileId": None,
         "workspaceId": mira.workspace_id,

@@ -14,6 +14,8 @@ Every class is a `Refusal`: it reaches the asker and the actor lives on. ``code`
         PreconditionFailed  it was to happen only if nobody had changed the thing, and somebody has
         TooLarge            more than is kept of such a thing
         RateLimited         too many; try again after ``retry_after`` seconds
+        QuotaExceeded       the agent's quota does not suffice until ``retry_after`` has passed
+          TokenBudgetExceeded  ... the user's budget
         Unavailable         something we stand on is away; try again
         ProviderFailed      the model's provider failed after its retries
           CircuitOpen       ... so often that we do not ask it now
@@ -102,6 +104,18 @@ class RateLimited(DomainError):
     """Too many requests; ``retry_after`` says when one more would be served."""
 
     code = "RATE_LIMIT"
+
+
+class QuotaExceeded(DomainError):
+    """What the agent may use in this hour or day is used up or spoken for; the next begins after ``retry_after``."""
+
+    code = "QUOTA_EXCEEDED"
+
+
+class TokenBudgetExceeded(QuotaExceeded):
+    """What the user may use in this month is used up or spoken for."""
+
+    code = "TOKEN_BUDGET_EXCEEDED"
 
 
 class Unavailable(DomainError):

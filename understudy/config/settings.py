@@ -179,6 +179,14 @@ class Settings:
         group=_LIMITS,
         doc="Requests of any kind per user in 60 seconds; 0 is no limit.",
     )
+    user_token_budget: int | None = setting(
+        values.integer(1, 10**12, "a count"),
+        None,
+        env="USER_TOKEN_BUDGET_MONTHLY",
+        group=_LIMITS,
+        unset="no budget",
+        doc="Tokens that each user may use in a calendar month (UTC), over all agents.",
+    )
     request_timeout: float = setting(
         values.milliseconds(1, 3600),
         "120000",

@@ -64,9 +64,9 @@ def test_all_that_is_wrong_in_a_file_is_named_by_agent_and_field() -> None:
 
 def test_a_field_that_no_agent_has_is_told() -> None:
     seeds = read(
-        {"id": "a", "systemPromptTemplate": PROMPT, "quotas": {}, "model": {"temprature": 1}, "spawn": {"x": {"y": 1}}}
+        {"id": "a", "systemPromptTemplate": PROMPT, "quota": {}, "model": {"temprature": 1}, "spawn": {"x": {"y": 1}}}
     )
-    assert seeds.unknown == ("a.quotas", "a.model.temprature", "a.spawn.x")
+    assert seeds.unknown == ("a.quota", "a.model.temprature", "a.spawn.x")
     assert len(seeds.agents) == 1
 
 

@@ -38,6 +38,23 @@ class TurnBudget:
 
 
 @attrs.frozen
+class Quotas:
+    """What all turns of an agent in its workspace may use, in clock hours and days of UTC; None is no limit."""
+
+    tokens_per_hour: int | None = None
+    tokens_per_day: int | None = None
+    micros_per_day: int | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return self != UNLIMITED
+
+
+UNLIMITED = Quotas()
+
+
+@attrs.frozen
 class AgentConfig:
     """The configuration of one agent (contract/platform.md §6.1), as it is run.
 
@@ -70,6 +87,7 @@ class AgentConfig:
     spawn: Spawning = attrs.field(factory=Spawning)
     file_access: FileAccess = attrs.field(factory=FileAccess)
     budget: TurnBudget = attrs.field(factory=TurnBudget)
+    quotas: Quotas = UNLIMITED
     memory_profile_id: str | None = None
     workspace_name: str | None = None
     fallbacks: tuple[ModelRef, ...] = ()

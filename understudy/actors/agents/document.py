@@ -14,8 +14,10 @@ from msgspec import Meta
 from understudy.actors.agents.config import (
     AGENT_ID,
     LONGEST_PROMPT,
+    UNLIMITED,
     AgentConfig,
     FileAccess,
+    Quotas,
     Spawning,
     TurnBudget,
 )
@@ -103,6 +105,26 @@ class AgentBudget(_Part, frozen=True):
     max_cost_usd_per_turn: Annotated[float, Meta(ge=0.0001, le=10_000)] | None = None
 
 
+class TokenQuotas(_Part, frozen=True):
+    """Tokens, prompt and answer together."""
+
+    max_per_hour: Annotated[int, Meta(ge=1, le=1_000_000_000_000)] | None = None
+    max_per_day: Annotated[int, Meta(ge=1, le=1_000_000_000_000)] | None = None
+
+
+class CostQuotas(_Part, frozen=True):
+    """Money, in US dollars."""
+
+    max_per_day: Annotated[float, Meta(ge=0.0001, le=1_000_000)] | None = None
+
+
+class AgentQuotas(_Part, frozen=True):
+    """What all turns of the agent may use in an hour or a day of UTC; what is null a day has the tier's."""
+
+    tokens: TokenQuotas = TokenQuotas()
+    cost: CostQuotas = CostQuotas()
+
+
 class AgentDocument(_Part, frozen=True, kw_only=True):
     """An agent's configuration."""
 
@@ -117,6 +139,7 @@ class AgentDocument(_Part, frozen=True, kw_only=True):
     file_access: AgentFileAccess = AgentFileAccess()
     session: AgentSession = AgentSession()
     budget: AgentBudget = AgentBudget()
+    quotas: AgentQuotas | None = None
     memory_profile_id: Annotated[str, Meta(pattern="^mpr_[A-Za-z0-9_-]{1,60}$")] | None = None
 
 
@@ -135,6 +158,21 @@ def from_json(stored: Mapping[str, Any]) -> AgentDocument:
         return msgspec.convert(dict(stored), AgentDocument)
     except msgspec.ValidationError as error:
         raise Conflict(f"the agent's stored configuration does not fit this version of the server: {error}") from error
+
+
+TIERS = {Tier.FREE: (100_000, 1.0), Tier.STANDARD: (2_000_000, 20.0), Tier.PREMIUM: (20_000_000, 200.0)}
+"""Tokens and US dollars a day, where the quotas that are given leave them open."""
+
+
+def _quotas(document: AgentDocument) -> Quotas:
+    """An agent that has no quotas has no limits: its tier is then of no account."""
+    given = document.quotas
+    if given is None:
+        return UNLIMITED
+    tokens, dollars = TIERS[document.tier]
+    if given.cost.max_per_day is not None:
+        dollars = given.cost.max_per_day
+    return Quotas(given.tokens.max_per_hour, given.tokens.max_per_day or tokens, round(dollars * 1_000_000))
 
 
 def config_of(
@@ -172,6 +210,7 @@ def config_of(
             budget.max_tool_calls_per_turn,
             round(dollars * 1_000_000) if dollars is not None else None,
         ),
+        quotas=_quotas(document),
         memory_profile_id=document.memory_profile_id,
         workspace_name=workspace_name,
         instructions=instructions,

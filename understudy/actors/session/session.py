@@ -10,6 +10,7 @@ import trio
 from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.costs.prices import PriceBook
+from understudy.actors.costs.quotas import allowances
 from understudy.actors.errors import (
     Conflict,
     Detail,
@@ -46,7 +47,7 @@ from understudy.actors.session.recorder import Recorder
 from understudy.actors.session.turn import Ending, Tools, Turn, failed
 from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, Timer, WorkDone, current_context, receive
 from understudy.storage.entries import TurnOpened
-from understudy.storage.errors import StoreConflict
+from understudy.storage.errors import QuotaExceeded, StoreConflict
 from understudy.storage.records import (
     IdempotencyKey,
     Message,
@@ -76,6 +77,7 @@ class SessionServices:
     now: Callable[[], datetime]
     turn_timeout: float = 120.0
     prices: PriceBook = attrs.field(factory=PriceBook.shipped)
+    user_token_budget: int | None = None
     recall: Recall | None = None
 
 
@@ -358,13 +360,32 @@ class SessionActor(Server):
         question = Message(new_id("msg"), session.id, turn_id, Role.USER, message.message, now)
         recorder = Recorder(session, turn_id, log, services.writer, services.now)
         recorder.add("session_resolved", {"sessionId": session.id, "isNew": is_new, "turnId": turn_id})
+        wanted = allowances(
+            config,
+            session.key,
+            self._history,
+            message.message,
+            now=now,
+            prices=services.prices,
+            user_monthly=services.user_token_budget,
+        )
         opened = TurnOpened(
-            session.epoch, turn_id, session.id, first_seq, now, question, idempotency=message.idempotency
+            session.epoch,
+            turn_id,
+            session.id,
+            first_seq,
+            now,
+            question,
+            idempotency=message.idempotency,
+            quotas=tuple(each.reservation for each in wanted),
         )
         running.offered = True
         try:
             with trio.move_on_after(OPENING_BOUND) as bound:
                 await recorder.flush(opened)
+        except QuotaExceeded as lacking:
+            running.offered = False
+            raise wanted[lacking.which].refusal(now) from None
         except StoreConflict:
             running.offered = False
             if message.idempotency is None or (replay := await self._find_replay(message.idempotency)) is None:

@@ -20,6 +20,9 @@ DELIVERED_KEPT = timedelta(days=1)
 TRACES_KEPT = timedelta(days=30)
 """How long it can be read how a turn went. What it cost is kept."""
 
+COUNTERS_KEPT = timedelta(days=40)
+"""How long an allowance is kept after it began: longer than the longest, a month."""
+
 _EVERY = 600.0
 
 
@@ -63,6 +66,7 @@ class HousekeeperActor(Actor):
             self._deleted["outbox"] += await self._stores.outbox.prune(now - DELIVERED_KEPT)
             while deleted := await self._stores.sessions.prune_events(now - EVENTS_KEPT):
                 self._deleted["events"] += deleted
+            await self._stores.costs.prune_counters(now - COUNTERS_KEPT)
             while deleted := await self._stores.traces.prune(now - TRACES_KEPT):
                 self._deleted["traces"] += deleted
         except StoreUnavailable:

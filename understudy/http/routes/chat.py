@@ -36,7 +36,17 @@ CUT = "The stream ended before the turn did; read the session to see what became
 _EXAMPLE = {"message": "What time is it in Lisbon?", "agentId": "chad"}
 _USAGE = {"promptTokens": 812, "completionTokens": 64, "totalTokens": 876}
 _HEADERS = ("X-Workspace-Id", "X-Idempotency-Key", "traceparent")
-_ERRORS = ("FORBIDDEN", "NOT_FOUND", "CONFLICT", "RATE_LIMIT", "PROVIDER_ERROR", "CIRCUIT_OPEN", "TIMEOUT")
+_ERRORS = (
+    "FORBIDDEN",
+    "NOT_FOUND",
+    "CONFLICT",
+    "RATE_LIMIT",
+    "QUOTA_EXCEEDED",
+    "TOKEN_BUDGET_EXCEEDED",
+    "PROVIDER_ERROR",
+    "CIRCUIT_OPEN",
+    "TIMEOUT",
+)
 
 
 @routes.post("/agent/chat")
