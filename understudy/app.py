@@ -32,6 +32,7 @@ from understudy.actors.tools.files import file_tools
 from understudy.actors.tools.messages import HOST, ToolRan
 from understudy.actors.tools.reading import reading_tools
 from understudy.actors.tools.remembering import memory_tools
+from understudy.actors.tools.shell import shell_tools
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.actors.tree import Services, node_tree
 from understudy.config import ConfigError, Problem, Settings
@@ -101,6 +102,8 @@ async def _run(
                     *file_tools(settings.data_dir / "workspaces"),
                     *memory_tools(system),
                 ]
+                if settings.shell_tool:
+                    tools += shell_tools(settings.data_dir / "workspaces")
                 toolbox = Toolbox(tools, report=tool_ran, cache=cache)
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)

@@ -45,9 +45,13 @@ async def test_a_skill_is_taught_used_changed_and_broken_without_disturbing_a_tu
             mira = await register(http)
             created = await http.post("/agents", json=AGENT, headers=mira.headers)
             assert created.status_code == 201, created.text
-            unknown = {**AGENT, "id": "x", "skills": ["juggling"], "tools": {"allow": ["teleport"]}}
+            unknown = {**AGENT, "id": "x", "skills": ["juggling"], "tools": {"allow": ["teleport", "shell_exec"]}}
             refused = await http.post("/agents", json=unknown, headers=mira.headers)
-            assert {detail["issue"] for detail in refused.json()["details"]} == {"unknown_skill", "unknown_tool"}
+            assert [(detail["path"], detail["issue"]) for detail in refused.json()["details"]] == [
+                ("tools.allow[0]", "unknown_tool"),
+                ("tools.allow[1]", "unknown_tool"),  # there is a shell only where it is switched on
+                ("skills[0]", "unknown_skill"),
+            ]
             can = (await http.get("/agents/keeper/capabilities", headers=mira.headers)).json()
             assert can["skills"] == ["house", "planning"]
             assert [(tool["name"], tool["source"]) for tool in can["tools"]] == [

@@ -16,6 +16,7 @@ _MODELS = "Models"
 _IDENTITY = "Identity"
 _LIMITS = "Limits"
 _SESSIONS = "Sessions"
+_TOOLS = "Tools"
 _WEB = "Web"
 _LOG = "Log"
 
@@ -208,6 +209,13 @@ class Settings:
         env="UNDERSTUDY_SESSION_IDLE_AFTER",
         group=_SESSIONS,
         doc="How long a session's actor stays in memory with nothing to do. The conversation itself is kept for good.",
+    )
+    shell_tool: bool = setting(
+        values.boolean,
+        "false",
+        env="UNDERSTUDY_SHELL_TOOL",
+        group=_TOOLS,
+        doc="Let agents that allow it run shell commands (`shell_exec`), as the server's own user: with all it may do.",
     )
     outbound_allow: tuple[values.Network, ...] = setting(
         values.networks,

@@ -18,7 +18,7 @@ R = TypeVar("R")
 FilePath = Annotated[
     str, Meta(min_length=1, max_length=LONGEST_PATH, description="relative to the workspace's folder: notes/plan.md")
 ]
-_WORKSPACE = re.compile(r"[A-Za-z0-9_-]{1,128}")
+WORKSPACE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class FileRead(Arguments, frozen=True):
@@ -54,7 +54,7 @@ def file_tools(root: Path) -> list[Tool]:
 
     async def do(fn: Callable[[Folder], R], path: str, context: ToolContext) -> R:
         reach = context.files.allowed_paths if context.files.restricted else None
-        if not _WORKSPACE.fullmatch(context.workspace_id):
+        if not WORKSPACE.fullmatch(context.workspace_id):
             raise ToolFailed("this workspace has no folder")
         try:
             folder = Folder(root / context.workspace_id, reach)
