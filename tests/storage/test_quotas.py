@@ -64,6 +64,16 @@ async def test_a_turn_that_ended_otherwise_gives_back_what_it_did_not_use(store:
     assert await store.repositories.costs.counter("a:tokens", START) == (0, 0)
 
 
+async def test_an_end_that_is_written_twice_in_one_commit_is_paid_once(store: Store) -> None:
+    session = await store.session()
+    begin = opened(session, quotas=(TOKENS, MONEY))
+    await store.write(begin)
+    end = closed(session, begin.turn_id, charges=(SPENT,))
+    assert await store.journal.write([(end,), (end,)]) == (None, None)
+    assert await store.repositories.costs.counter("a:tokens", START) == (4, 0)
+    assert await store.repositories.costs.counter("a:money", START) == (2, 0)
+
+
 async def test_each_stretch_of_time_has_an_allowance_of_its_own(store: Store) -> None:
     session = await store.session()
     later = START + timedelta(hours=1)

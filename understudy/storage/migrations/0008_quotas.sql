@@ -122,8 +122,7 @@ BEGIN
         WITH closing AS MATERIALIZED (
             SELECT x.* FROM json_to_recordset(closed) AS x(
                 g integer, t text, s text, status text, at timestamptz, content text, model text, tools json,
-                pt integer, ct integer, code text, error text, charges json, trace json,
-                used bigint, cost bigint
+                pt integer, ct integer, code text, error text, charges json, trace json
             )
             WHERE NOT x.g = ANY (failed)
         ), done AS (
@@ -168,19 +167,28 @@ BEGIN
             )
             WHERE x.trace IS NOT NULL
             ON CONFLICT DO NOTHING
-        ), freed AS (
-            DELETE FROM quota_reservations r USING done WHERE r.turn_id = done.id
+        )
+        SELECT coalesce(array_agg(done.id), '{}') INTO ended FROM done;
+    END IF;
+
+    -- Asked for by itself: where there are no quotas, that is all it costs.
+    IF closed IS NOT NULL AND EXISTS (SELECT FROM quota_reservations) THEN
+        WITH freed AS (
+            DELETE FROM quota_reservations r WHERE r.turn_id = ANY (ended)
             RETURNING r.turn_id, r.scope, r.starts, r.money, r.amount
         ), settled AS (
             SELECT freed.scope, freed.starts, sum(freed.amount)::bigint AS amount,
                    sum(coalesce(CASE WHEN freed.money THEN x.cost ELSE x.used END, 0))::bigint AS used
-            FROM freed JOIN closing x ON x.t = freed.turn_id
+            FROM freed
+            JOIN (
+                SELECT DISTINCT ON (y.t) y.t, y.used, y.cost
+                FROM json_to_recordset(closed) AS y(g integer, t text, used bigint, cost bigint)
+                WHERE NOT y.g = ANY (failed) ORDER BY y.t, y.g
+            ) x ON x.t = freed.turn_id
             GROUP BY freed.scope, freed.starts
-        ), counted AS (
-            UPDATE quota_counters c SET reserved = c.reserved - settled.amount, used = c.used + settled.used
-            FROM settled WHERE c.scope = settled.scope AND c.starts = settled.starts
         )
-        SELECT coalesce(array_agg(done.id), '{}') INTO ended FROM done;
+        UPDATE quota_counters c SET reserved = c.reserved - settled.amount, used = c.used + settled.used
+        FROM settled WHERE c.scope = settled.scope AND c.starts = settled.starts;
     END IF;
 
     IF messages IS NOT NULL THEN
