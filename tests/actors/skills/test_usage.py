@@ -92,7 +92,7 @@ async def test_nothing_is_lost_while_the_database_is_away(stage: Stage) -> None:
     stage.store.tables.available = False
     with pytest.raises(Unavailable):
         await stage.metrics()
-    stage.ran("file_read", "files")
+    stage.ran("file_list", "files")
     stage.store.tables.available = True
     assert (await stage.metrics()).whole.calls == 2
 
