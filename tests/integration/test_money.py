@@ -15,9 +15,7 @@ PRICES = """
 PARENT = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
 
 
-async def test_a_conversation_is_billed_at_the_operators_prices_and_traced(
-    tmp_path: Path, pg_dsn: str
-) -> None:
+async def test_a_conversation_is_billed_at_the_operators_prices_and_traced(tmp_path: Path, pg_dsn: str) -> None:
     (tmp_path / "prices.toml").write_text(PRICES)
     with trio.fail_after(90):
         async with stand_in() as provider:
