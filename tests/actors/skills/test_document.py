@@ -100,6 +100,8 @@ def test_what_cannot_be_read_is_said_and_what_is_no_folder_is_no_skill(tmp_path:
     (tmp_path / "directory" / "SKILL.md").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("not a folder")
+    os.makedirs(os.fsencode(tmp_path) + b"/not \xff text")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/not \xff text"), "SKILL.md").write_bytes(WHOLE)
     (tmp_path / ".hidden").mkdir()
     (tmp_path / ".hidden" / "SKILL.md").write_bytes(WHOLE)
     seen = look(tmp_path)

@@ -32,7 +32,8 @@ def look(folder: Path) -> dict[str, Signature]:
     """The signatures of the skill files below *folder*, by the names of their folders. No folder is no skills."""
     found: dict[str, Signature] = {}
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith((".", "_")))
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.isprintable() and entry.name[0] not in "._")
     except OSError:
         return found
     for name in names[:MOST_SKILLS]:

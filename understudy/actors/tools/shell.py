@@ -42,6 +42,7 @@ class ShellExec(Arguments, frozen=True):
 
 def shell_tools(root: Path, *, seconds: float = SECONDS, largest: int = LARGEST_OUTPUT) -> list[Tool]:
     """The tool, in folders below *root*, one for each workspace."""
+    root = root.absolute()  # it is the command's home, too
 
     async def shell_exec(arguments: ShellExec, context: ToolContext) -> str:
         if context.files.restricted:
