@@ -20,7 +20,7 @@ from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import open_clients
 from understudy.actors.memory.recall import Recall
 from understudy.actors.outbound.guarded import GuardedClient
-from understudy.actors.session.session import SessionServices
+from understudy.actors.session.services import SessionServices
 from understudy.actors.skills.folders import builtin_skills
 from understudy.actors.skills.library import SkillLibrary
 from understudy.actors.skills.messages import USAGE

@@ -38,7 +38,7 @@ from understudy.actors.metrics.actor import metrics_spec
 from understudy.actors.metrics.messages import METRICS
 from understudy.actors.metrics.ports import Totals
 from understudy.actors.presence.actor import presence_spec
-from understudy.actors.session.session import SessionServices
+from understudy.actors.session.services import SessionServices
 from understudy.actors.session.tree import sessions_spec
 from understudy.actors.skills.document import Skill
 from understudy.actors.skills.library import SkillLibrary

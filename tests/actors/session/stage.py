@@ -14,7 +14,7 @@ from understudy.actors.errors import NotFound
 from understudy.actors.inference.messages import Finished, ModelEvent, ModelRequest, TextDelta, ToolSpec
 from understudy.actors.inference.retry import RetryBudget
 from understudy.actors.session.messages import DIRECTORY, StartTurn, TurnStarted, session_address
-from understudy.actors.session.session import SessionServices
+from understudy.actors.session.services import SessionServices
 from understudy.actors.session.tree import sessions_spec
 from understudy.actors.tools.messages import ToolContext, ToolResult
 from understudy.runtime import Actor, ActorSystem, ChildSpec, Lagged, receive

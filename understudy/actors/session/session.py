@@ -1,15 +1,17 @@
-"""One live conversation."""
+"""One live conversation.
+
+Longer than most files: it is one state machine, whose states only make sense side by side. What a turn does is in
+`turn`, what waits for it in `running`, how its events are written in `recorder`.
+"""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 
 import attrs
 import trio
 
 from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
-from understudy.actors.costs.prices import PriceBook
 from understudy.actors.costs.quotas import allowances
 from understudy.actors.errors import (
     Conflict,
@@ -18,7 +20,6 @@ from understudy.actors.errors import (
     Invalid,
     NotFound,
     RateLimited,
-    TimedOut,
     TurnCancelled,
     Unavailable,
 )
@@ -42,10 +43,20 @@ from understudy.actors.session.messages import (
     session_address,
 )
 from understudy.actors.session.orphan import bury, find_streamed
-from understudy.actors.session.ports import ModelStreams, Recall, SessionStore, Writer
 from understudy.actors.session.recorder import Recorder
-from understudy.actors.session.turn import Ending, Tools, Turn, failed
-from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, Timer, WorkDone, current_context, receive
+from understudy.actors.session.running import (
+    CANCELLED_BY_NEXT,
+    CANCELLED_BY_REQUEST,
+    CANCELLED_UNREAD,
+    ROLLED_BACK,
+    TIMED_OUT,
+    OpeningLost,
+    Running,
+    Unread,
+)
+from understudy.actors.session.services import SessionServices
+from understudy.actors.session.turn import Ending, Turn, failed
+from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, WorkDone, current_context, receive
 from understudy.storage.entries import TurnOpened
 from understudy.storage.errors import QuotaExceeded, StoreConflict
 from understudy.storage.records import (
@@ -64,60 +75,6 @@ MAX_QUEUE = 16
 
 OPENING_BOUND = 5.0
 """Seconds within which a turn must be recorded, or it is refused."""
-
-
-@attrs.frozen
-class SessionServices:
-    """What every session is given: its store, the journal, models, tools, clock, bound in seconds, prices, memory."""
-
-    store: SessionStore
-    writer: Writer
-    models: ModelStreams
-    tools: Tools
-    now: Callable[[], datetime]
-    turn_timeout: float = 120.0
-    prices: PriceBook = attrs.field(factory=PriceBook.shipped)
-    user_token_budget: int | None = None
-    recall: Recall | None = None
-
-
-class OpeningLost(Exception):
-    """Whether a turn was recorded could not be learnt: the actor starts again from what the database knows."""
-
-
-@attrs.define(eq=False)
-class Running:
-    """The turn under way and everybody who waits for its end."""
-
-    message: StartTurn
-    started: Deferred[TurnStarted]
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    turn: Turn | None = None
-    offered: bool = False
-    why: Ending | None = None
-    status: TurnStatus | None = None
-    on_quiet: list[Callable[[], object]] = attrs.field(factory=list)
-    unread: Timer | None = None
-
-    def cancel(self, why: Ending) -> None:
-        """Stop it, unless it is already being closed; the first reason counts."""
-        if self.why is None:
-            self.why = why
-        self.scope.cancel()
-
-
-@attrs.frozen
-class Unread:
-    """Nobody has read the turn's events for the whole of its grace."""
-
-    running: Running
-
-
-CANCELLED_BY_REQUEST = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was cancelled")
-CANCELLED_BY_NEXT = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was interrupted by a newer message")
-ROLLED_BACK = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was taken back", rolled_back=True)
-CANCELLED_UNREAD = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was cancelled: nobody was reading it")
-TIMED_OUT = Ending(TurnStatus.FAILED, TimedOut.code, "the turn took longer than it may")
 
 
 class SessionActor(Server):

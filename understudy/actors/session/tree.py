@@ -3,7 +3,8 @@
 from understudy.actors.session.directory import Directory
 from understudy.actors.session.messages import DIRECTORY
 from understudy.actors.session.recovery import Recovery
-from understudy.actors.session.session import SessionActor, SessionServices
+from understudy.actors.session.services import SessionServices
+from understudy.actors.session.session import SessionActor
 from understudy.runtime import ChildSpec, DynamicSpec, SupervisorSpec
 
 QUARANTINE = 10.0
