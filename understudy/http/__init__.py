@@ -1,1 +1,3 @@
-"""Translation only: a request becomes a message, what is answered becomes a response."""
+"""Translation only: request to message, reply to response. `create_app` makes the application."""
+
+from understudy.http.app import create_app as create_app
