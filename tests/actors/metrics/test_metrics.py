@@ -154,11 +154,16 @@ async def test_the_kernel_s_own_events_are_counted_by_kind(system: ActorSystem) 
     with pytest.raises(Exception, match="fragile"):
         await ref.ask(Crash())
     system.tell("nobody", Word())
-    await wait_all_tasks_blocked(0.01)
+    with trio.fail_after(10):  # until it is back from its crash, however long it was left alone
+        while (node := system.node("fragile")) is None or (node.restarts, node.state) != (1, "idle"):
+            await trio.sleep(0.001)
     await system.suspend("fragile")
     for _ in range(4):
         ref.tell(Word())
-    found = await samples(system)
+    suspended = ("understudy_actors", (("kind", "fragile"), ("state", "suspended")))
+    with trio.fail_after(10):  # a look at the tree is good for a while, and there may have been one just before
+        while suspended not in (found := await samples(system)):
+            await trio.sleep(0.01)
     assert value(found, "understudy_actor_crashes_total", kind="fragile") == 1
     assert value(found, "understudy_actor_restarts_total", kind="fragile") == 1
     assert value(found, "understudy_dead_letters_total", reason="not_found") == 1
