@@ -3,14 +3,32 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 
+from understudy.storage.connection import Connection
+from understudy.storage.entries import Published
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.records import OutboxItem
 from understudy.storage.repository import Repository
 
 CHANNEL = "understudy_outbox"
+
+
+async def publish(connection: Connection[Any], *facts: Published) -> None:
+    """Put *facts* into the outbox within the transaction that *connection* is in; known ids are left alone.
+
+    For repositories whose writes do not go through the journal.
+    """
+    for fact in facts:
+        await connection.execute(
+            b"INSERT INTO outbox (id, topic, workspace_id, payload, created_at) VALUES (%s, %s, %s, %s, %s)"
+            b" ON CONFLICT (id) DO NOTHING",
+            (fact.id, fact.topic, fact.workspace_id, fact.payload, fact.created_at),
+        )
+    if facts:
+        await connection.execute(f"NOTIFY {CHANNEL}".encode(), prepare=False)
 
 
 class OutboxRepository(Repository):

@@ -16,6 +16,7 @@ from tests.support.storage import START, Store, closed, events, key, opened
 from understudy.actors.errors import Unavailable
 from understudy.actors.store.journal import JournalActor
 from understudy.actors.store.messages import DATABASE, HOUSEKEEPER, JOURNAL, OUTBOX, POSTGRES, Ping, Status, Write
+from understudy.actors.store.outbox import Consumer
 from understudy.actors.store.tree import storage_tree
 from understudy.actors.store.writer import JournalWriter
 from understudy.runtime import ActorCrashed, ActorSystem, ChildSpec, SupervisorSpec
@@ -55,7 +56,7 @@ async def running(data_dir: Path) -> AsyncIterator[Branch]:
         delivered.append(item)
 
     async with ActorSystem("test") as system:
-        await system.spawn(storage_tree(pool, data_dir, consumers={"turn.done": consume}))
+        await system.spawn(storage_tree(pool, data_dir, consumers=(Consumer("test", {"turn.done"}, consume),)))
         store = Store(Repositories.on(pool), Journal(pool))
         yield Branch(system, pool, store, JournalWriter(system), data_dir, delivered)
         with trio.fail_after(30):
@@ -268,7 +269,9 @@ async def test_a_hint_from_the_database_wakes_the_outbox_before_its_next_look(pg
 
     with trio.fail_after(30):
         async with ActorSystem("test") as system:
-            await system.spawn(storage_tree(pool, tmp_path, pg_dsn, consumers={"turn.done": consume}))
+            await system.spawn(
+                storage_tree(pool, tmp_path, pg_dsn, consumers=(Consumer("test", {"turn.done"}, consume),))
+            )
             while not await listeners(pool):
                 await trio.sleep(0.01)
             began = trio.current_time()

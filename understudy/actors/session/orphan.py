@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from understudy.actors.errors import Interrupted
+from understudy.actors.session.facts import turn_ended
 from understudy.actors.session.ports import SessionStore
-from understudy.storage.entries import EventsAppended, TurnClosed
-from understudy.storage.records import Message, Role, RunEvent, Session, Turn, TurnStatus, new_id
+from understudy.storage.entries import Entry, EventsAppended, TurnClosed
+from understudy.storage.records import Message, Role, RunEvent, Session, Turn, TurnStatus, Usage, new_id
 from understudy.storage.spending import TurnTrace
 
 _PAGE = 1000
@@ -30,8 +31,8 @@ def _stored_length(messages: Sequence[Message], turn_id: str) -> int:
 
 def bury(
     session: Session, turn: Turn, content: str, rest: str, now: datetime
-) -> tuple[TurnClosed, EventsAppended, RunEvent]:
-    """What must be written to end the orphan as interrupted, and the event that tells its readers."""
+) -> tuple[tuple[Entry, ...], RunEvent]:
+    """What must be written, as one group, to end the orphan as interrupted, and the event that tells its readers."""
     message = None
     if rest:
         message = Message(
@@ -63,4 +64,15 @@ def bury(
         error_message=_NOTICE,
         trace=TurnTrace(new_id("trc")),
     )
-    return closed, EventsAppended(session.epoch, session.id, (event,)), event
+    told = turn_ended(
+        session,
+        turn.id,
+        TurnStatus.INTERRUPTED,
+        started_at=turn.started_at,
+        finished_at=now,
+        usage=Usage(),
+        tool_calls=0,
+        error=_NOTICE,
+        code=Interrupted.code,
+    )
+    return (closed, EventsAppended(session.epoch, session.id, (event,)), *told), event

@@ -105,8 +105,8 @@ class SessionActor(Server):
             self._history = []  # no turn ever ran here: nothing to look for, and nothing to read later
         elif (turn := await store.running_turn(self._id)) is not None:
             content, rest = await find_streamed(store, session, turn)
-            closed, appended, event = bury(session, turn, content, rest, self._services.now())
-            await self._services.writer.write(closed, appended)
+            group, event = bury(session, turn, content, rest, self._services.now())
+            await self._services.writer.write(*group)
             session = attrs.evolve(session, last_seq=event.seq)
         self._session = session
         self.events = EventLog[RunEvent](last_seq=session.last_seq, history=self._read_events)

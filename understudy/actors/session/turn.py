@@ -25,6 +25,7 @@ from understudy.actors.inference.messages import (
 from understudy.actors.inference.retry import RetryBudget
 from understudy.actors.session.chronicle import Chronicle
 from understudy.actors.session.context import NOTHING_KNOWN, build_context
+from understudy.actors.session.facts import turn_ended
 from understudy.actors.session.ports import ModelStreams, Recall
 from understudy.actors.session.recorder import Recorder, storable
 from understudy.actors.tools.messages import ToolContext, ToolResult
@@ -303,7 +304,19 @@ class Turn:
                 rolled_back=ending.rolled_back,
                 charges=self._chronicle.charges,
                 trace=self._chronicle.trace(),
-            )
+            ),
+            *turn_ended(
+                session,
+                self.id,
+                ending.status,
+                started_at=self.started_at,
+                finished_at=finished_at,
+                usage=answer.usage,
+                tool_calls=answer.calls_made,
+                model=answer.model,
+                error=ending.error_message,
+                code=ending.error_code,
+            ),
         )
         if message is not None and not ending.rolled_back:
             self._history.append(message)

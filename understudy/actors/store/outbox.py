@@ -1,10 +1,11 @@
 """Handing published facts to those of this process who want them."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import attrs
+import structlog
 import trio
 
 from understudy.actors.clock import utc_now
@@ -13,12 +14,32 @@ from understudy.storage.errors import StoreUnavailable
 from understudy.storage.outbox import OutboxRepository
 from understudy.storage.records import OutboxItem
 
-Consumer: TypeAlias = Callable[[OutboxItem], Awaitable[None]]
+log = structlog.get_logger("understudy.outbox")
 
 _LEASE = timedelta(seconds=30)
 _BATCH = 100
 _LOOK_EVERY = 5.0
 _LISTEN = 60.0
+
+_GATHER = 0.025
+"""Seconds that a fact waits for company after the hint that it is there: one claim then serves a burst of them."""
+
+
+@attrs.frozen
+class Consumer:
+    """Who wants facts: its name, the topics (None: every one), and what it does with each.
+
+    ``deliver`` is called at least once for each fact and must bear being called again with the same one. What it raises
+    is logged, and the fact comes again after the lease.
+    """
+
+    name: str
+    topics: Collection[str] | None
+    deliver: Callable[[OutboxItem], Awaitable[None]]
+
+    def wants(self, topic: str) -> bool:
+        """Whether facts of this topic go to this consumer."""
+        return self.topics is None or topic in self.topics
 
 
 @attrs.frozen
@@ -27,9 +48,9 @@ class _Drain:
 
 
 class OutboxActor(Actor):
-    """Delivers each fact at least once, oldest first, to the consumer of its topic; facts nobody wants are dropped.
+    """Delivers each fact at least once, oldest first, to every consumer of its topic; facts nobody wants are dropped.
 
-    A consumer that raises gets the fact again after the lease (30 s): it must bear seeing one twice.
+    When one of them raises, all of them get the fact again after the lease (30 s).
     """
 
     kind: ClassVar[str | None] = "outbox"
@@ -37,7 +58,7 @@ class OutboxActor(Actor):
     def __init__(
         self,
         outbox: OutboxRepository,
-        consumers: Mapping[str, Consumer],
+        consumers: Sequence[Consumer],
         *,
         now: Callable[[], datetime] = utc_now,
         every: float = _LOOK_EVERY,
@@ -66,8 +87,9 @@ class OutboxActor(Actor):
             self.work(self._deliver, name="deliver")
 
     def snapshot(self) -> Mapping[str, object]:
-        """What was delivered, what consumers refused, and which topics are wanted."""
-        return {"delivered": self._delivered, "failed": self._failed, "topics": sorted(self._consumers)}
+        """What was delivered, what consumers refused, and who they are."""
+        names = [consumer.name for consumer in self._consumers]
+        return {"delivered": self._delivered, "failed": self._failed, "consumers": names}
 
     async def _listen(self) -> None:
         while True:
@@ -75,6 +97,7 @@ class OutboxActor(Actor):
                 async with self._outbox.listening() as hinted:
                     while True:
                         if await hinted(_LISTEN):
+                            await trio.sleep(_GATHER)
                             self.ref.tell(_Drain())
             except StoreUnavailable:
                 await trio.sleep(self._every)  # the beat goes on meanwhile
@@ -92,13 +115,13 @@ class OutboxActor(Actor):
             self._draining = False
 
     async def _hand_over(self, item: OutboxItem) -> bool:
-        consumer = self._consumers.get(item.topic)
-        if consumer is None:
-            return True
-        try:
-            await consumer(item)
-        except Exception:  # noqa: BLE001  # a consumer's mistake is its own: the others' facts go on
-            self._failed += 1
-            return False
-        self._delivered += 1
+        wanting = [consumer for consumer in self._consumers if consumer.wants(item.topic)]
+        for consumer in wanting:
+            try:
+                await consumer.deliver(item)
+            except Exception as error:  # noqa: BLE001  # a consumer's mistake is its own: the others' facts go on
+                self._failed += 1
+                log.warning("fact refused", consumer=consumer.name, topic=item.topic, fact=item.id, error=repr(error))
+                return False
+        self._delivered += bool(wanting)
         return True

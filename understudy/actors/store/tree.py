@@ -1,6 +1,6 @@
 """The storage branch of the tree."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from understudy.actors.store.database import DatabaseActor, Lifetime
@@ -21,12 +21,12 @@ def storage_tree(
     database_url: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
     *,
-    consumers: Mapping[str, Consumer] | None = None,
+    consumers: Sequence[Consumer] = (),
 ) -> SupervisorSpec:
     """Everything below ``storage``, in the order in which each stands on the one before.
 
     Without *database_url* PostgreSQL is embedded in *data_dir*. *progress* is told what a start waits for. *pool* is
-    pointed at the database when it is there; who holds it may ask before and waits.
+    pointed at the database when it is there; who holds it may ask before and waits. *consumers* are told what happens.
     """
     server = EmbeddedPostgres(data_dir, progress=progress) if database_url is None else None
     stores = Repositories.on(pool)
@@ -37,7 +37,7 @@ def storage_tree(
     children = [
         ChildSpec("database", DatabaseActor, args=(pool, conninfo, Lifetime(), progress), start_timeout=60.0),
         ChildSpec("journal", JournalActor, args=(Journal(pool),), shutdown=8.0),
-        ChildSpec("outbox", OutboxActor, args=(stores.outbox, dict(consumers or {}))),
+        ChildSpec("outbox", OutboxActor, args=(stores.outbox, tuple(consumers))),
         ChildSpec("housekeeper", HousekeeperActor, args=(stores,)),
     ]
     if server is not None:
