@@ -152,3 +152,13 @@ class Interrupted(DomainError):
     """The turn ended with the actor or the process that ran it; what had been streamed is kept."""
 
     code = "INTERRUPTED"
+
+
+def refusal(code: str, message: str) -> DomainError:
+    """The error that was told as *code* somewhere else: in a turn's last event, in a stored answer."""
+    kinds = [DomainError]
+    for kind in kinds:
+        if kind.code == code:
+            return kind(message)
+        kinds.extend(kind.__subclasses__())
+    return DomainError(message)

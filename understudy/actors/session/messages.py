@@ -162,11 +162,13 @@ class Cancelled:
 class CancelTurn(Ask[Cancelled]):
     """Stop the running turn of the caller's session and drop what waits behind it; answered when it is quiet.
 
-    After the answer no byte is read from the provider and no event of that turn appears.
+    With ``turn_id`` only that turn is stopped, if it is the one that runs, and what waits behind it goes on. After the
+    answer no byte is read from the provider and no event of that turn appears.
     """
 
     uid: str
     session_id: str
+    turn_id: str | None = None
 
 
 @attrs.frozen

@@ -29,9 +29,7 @@ def _stored_length(messages: Sequence[Message], turn_id: str) -> int:
     return sum(len(m.content) for m in messages if m.turn_id == turn_id and m.role is Role.ASSISTANT)
 
 
-def bury(
-    session: Session, turn: Turn, content: str, rest: str, now: datetime
-) -> tuple[tuple[Entry, ...], RunEvent]:
+def bury(session: Session, turn: Turn, content: str, rest: str, now: datetime) -> tuple[tuple[Entry, ...], RunEvent]:
     """What must be written, as one group, to end the orphan as interrupted, and the event that tells its readers."""
     message = None
     if rest:

@@ -164,8 +164,11 @@ class SessionActor(Server):
     def cancel_turn(self, message: CancelTurn) -> Cancelled | Deferred[Cancelled]:
         """Stop the running turn and all that waits; answered when the session is quiet."""
         self._require(message.uid)
-        self._drop_queue()
         running = self._current
+        if message.turn_id is None:
+            self._drop_queue()
+        elif running is None or running.turn is None or running.turn.id != message.turn_id:
+            return self._quiet(None)
         if running is None:
             return self._quiet(None)
         deferred = self.defer(message)
