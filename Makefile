@@ -12,7 +12,7 @@ SERVE_ARGS ?=
 BENCHMARKS ?= $(filter-out load,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format bench docs clean
+.PHONY: help install serve test load check format bench docs clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,9 +35,12 @@ $(TOOLS): $(READY)
 serve: $(READY)  ## Start the server on http://127.0.0.1:8080 (PORT=… for another port; SERVE_ARGS=… for flags)
 	@exec $(BIN)/understudy serve $(SERVE_ARGS)
 
-# The slow ones load a whole server and watch the clock: they have the machine to themselves. 5 is: none chosen.
+# 5 is pytest's word for: none chosen.
 test: $(TOOLS)  ## Run the tests (PYTEST_ARGS=… for pytest's own arguments)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist worksteal --quiet $(PYTEST_ARGS) || test $$? -eq 5
+
+# These load a whole server, kill it on purpose and watch the clock: they have the machine to themselves.
+load: $(TOOLS)  ## Run the tests that load, kill and starve a whole server (minutes)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) || test $$? -eq 5
 
 check: $(TOOLS)  ## Lint, formatting, types, and the layers of the package
