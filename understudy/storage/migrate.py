@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from importlib import resources
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -42,16 +43,16 @@ class Migration:
 
 
 def load_migrations() -> tuple[Migration, ...]:
-    """The migrations shipped with this version, in order. Raises `MigrationError` when the numbers have a gap."""
+    """The migrations shipped with this version, in order. Raises `MigrationError` when two have one number."""
     found = [
         Migration(int(named[1]), file.name.removesuffix(".sql"), file.read_text(encoding="utf-8"))
         for file in (resources.files("understudy.storage") / "migrations").iterdir()
         if (named := re.fullmatch(r"(\d{4})_\w+\.sql", file.name))
     ]
     found.sort(key=lambda migration: migration.version)
-    for number, migration in enumerate(found, start=1):
-        if migration.version != number:
-            raise MigrationError(f"migration {number:04d} is missing from this installation")
+    for one, next_one in pairwise(found):
+        if one.version == next_one.version:
+            raise MigrationError(f"migrations {one.name} and {next_one.name} have one number")
     return tuple(found)
 
 
