@@ -24,7 +24,7 @@ $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Understudy needs Python 3.11 or newer, and none was found; say where it is with PYTHON=/path/to/python3." >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "Making $(VENV) failed. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "Installing Understudy into $(VENV) ($$($(BIN)/python -V)) ..."
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[mcp]'
 	@touch $@
 
 $(TOOLS): $(READY)

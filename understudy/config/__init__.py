@@ -6,6 +6,7 @@ This is the lowest floor: it imports nothing of Understudy, and everything that 
 
 from understudy.config.declare import Setting
 from understudy.config.loading import CONFIG_ENV, CONFIG_FILE, ConfigError, Problem, load, read
+from understudy.config.mcp import McpServerSettings
 from understudy.config.providers import KNOWN_PROVIDERS, REHEARSAL, KnownProvider, ProviderSettings
 from understudy.config.reference import reference
 from understudy.config.secrets import ensure_secrets, find_secrets
@@ -18,6 +19,7 @@ __all__ = [
     "REHEARSAL",
     "ConfigError",
     "KnownProvider",
+    "McpServerSettings",
     "Problem",
     "ProviderSettings",
     "Setting",

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import yaml
 
+from understudy.config.mcp import McpReader, McpServerSettings
 from understudy.config.providers import ALIASES, BUILTIN, KNOWN_PROVIDERS, REHEARSAL, KnownProvider, ProviderSettings
 from understudy.config.settings import Settings, settings_table
 from understudy.config.values import BadValue, http_url, text
@@ -19,6 +20,7 @@ CONFIG_ENV = "UNDERSTUDY_CONFIG"
 CONFIG_FILE = "understudy.toml"
 ASTRA_FILE = "astra.yml"
 AGENTS = "agents"
+MCP = "mcp"
 
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _NAME_ADVICE = f"give it a name of small letters, digits, - and _, other than {BUILTIN}"
@@ -64,10 +66,12 @@ def load(
     Raises:
         ConfigError: with every wrong value named.
     """
-    reading = _Reading(flags or {}, environ or {}, _flatten(toml or {}))
+    toml = toml or {}
+    reading = _Reading(flags or {}, environ or {}, _flatten({key: toml[key] for key in toml if key != MCP}))
     found = reading.settings()
     found["providers"] = reading.providers()
     found["agents"] = (*reading.agents(AGENTS, CONFIG_FILE, reading.toml.get(AGENTS)), *reading.astra(astra or {}))
+    found["mcp_servers"] = reading.mcp_servers(toml.get(MCP, {}))
     if "model" in found:
         found["model"] = reading.checked_model(found["model"], found["providers"])
     else:
@@ -211,6 +215,14 @@ class _Reading:
         """The agents of ``astra.yml``; its other keys are warned of."""
         self.warnings += [f"{key} ({ASTRA_FILE}) is not read; only {AGENTS} is" for key in astra if key != AGENTS]
         yield from self.agents(AGENTS, ASTRA_FILE, astra.get(AGENTS))
+
+    def mcp_servers(self, table: object) -> tuple[McpServerSettings, ...]:
+        """The MCP servers that can be used."""
+        reader = McpReader(self.environ)
+        servers = tuple(reader.servers(table))
+        self.problems += [Problem(key, CONFIG_FILE, said) for key, said in reader.problems]
+        self.warnings += [f"{key} ({CONFIG_FILE}) is not a setting" for key in reader.unknown]
+        return servers
 
     def _custom_providers(self) -> list[str]:
         known = {known.name for known in KNOWN_PROVIDERS} | set(ALIASES)

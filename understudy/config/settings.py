@@ -8,6 +8,7 @@ import attrs
 
 from understudy.config import values
 from understudy.config.declare import Setting, declared_settings, setting
+from understudy.config.mcp import McpServerSettings
 from understudy.config.providers import ProviderSettings
 
 _SERVER = "Server"
@@ -107,6 +108,7 @@ class Settings:
     )
     providers: Mapping[str, ProviderSettings] = attrs.field(factory=dict)
     agents: tuple[Mapping[str, Any], ...] = ()
+    mcp_servers: tuple[McpServerSettings, ...] = ()
     jwt_secret: str = setting(
         values.signing_secret,
         None,
