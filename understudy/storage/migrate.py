@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Sequence
 from importlib import resources
 from itertools import pairwise
-from itertools import pairwise
 from typing import Any
 
 import attrs
