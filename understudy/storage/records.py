@@ -116,7 +116,10 @@ class LockoutRule:
 
 @attrs.frozen
 class Workspace:
-    """A tenant. ``plan`` is personal, team or enterprise."""
+    """A tenant. ``plan`` is personal, team or enterprise.
+
+    ``allowed_providers`` and ``allowed_models`` are all that agents may run on in it; None is any.
+    """
 
     id: str
     name: str
@@ -124,6 +127,8 @@ class Workspace:
     plan: str
     created_at: datetime
     settings: Json = attrs.field(factory=dict)
+    allowed_providers: tuple[str, ...] | None = None
+    allowed_models: tuple[str, ...] | None = None
 
 
 @attrs.frozen
@@ -134,6 +139,48 @@ class Membership:
     uid: str
     role: WorkspaceRole
     joined_at: datetime
+
+
+@attrs.frozen
+class Member:
+    """A member of a workspace, as its admins see them."""
+
+    uid: str
+    email: str
+    name: str | None
+    role: WorkspaceRole
+    joined_at: datetime
+
+
+class MemberChange(StrEnum):
+    """What became of a wish to change who belongs to a workspace."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    SAME = "same"
+    REMOVED = "removed"
+
+
+@attrs.frozen
+class Grant:
+    """That the members of one workspace may run an agent of another, until ``expires_at`` if there is one.
+
+    A ``readonly`` grant lets them talk to it, and not start sub-agents from it.
+    """
+
+    id: str
+    granting_workspace_id: str
+    receiving_workspace_id: str
+    agent_id: str
+    readonly: bool
+    expires_at: datetime | None
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+    def counts(self, now: datetime) -> bool:
+        """Whether it has not expired."""
+        return self.expires_at is None or now < self.expires_at
 
 
 @attrs.frozen
@@ -412,3 +459,17 @@ class Shelf:
     uid: str
     tier: MemoryTier
     day: date | None = None
+
+
+@attrs.frozen
+class MessageHit:
+    """A message that a search found. ``snippet`` is HTML, escaped, with the hits in ``<mark>``; ``score`` is 0 to 1."""
+
+    message_id: str
+    session_id: str
+    workspace_id: str
+    agent_id: str
+    role: Role
+    snippet: str
+    score: float
+    created_at: datetime

@@ -26,6 +26,8 @@ _CONFLICTS = {
     "diagnostic_runs_pkey": "run id",
     "agent_configs_own": "agent id",
     "agent_configs_global": "agent id",
+    "sessions_active_key": "conversation",
+    "memory_profiles_name": "memory profile name",
 }
 
 

@@ -5,10 +5,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from understudy.storage.batch import audit_row, clean, encode
 from understudy.storage.connection import Connection
+from understudy.storage.entries import Published
+from understudy.storage.errors import Fenced
 from understudy.storage.events import EventReads
+from understudy.storage.finding import MessageSearch
 from understudy.storage.messages import MessageReads
-from understudy.storage.records import Session, SessionKey, SessionStatus, new_id
+from understudy.storage.outbox import publish
+from understudy.storage.records import AuditEntry, Message, Session, SessionKey, SessionStatus, new_id
 from understudy.storage.repository import Row, rows
 from understudy.storage.turns import TurnReads
 
@@ -25,14 +30,14 @@ _INSERT = (
     f" RETURNING {_COLUMNS}"
 )
 _FILTER = (
-    "uid = %(uid)s AND (%(status)s::text IS NULL OR status = %(status)s)"
+    "(%(uid)s::text IS NULL OR uid = %(uid)s) AND (%(status)s::text IS NULL OR status = %(status)s)"
     " AND (%(agent)s::text IS NULL OR agent_id = %(agent)s)"
     " AND (%(surface)s::text IS NULL OR surface = %(surface)s)"
     " AND (%(workspace)s::text IS NULL OR workspace_id = %(workspace)s)"
 )
 
 
-class SessionRepository(MessageReads, TurnReads, EventReads):
+class SessionRepository(MessageReads, MessageSearch, TurnReads, EventReads):
     """Sessions, and reading what they hold. What turns write goes through the journal."""
 
     async def open(self, key: SessionKey, now: datetime) -> tuple[Session, bool]:
@@ -70,7 +75,7 @@ class SessionRepository(MessageReads, TurnReads, EventReads):
 
     async def list(
         self,
-        uid: str,
+        uid: str | None,
         *,
         status: SessionStatus | None = None,
         agent_id: str | None = None,
@@ -79,7 +84,10 @@ class SessionRepository(MessageReads, TurnReads, EventReads):
         limit: int = 20,
         offset: int = 0,
     ) -> tuple[Sequence[Session], int]:
-        """One page of the user's sessions, newest activity first, and how many there are on all pages."""
+        """One page of the user's sessions, newest activity first, and how many there are on all pages.
+
+        Without *uid* they are everybody's: the caller names a workspace, or may see all.
+        """
         wanted = {
             "uid": uid,
             "status": status.value if status else None,
@@ -132,6 +140,58 @@ class SessionRepository(MessageReads, TurnReads, EventReads):
         if done is None:
             raise LookupError(f"there is no session {session_id}")
         return done
+
+    async def hand_off(
+        self, session_id: str, agent_id: str, note: Message, told: Published, audit: AuditEntry, *, epoch: int
+    ) -> Session:
+        """Give the session to another agent: its key, the *note* in its history, the fact and the audit line at once.
+
+        Raises `Fenced` when the session has another *epoch* or is archived, `StoreConflict` (``conversation``) when
+        that agent has an active session under the key already.
+        """
+
+        async def work(connection: Connection[Any]) -> Session | None:
+            held = await rows(
+                connection,
+                f"SELECT {_COLUMNS}, next_position FROM sessions"
+                " WHERE id = %s AND epoch = %s AND status = 'active' FOR UPDATE",
+                session_id,
+                epoch,
+            )
+            if not held:
+                return None
+            if await rows(connection, "SELECT FROM session_messages WHERE id = %s", note.id):
+                return _session(held[0][:-1])  # our own first attempt, whose answer was lost
+            moved = await rows(
+                connection,
+                "UPDATE sessions SET agent_id = %s, next_position = next_position + 1,"
+                " message_count = message_count + 1, last_active_at = greatest(last_active_at, %s)"
+                f" WHERE id = %s RETURNING {_COLUMNS}",
+                agent_id,
+                note.created_at,
+                session_id,
+            )
+            await rows(
+                connection,
+                "INSERT INTO session_messages (id, session_id, position, role, content, status, tokens, created_at)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                note.id,
+                session_id,
+                held[0][-1],
+                note.role.value,
+                clean(note.content),
+                note.status,
+                note.tokens,
+                note.created_at,
+            )
+            await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(audit)]).decode())
+            await publish(connection, told)
+            return _session(moved[0])
+
+        session = await self._transact(work)
+        if session is None:
+            raise Fenced("a newer incarnation owns the session, or it is archived")
+        return session
 
 
 def _values(key: SessionKey) -> tuple[str, ...]:

@@ -1,15 +1,22 @@
 """Sessions, messages, turns and events in memory."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
 import attrs
 
-from understudy.storage.errors import Unstorable
-from understudy.storage.memory.tables import Tables
+from understudy.storage.entries import Published
+from understudy.storage.errors import Fenced, StoreConflict, Unstorable
+from understudy.storage.finding import LONGEST, marked
+from understudy.storage.memory.tables import Outgoing, Tables, cleaned_message
 from understudy.storage.records import (
+    AuditEntry,
     IdempotencyKey,
     Message,
+    MessageHit,
+    OutboxItem,
+    Role,
     RunEvent,
     Session,
     SessionKey,
@@ -18,6 +25,8 @@ from understudy.storage.records import (
     TurnStatus,
     new_id,
 )
+
+_WORD = re.compile(r"\w+")
 
 
 class MemorySessions:
@@ -53,7 +62,7 @@ class MemorySessions:
 
     async def list(
         self,
-        uid: str,
+        uid: str | None,
         *,
         status: SessionStatus | None = None,
         agent_id: str | None = None,
@@ -67,7 +76,7 @@ class MemorySessions:
         found = [
             session
             for session in self._tables.sessions.values()
-            if session.key.uid == uid
+            if uid in (None, session.key.uid)
             and status in (None, session.status)
             and agent_id in (None, session.key.agent_id)
             and surface in (None, session.key.surface)
@@ -86,6 +95,71 @@ class MemorySessions:
             old = attrs.evolve(old, status=SessionStatus.ARCHIVED, archived_at=now)
             self._tables.sessions[session_id] = old
         return old, self._active(old.key) or self._make(old.key, now)
+
+    async def hand_off(
+        self, session_id: str, agent_id: str, note: Message, told: Published, audit: AuditEntry, *, epoch: int
+    ) -> Session:
+        """As the real one."""
+        self._tables.check()
+        session = self._tables.sessions.get(session_id)
+        if session is None or session.epoch != epoch or session.status is not SessionStatus.ACTIVE:
+            raise Fenced("a newer incarnation owns the session, or it is archived")
+        if note.id in self._tables.messages:
+            return session
+        key = attrs.evolve(session.key, agent_id=agent_id)
+        if self._active(key) not in (None, session):
+            raise StoreConflict("conversation")
+        position = self._tables.next_position.get(session_id, 1)
+        self._tables.next_position[session_id] = position + 1
+        self._tables.messages[note.id] = attrs.evolve(cleaned_message(note), position=position)
+        moved = self._tables.sessions[session_id] = attrs.evolve(
+            session,
+            key=key,
+            message_count=session.message_count + 1,
+            last_active_at=max(session.last_active_at, note.created_at),
+        )
+        self._tables.append_audit(audit)
+        item = OutboxItem(told.id, told.topic, told.workspace_id, told.payload, told.created_at, 0)
+        self._tables.outbox.setdefault(told.id, Outgoing(item))
+        return moved
+
+    async def search_messages(
+        self, uid: str, text: str, *, workspace_id: str | None = None, limit: int = 20
+    ) -> tuple[MessageHit, ...]:
+        """As the real one, but that words have no stems, and nothing in *text* is more than a word."""
+        self._tables.check()
+        asked = set(_WORD.findall(text.lower()))
+        hits = []
+        for message in self._tables.messages.values():
+            key = self._tables.sessions[message.session_id].key
+            said = _WORD.findall(message.content[:LONGEST].lower())
+            times = sum(word in asked for word in said)
+            if (
+                key.uid == uid
+                and workspace_id in (None, key.workspace_id)
+                and message.role in {Role.USER, Role.ASSISTANT}
+                and message.status != "rolled_back"
+                and asked
+                and asked <= set(said)
+            ):
+                snippet = _WORD.sub(
+                    lambda found: f"\ue000{found[0]}\ue001" if found[0].lower() in asked else found[0],
+                    message.content[:200],
+                )
+                hits.append(
+                    MessageHit(
+                        message.id,
+                        message.session_id,
+                        key.workspace_id,
+                        key.agent_id,
+                        message.role,
+                        marked(snippet),
+                        times / (times + 1),
+                        message.created_at,
+                    )
+                )
+        hits.sort(key=lambda hit: (-hit.score, -hit.created_at.timestamp(), hit.message_id))
+        return tuple(hits[:limit])
 
     async def messages(
         self, session_id: str, *, limit: int = 50, before: str | None = None, uid: str | None = None
