@@ -123,7 +123,7 @@ async def _run(
                         recall=Recall(system),
                     ),
                     providers=clients,
-                    tools=toolbox.specs(),
+                    tools=toolbox.specs,
                     cache=cache,
                     skills=SkillLibrary(builtin.values()),
                     builtin_skills=builtin,

@@ -121,7 +121,7 @@ async def serving_platform(
         builtin, cache = builtin_skills(), ToolCache()
         library = SkillLibrary(builtin.values())
         tools = (
-            tool_host_spec(TOOLS, cache),
+            tool_host_spec(lambda: TOOLS, cache),
             skill_loader_spec(library, builtin, skills_folder),
             skill_usage_spec(library, store.skill_usage, fresh=0.0),
         )

@@ -10,7 +10,7 @@
 The listener is no part of it, since it belongs to the floor above; the composition root starts it last.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -134,7 +134,7 @@ class Services:
     probe: Probe
     sessions: SessionServices
     providers: Collection[str]
-    tools: tuple[ToolSpec, ...]
+    tools: Callable[[], tuple[ToolSpec, ...]]
     cache: ToolCache
     skills: SkillLibrary
     builtin_skills: Mapping[str, Skill]

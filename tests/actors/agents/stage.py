@@ -61,7 +61,7 @@ async def running(
     with trio.fail_after(10 * MAX_AGE):
         async with ActorSystem("test") as system:
             if tools:
-                await system.spawn(SupervisorSpec("tools", children=(tool_host_spec(TOOLS),)))
+                await system.spawn(SupervisorSpec("tools", children=(tool_host_spec(lambda: TOOLS),)))
             await system.spawn(
                 agents_spec(model, store.agents, providers=("mycompany",), skills=skills, seeds=seeds, now=clock)
             )

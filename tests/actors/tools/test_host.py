@@ -15,7 +15,7 @@ SPECS = (ToolSpec("clock", "tells the time", {"type": "object"}), ToolSpec("lamp
 async def test_it_lists_the_tools_and_counts_their_runs_since_it_started(killed: bool) -> None:
     with trio.fail_after(10):
         async with ActorSystem("test") as system:
-            await system.spawn(SupervisorSpec("tools", children=(tool_host_spec(SPECS),)))
+            await system.spawn(SupervisorSpec("tools", children=(tool_host_spec(lambda: SPECS),)))
             if killed:
                 system.tell(HOST, ToolRan("clock", True, 99))
                 await system.ask(HOST, ListTools())  # handled before the kill: queued mail would survive it

@@ -30,7 +30,7 @@ from understudy.actors.agents.messages import (
     VersionView,
 )
 from understudy.actors.agents.ports import AgentStore
-from understudy.actors.agents.tooling import Skills, Texts
+from understudy.actors.agents.tooling import NobodyElse, Roster, Skills, Texts
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Unavailable
 from understudy.actors.inference.messages import ToolSpec
@@ -71,6 +71,7 @@ class Agents(Server):
         now: Callable[[], datetime] = utc_now,
         seeds: Iterable[AgentView] = (),
         texts: Texts | None = None,
+        roster: Roster | None = None,
     ) -> None:
         builtin, self._seeds = tuple(builtin), tuple(seeds)
         self._catalogue = Catalogue(
@@ -81,6 +82,7 @@ class Agents(Server):
             tools=self._tools,
             skills=skills if skills is not None else {},
             texts=texts if texts is not None else {},
+            roster=roster if roster is not None else NobodyElse(),
             now=now,
         )
         self._builtin = {agent.id: agent for agent in builtin}
@@ -198,6 +200,7 @@ def agents_spec(
     now: Callable[[], datetime] = utc_now,
     seeds: Sequence[AgentView] = (),
     texts: Texts | None = None,
+    roster: Roster | None = None,
 ) -> ChildSpec:
     """The child at `AGENTS`, with the built-in agent on *model* (``provider/model``).
 
@@ -205,4 +208,4 @@ def agents_spec(
     """
     builtin = next((agent for agent in seeds if agent.id == CHAD), None) or chad(model)
     others = tuple(agent for agent in seeds if agent.id != CHAD)
-    return ChildSpec(AGENTS, Agents, args=((builtin,), store, providers, skills, now, others, texts))
+    return ChildSpec(AGENTS, Agents, args=((builtin,), store, providers, skills, now, others, texts, roster))

@@ -30,7 +30,7 @@ from understudy.actors.agents.messages import (
 )
 from understudy.actors.agents.ports import AgentStore
 from understudy.actors.agents.template import placeholders
-from understudy.actors.agents.tooling import Skills, Texts, granted
+from understudy.actors.agents.tooling import Roster, Skills, Texts, granted
 from understudy.actors.agents.views import first_version, only_version, version_view, view_of
 from understudy.actors.errors import Conflict, Detail, Forbidden, NotFound, PreconditionFailed
 from understudy.actors.inference.messages import ToolSpec
@@ -63,6 +63,7 @@ class Catalogue:
         tools: Tools,
         skills: Skills,
         texts: Texts,
+        roster: Roster,
         now: Callable[[], datetime],
     ) -> None:
         self._builtin = {agent.id: agent for agent in builtin}
@@ -72,12 +73,13 @@ class Catalogue:
         self._tools = tools
         self._skills = skills
         self._texts = texts
+        self._roster = roster
         self._now = now
 
     def runnable(self, agent: AgentView, workspace_name: str | None = None) -> AgentConfig:
         """The agent as it is run, with its skills as they are now."""
         document = agent.document
-        names = tuple(tool.name for tool in granted(document, self._skills))
+        names = tuple(tool.name for tool in granted(document, self._skills, self._roster))
         texts = tuple(self._texts[skill] for skill in document.skills if skill in self._texts)
         return config_of(agent.id, document, names, workspace_name, texts)
 
@@ -113,7 +115,7 @@ class Catalogue:
         specs = {spec.name: spec for spec in await self._tools()}
         tools = tuple(
             Capability(tool.name, specs[tool.name].description, tool.source)
-            for tool in granted(document, self._skills)
+            for tool in granted(document, self._skills, self._roster)
             if tool.name in specs
         )
         skills = tuple(skill for skill in document.skills if skill in self._skills)
@@ -227,7 +229,9 @@ class Catalogue:
 
     async def _checked(self, agent_id: str, document: AgentDocument) -> AgentDocument:
         """The document with what it leaves open filled in. Raises `Invalid`."""
-        tools = frozenset(spec.name for spec in await self._tools())
+        known = {spec.name for spec in await self._tools()}
+        expected = filter(self._roster.expects, (*document.tools.allow, *document.tools.deny))
+        tools = known.union(expected)
         check_agent(agent_id, document, providers=self._providers, tools=tools, skills=self._skills.keys())
         named = document.display_name or agent_id
         return from_json({**to_json(document), "displayName": named})

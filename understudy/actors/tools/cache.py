@@ -8,7 +8,6 @@ import msgspec
 import trio
 
 from understudy.actors.tools.messages import CacheStatistics, CacheUse, ToolContext
-from understudy.actors.tools.tool import Arguments
 
 MOST = 1000
 """Results that are kept; the one unused for longest goes first."""
@@ -38,7 +37,7 @@ class ToolCache:
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._used: dict[str, CacheUse] = {}
 
-    def get(self, tool: str, arguments: Arguments, context: ToolContext) -> str | None:
+    def get(self, tool: str, arguments: object, context: ToolContext) -> str | None:
         """The result of the same call by the same person, if it is there and young enough."""
         key = _key(tool, arguments, context)
         kept = self._kept.get(key)
@@ -51,7 +50,7 @@ class ToolCache:
         self._used[tool] = attrs.evolve(used, hits=used.hits + 1)
         return kept.text
 
-    def put(self, tool: str, arguments: Arguments, context: ToolContext, text: str, seconds: float) -> None:
+    def put(self, tool: str, arguments: object, context: ToolContext, text: str, seconds: float) -> None:
         """Keep a result for so long, unless it is too large."""
         if len(text) > LARGEST:
             return
@@ -86,5 +85,5 @@ class ToolCache:
         return CacheStatistics(whole, self._most, by_tool)
 
 
-def _key(tool: str, arguments: Arguments, context: ToolContext) -> _Key:
+def _key(tool: str, arguments: object, context: ToolContext) -> _Key:
     return tool, context.workspace_id, context.uid, _encode(arguments)

@@ -1,7 +1,7 @@
 """One tool: what the model is told of it, what arguments it takes, and what it does."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import msgspec
@@ -22,6 +22,39 @@ class Passing(str):
 
 class Arguments(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Base of a tool's arguments: one declaration gives both the JSON Schema and the check, so they cannot disagree."""
+
+
+class AnyTool(Protocol):
+    """What running a tool takes, whoever offers it. See `Tool` for what each part means."""
+
+    @property
+    def name(self) -> str:
+        """As a model calls it."""
+        ...
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a run may take."""
+        ...
+
+    @property
+    def serial(self) -> bool:
+        """Whether it must not run beside others of its round."""
+        ...
+
+    @property
+    def keep(self) -> float:
+        """For how many seconds an answer may be given again."""
+        ...
+
+    @property
+    def run(self) -> Callable[[Any, ToolContext], Awaitable[str]]:
+        """Do it, with arguments that `read` has checked. May raise `ToolFailed`."""
+        ...
+
+    def read(self, text: str) -> Any:
+        """The arguments in the model's JSON *text*. Raises `ToolFailed`."""
+        ...
 
 
 @attrs.frozen

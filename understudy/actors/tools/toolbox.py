@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable
+from typing import Protocol
 
 import trio
 
 from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.tools.cache import ToolCache
 from understudy.actors.tools.messages import ToolContext, ToolRan, ToolResult
-from understudy.actors.tools.tool import Passing, Tool, ToolFailed
+from understudy.actors.tools.tool import AnyTool, Passing, Tool, ToolFailed
 from understudy.storage.records import ToolCall
 
 OUTPUT_LIMIT = 16 * 1024
@@ -16,10 +17,23 @@ OUTPUT_LIMIT = 16 * 1024
 log = logging.getLogger(__name__)
 
 
+class ToolSource(Protocol):
+    """Tools that come and go while the node runs. What it answers is of the moment it is asked."""
+
+    def specs(self) -> Iterable[ToolSpec]:
+        """Those that can be called now."""
+        ...
+
+    def find(self, name: str) -> AnyTool | None:
+        """The tool of this name: also one that cannot be called at the moment, which says so when it is run."""
+        ...
+
+
 class Toolbox:
     """The tools of this node, by name. *report* is told of each run (the host's statistics); it must not block.
 
-    *cache* keeps the results of tools that allow it; without one, none are kept.
+    *others* are those that come and go; a name of the node's own is never theirs. *cache* keeps the results of tools
+    that allow it; without one, none are kept.
     """
 
     def __init__(
@@ -28,19 +42,23 @@ class Toolbox:
         *,
         report: Callable[[ToolRan], None] | None = None,
         cache: ToolCache | None = None,
+        others: ToolSource | None = None,
     ) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._specs = {name: tool.spec() for name, tool in self._tools.items()}  # a schema takes long to derive
+        self._others = others
         self._report = report
         self._cache = cache
 
     def specs(self, names: Collection[str] | None = None) -> tuple[ToolSpec, ...]:
-        """The tools to offer a model: all, or those in *names* that exist."""
-        return tuple(spec for name, spec in self._specs.items() if names is None or name in names)
+        """The tools to offer a model, as they are now: all, or those in *names* that exist."""
+        others = () if self._others is None else self._others.specs()
+        found = (*self._specs.values(), *(spec for spec in others if spec.name not in self._specs))
+        return found if names is None else tuple(spec for spec in found if spec.name in names)
 
     def is_serial(self, name: str) -> bool:
         """Whether calls of this tool must not run beside others of their round."""
-        tool = self._tools.get(name)
+        tool = self._find(name)
         return tool is not None and tool.serial
 
     async def run(self, call: ToolCall, context: ToolContext, *, allowed: Collection[str] | None = None) -> ToolResult:
@@ -53,15 +71,19 @@ class Toolbox:
         ok, text, cached = await self._attempt(call, context, allowed)
         content, truncated = _capped(text)
         duration = round((trio.current_time() - begin) * 1000)
-        if self._report is not None and call.name in self._tools:
+        if self._report is not None and self._find(call.name) is not None:
             self._report(ToolRan(call.name, ok, duration, context.skills, cached))
         return ToolResult(call.id, call.name, ok, content, duration, truncated)
+
+    def _find(self, name: str) -> AnyTool | None:
+        tool = self._tools.get(name)
+        return tool if tool is not None or self._others is None else self._others.find(name)
 
     async def _attempt(
         self, call: ToolCall, context: ToolContext, allowed: Collection[str] | None
     ) -> tuple[bool, str, bool]:
         """Whether it worked, what came of it, and whether that was at hand."""
-        tool = self._tools.get(call.name)
+        tool = self._find(call.name)
         if tool is None or (allowed is not None and call.name not in allowed):
             names = ", ".join(spec.name for spec in self.specs(allowed)) or "none"
             return False, f"there is no tool {call.name!r} here; there are: {names}", False
