@@ -6,18 +6,23 @@ from datetime import datetime
 from typing import TypeVar
 
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
-from understudy.actors.errors import Detail, DomainError, Invalid, NotFound, Unavailable
+from understudy.actors.audit.messages import AUDIT, AuditEntry, Record
+from understudy.actors.errors import Conflict, Detail, DomainError, Invalid, NotFound, Unavailable
 from understudy.actors.serving import Server
 from understudy.actors.session.messages import (
     AuthorizeSession,
     Cancelled,
     CancelTurn,
     GetSession,
+    HandOff,
+    Left,
     ListSessions,
+    MessageHit,
     Moved,
     Reset,
     ResetDone,
     ResumeStream,
+    SearchMessages,
     SessionDetail,
     SessionPage,
     StartTurn,
@@ -25,9 +30,9 @@ from understudy.actors.session.messages import (
     session_address,
 )
 from understudy.actors.session.ports import SessionStore
-from understudy.runtime import Ask, Deferred, receive
+from understudy.runtime import Ask, Deferred, current_context, receive
 from understudy.storage.errors import StoreUnavailable
-from understudy.storage.records import Session, SessionKey, SessionStatus
+from understudy.storage.records import Session, SessionKey, SessionStatus, new_id
 
 R = TypeVar("R")
 
@@ -88,6 +93,22 @@ class Directory(Server):
         return self.answer(message, self._resume, message)
 
     @receive
+    def search(self, message: SearchMessages) -> Deferred[tuple[MessageHit, ...]]:
+        """Messages of the caller's, by their words."""
+        return self.answer(message, self._search, message)
+
+    @receive
+    def hand_off(self, message: HandOff) -> Deferred[Session]:
+        """Pass it on to the session, once the session is the caller's and the agent one that may run there."""
+        return self.answer(message, self._hand_off, message)
+
+    @receive
+    def left(self, message: Left) -> None:
+        """A session has another key now."""
+        if self._known.get(message.key) == message.session_id:
+            del self._known[message.key]
+
+    @receive
     def moved(self, message: Moved) -> None:
         """A session has been replaced."""
         self._remember(message.key, message.session_id)
@@ -141,16 +162,48 @@ class Directory(Server):
             status=message.status,
             agent_id=message.agent_id,
             surface=message.surface,
+            workspace_id=message.workspace_id,
             limit=message.limit,
             offset=message.offset,
         )
         return SessionPage(tuple(sessions), total)
 
     async def _detail(self, message: GetSession) -> SessionDetail:
-        session = await self._owned(message.uid, message.session_id)
+        session = await self._store.load(message.session_id)
+        if session is None or not (session.key.uid == message.uid or session.key.workspace_id == message.workspace_id):
+            raise NotFound("there is no such session")
+        if session.key.uid != message.uid:
+            self._audit("session.viewed", message.uid, session)
         messages = await self._store.messages(session.id, limit=message.limit, before=message.before)
         running = await self._store.running_turn(session.id) if session.status is SessionStatus.ACTIVE else None
         return SessionDetail(session, tuple(messages), running.id if running else None)
+
+    async def _search(self, message: SearchMessages) -> tuple[MessageHit, ...]:
+        return await self._store.search_messages(
+            message.uid, message.text, workspace_id=message.workspace_id, limit=message.limit
+        )
+
+    async def _hand_off(self, message: HandOff) -> Session:
+        session = await self._owned(message.uid, message.session_id)
+        if session.status is SessionStatus.ARCHIVED:
+            raise Conflict("the session is archived: nobody goes on with it")
+        await self.system.ask(AGENTS, ResolveAgent(session.key.workspace_id, message.agent_id))
+        return await self.system.ask(session_address(session.id), message)
+
+    def _audit(self, event: str, uid: str, session: Session) -> None:
+        entry = AuditEntry(
+            new_id("aud"),
+            event,
+            "low",
+            self._now(),
+            uid=uid,
+            workspace_id=session.key.workspace_id,
+            agent_id=session.key.agent_id,
+            session_id=session.id,
+            request_id=current_context().request_id,
+            metadata={"owner": session.key.uid},
+        )
+        self.system.tell(AUDIT, Record(entry))
 
     async def _resume(self, message: ResumeStream) -> TurnStarted:
         session = await self._owned(message.uid, message.session_id)

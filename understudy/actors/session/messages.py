@@ -13,6 +13,7 @@ import attrs
 from understudy.runtime import Ask
 from understudy.storage.records import IdempotencyKey as IdempotencyKey
 from understudy.storage.records import Message as Message
+from understudy.storage.records import MessageHit as MessageHit
 from understudy.storage.records import RunEvent as RunEvent
 from understudy.storage.records import Session as Session
 from understudy.storage.records import SessionKey as SessionKey
@@ -111,14 +112,33 @@ class SessionPage:
 
 @attrs.frozen
 class ListSessions(Ask[SessionPage]):
-    """The caller's sessions."""
+    """The sessions of ``uid``; with None everybody's in ``workspace_id``, which the caller was found to administer."""
 
-    uid: str
+    uid: str | None
     status: SessionStatus | None = None
     agent_id: str | None = None
     surface: str | None = None
     limit: int = 20
     offset: int = 0
+    workspace_id: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse to list everybody's of everywhere."""
+        if self.uid is None and self.workspace_id is None:
+            raise ValueError("a list is of a user, or of a workspace")
+
+
+@attrs.frozen
+class SearchMessages(Ask[tuple[MessageHit, ...]]):
+    """What the user and their agents said that has all words of ``text``, best first; in archived sessions, too.
+
+    ``text`` is as search boxes take it: ``"a phrase"``, ``this or that``, ``-without``. Refused with `Unavailable`.
+    """
+
+    uid: str
+    text: str
+    limit: int = 20
+    workspace_id: str | None = None
 
 
 @attrs.frozen
@@ -132,12 +152,16 @@ class SessionDetail:
 
 @attrs.frozen
 class GetSession(Ask[SessionDetail]):
-    """A session of the caller's with its newest ``limit`` messages (older than ``before``, a message id)."""
+    """A session of the caller's with its newest ``limit`` messages (older than ``before``, a message id).
+
+    With ``workspace_id``, which the caller was found to administer, also anybody's in it: that is audited.
+    """
 
     uid: str
     session_id: str
     limit: int = 50
     before: str | None = None
+    workspace_id: str | None = None
 
 
 @attrs.frozen
@@ -172,6 +196,21 @@ class CancelTurn(Ask[Cancelled]):
 
 
 @attrs.frozen
+class HandOff(Ask[Session]):
+    """Give the caller's session to another agent, who answers from the next turn on; answered once it is committed.
+
+    The conversation keeps its id, its messages and its place (surface); a system message says what happened. To the
+    agent who has it already nothing is done. Refused with `NotFound`, `Forbidden` (the agent), `Conflict` (archived; in
+    the middle of a turn; that agent has a conversation in this place already), `Unavailable`.
+    """
+
+    uid: str
+    session_id: str
+    agent_id: str
+    reason: str | None = None
+
+
+@attrs.frozen
 class Presence:
     """What an agent does for a user at the moment: idle, thinking, tool, streaming or error."""
 
@@ -186,6 +225,14 @@ class Presence:
 @attrs.frozen
 class Moved:
     """Told to the directory by a session that has been replaced: *key* now means ``session_id``."""
+
+    key: SessionKey
+    session_id: str
+
+
+@attrs.frozen
+class Left:
+    """Told to the directory by a session that was handed to another agent: *key* does not mean it any more."""
 
     key: SessionKey
     session_id: str

@@ -7,10 +7,12 @@ from typing import Protocol
 
 from understudy.actors.inference.messages import ModelEvent, ModelRequest
 from understudy.actors.inference.retry import RetryBudget
-from understudy.storage.entries import Entry
+from understudy.storage.entries import Entry, Published
 from understudy.storage.records import (
+    AuditEntry,
     IdempotencyKey,
     Message,
+    MessageHit,
     RunEvent,
     Session,
     SessionKey,
@@ -49,13 +51,29 @@ class SessionStore(Protocol):
         """Archive the session and open its successor, in one transaction: (old, new)."""
         ...
 
+    async def hand_off(
+        self, session_id: str, agent_id: str, note: Message, told: Published, audit: AuditEntry, *, epoch: int
+    ) -> Session:
+        """Change the session's agent, with the note, the fact and the audit line, in one transaction.
+
+        Raises `Fenced`, `StoreConflict` (``conversation``).
+        """
+        ...
+
+    async def search_messages(
+        self, uid: str, text: str, *, workspace_id: str | None = None, limit: int = 20
+    ) -> tuple[MessageHit, ...]:
+        """The user's own messages that have all words of *text*, best first."""
+        ...
+
     async def list(
         self,
-        uid: str,
+        uid: str | None,
         *,
         status: SessionStatus | None = None,
         agent_id: str | None = None,
         surface: str | None = None,
+        workspace_id: str | None = None,
         limit: int = 20,
         offset: int = 0,
     ) -> tuple[Sequence[Session], int]:

@@ -29,10 +29,13 @@ from understudy.actors.serving import Server
 from understudy.actors.session.chronicle import Chronicle
 from understudy.actors.session.context import HISTORY_LIMIT
 from understudy.actors.session.freshness import has_expired
+from understudy.actors.session.handoff import transfer
 from understudy.actors.session.messages import (
     DIRECTORY,
     Cancelled,
     CancelTurn,
+    HandOff,
+    Left,
     Moved,
     OnBusy,
     Presence,
@@ -186,6 +189,9 @@ class SessionActor(Server):
         session = self._require()
         if self._successor is not None:
             return self.forward(session_address(self._successor), message)
+        if message.key != session.key:
+            self.system.tell(DIRECTORY, Left(message.key, self._id))
+            return self.forward(DIRECTORY, message)
         busy = self._current is not None or self._resetting or self._queue
         if not busy and session.message_count == 0 and session.status is SessionStatus.ACTIVE:
             return ResetDone(archived_session_id=None, session_id=self._id)
@@ -197,6 +203,21 @@ class SessionActor(Server):
         else:
             self._current.on_quiet.append(lambda: self.work(self._reset, deferred, name="reset"))
             self._current.cancel(CANCELLED_BY_REQUEST)
+        return deferred
+
+    @receive
+    def hand_off(self, message: HandOff) -> Session | Deferred[Session]:
+        """Give the conversation to another agent, between two turns."""
+        session = self._require(message.uid)
+        if message.agent_id == session.key.agent_id:
+            return session
+        if self._successor is not None or session.status is SessionStatus.ARCHIVED:
+            raise Conflict("the session is archived: nobody goes on with it")
+        if self._current is not None or self._resetting:
+            raise Conflict("the session is in the middle of a turn: wait for its end, or cancel it")
+        deferred = self.defer(message)
+        self._resetting = True  # turns that come meanwhile wait
+        self.work(self._hand_off, message, deferred, name="handoff")
         return deferred
 
     @receive
@@ -223,6 +244,11 @@ class SessionActor(Server):
             self._queue.append((message, started))
 
     def _launch(self, message: StartTurn, started: Deferred[TurnStarted]) -> None:
+        if message.key != self._require().key:
+            # Meant for the agent who had this conversation before: with him, it is another one now.
+            self.system.tell(DIRECTORY, Left(message.key, self._id))
+            started.forward(DIRECTORY, message)
+            return
         running = Running(message, started)
         self._current = running
         self.work(self._run, running, name="turn", tag=running)
@@ -423,6 +449,23 @@ class SessionActor(Server):
         self.system.tell(DIRECTORY, Moved(session.key, new.id))
         self.system.tell(PRESENCE, PresenceGone(self._id))
         return new.id
+
+    async def _hand_off(self, message: HandOff, deferred: Deferred[Session]) -> None:
+        session = self._require()
+        try:
+            moved, note = await transfer(session, message, self._services, deferred)
+        except DomainError as refusal:
+            deferred.fail(refusal)
+        else:
+            self._session = moved
+            if self._history is not None:
+                self._history.append(note)
+            self.labels = {**self.labels, "agent": moved.key.agent_id}
+            self.system.tell(DIRECTORY, Left(session.key, self._id))
+            self.system.tell(DIRECTORY, Moved(moved.key, self._id))
+            deferred.reply(moved)
+        self._resetting = False
+        self._next()
 
     def _hand_over(self, message: StartTurn, started: Deferred[TurnStarted]) -> None:
         assert self._successor is not None  # noqa: S101 - callers have just looked
