@@ -16,7 +16,10 @@ Every class is a `Refusal`: it reaches the asker and the actor lives on. ``code`
         RateLimited         too many; try again after ``retry_after`` seconds
         QuotaExceeded       the agent's quota does not suffice until ``retry_after`` has passed
           TokenBudgetExceeded  ... the user's budget
+          TurnBudgetExceeded   ... what the agent may use in one turn
+        ContextTooLarge     more than the agent's model can be told at once
         Unavailable         something we stand on is away; try again
+        AgentPaused         the agent failed so often that it is left alone until ``retry_after``
         ProviderFailed      the model's provider failed after its retries
           CircuitOpen       ... so often that we do not ask it now
         TimedOut            longer than the request may take
@@ -118,10 +121,28 @@ class TokenBudgetExceeded(QuotaExceeded):
     code = "TOKEN_BUDGET_EXCEEDED"
 
 
+class TurnBudgetExceeded(QuotaExceeded):
+    """The next inference would take the turn beyond what its agent may use in one; what had been said is kept."""
+
+    code = "TURN_BUDGET_EXCEEDED"
+
+
+class ContextTooLarge(DomainError):
+    """What the model must be told does not fit its window, also after leaving out what can be left out."""
+
+    code = "CONTEXT_TOO_LARGE"
+
+
 class Unavailable(DomainError):
     """The database or another thing we stand on is away for the moment."""
 
     code = "UNAVAILABLE"
+
+
+class AgentPaused(DomainError):
+    """The agent failed several times in a row in this workspace; it is left alone until ``retry_after`` has passed."""
+
+    code = "AGENT_PAUSED"
 
 
 class ProviderFailed(DomainError):

@@ -22,6 +22,7 @@ log = structlog.get_logger("understudy.http")
 
 STATUS: dict[str, int] = {
     "VALIDATION": 400,
+    "CONTEXT_TOO_LARGE": 400,
     "UNAUTHENTICATED": 401,
     "TOKEN_REPLAY": 401,
     "FORBIDDEN": 403,
@@ -37,10 +38,12 @@ STATUS: dict[str, int] = {
     "RATE_LIMIT": 429,
     "QUOTA_EXCEEDED": 429,
     "TOKEN_BUDGET_EXCEEDED": 429,
+    "TURN_BUDGET_EXCEEDED": 429,
     "INTERNAL": 500,
     "NOT_IMPLEMENTED": 501,
     "PROVIDER_ERROR": 502,
     "UNAVAILABLE": 503,
+    "AGENT_PAUSED": 503,
     "CIRCUIT_OPEN": 503,
     "INTERRUPTED": 503,
     "TIMEOUT": 504,
