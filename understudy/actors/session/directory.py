@@ -187,6 +187,8 @@ class Directory(Server):
         session = await self._owned(message.uid, message.session_id)
         if session.status is SessionStatus.ARCHIVED:
             raise Conflict("the session is archived: nobody goes on with it")
+        if session.key.agent_id == message.agent_id:
+            return session
         await self.system.ask(AGENTS, ResolveAgent(session.key.workspace_id, message.agent_id))
         return await self.system.ask(session_address(session.id), message)
 
