@@ -21,6 +21,7 @@ from understudy.actors.identity.passwords import Passwords
 from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.limits.actor import limits_spec
 from understudy.actors.memory.actor import memory_spec
+from understudy.actors.memory_profiles.actor import memory_profiles_spec
 from understudy.actors.skills.folders import builtin_skills
 from understudy.actors.skills.library import SkillLibrary
 from understudy.actors.skills.loader import skill_loader_spec
@@ -114,6 +115,7 @@ async def serving_platform(
             idempotency_spec(store.idempotency),
             agents_spec("builtin/rehearsal", store.agents),
             memory_spec(store.memories),
+            memory_profiles_spec(store.memory_profiles),
         ):
             await system.spawn(spec)
         await system.spawn(costs_spec(store.costs))

@@ -2,7 +2,8 @@
 
     storage        rest_for_one      postgres (embedded only), database, journal, outbox
     telemetry      one_for_one       metrics
-    limits, presence, audit, identity, workspaces, agents, memory, idempotency, costs, traces, diagnostics
+    limits, presence, audit, identity, workspaces, agents, memory, memory_profiles, idempotency, costs, traces,
+    diagnostics
     inference      dynamic           one actor per provider
     tools          one_for_one       host, skills, usage
     sessions       one_for_one       directory, live (dynamic, one actor per session), recovery
@@ -34,6 +35,8 @@ from understudy.actors.inference.tree import inference_tree
 from understudy.actors.limits.actor import limits_spec
 from understudy.actors.memory.actor import memory_spec
 from understudy.actors.memory.ports import MemoryKeeper
+from understudy.actors.memory_profiles.actor import memory_profiles_spec
+from understudy.actors.memory_profiles.ports import ProfileStore
 from understudy.actors.metrics.actor import metrics_spec
 from understudy.actors.metrics.messages import METRICS
 from understudy.actors.metrics.ports import Totals
@@ -92,6 +95,11 @@ class Stores(AccountStore, Protocol):
     @property
     def memories(self) -> MemoryKeeper:
         """Profiles, daily entries and notes."""
+        ...
+
+    @property
+    def memory_profiles(self) -> ProfileStore:
+        """How agents remember."""
         ...
 
     @property
@@ -163,6 +171,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
             texts=services.skills.texts,
         ),
         memory_spec(stores.memories),
+        memory_profiles_spec(stores.memory_profiles),
         idempotency_spec(stores.idempotency),
         costs_spec(stores.costs),
         traces_spec(stores.traces),

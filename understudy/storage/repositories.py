@@ -8,9 +8,12 @@ from understudy.storage.agents import AgentRepository
 from understudy.storage.audit import AuditRepository
 from understudy.storage.costs import CostRepository
 from understudy.storage.diagnostics import DiagnosticsRepository
+from understudy.storage.heartbeat_runs import HeartbeatRunRepository
+from understudy.storage.heartbeats import HeartbeatRepository
 from understudy.storage.idempotency import IdempotencyRepository
 from understudy.storage.lockouts import LockoutRepository
 from understudy.storage.memories import MemoriesRepository
+from understudy.storage.memory_profiles import MemoryProfilesRepository
 from understudy.storage.outbox import OutboxRepository
 from understudy.storage.pool import Pool
 from understudy.storage.sessions import SessionRepository
@@ -31,7 +34,10 @@ class Repositories:
     workspaces: WorkspaceRepository
     agents: AgentRepository
     memories: MemoriesRepository
+    memory_profiles: MemoryProfilesRepository
     sessions: SessionRepository
+    heartbeats: HeartbeatRepository
+    heartbeat_runs: HeartbeatRunRepository
     idempotency: IdempotencyRepository
     audit: AuditRepository
     outbox: OutboxRepository
@@ -50,7 +56,10 @@ class Repositories:
             workspaces=WorkspaceRepository(pool),
             agents=AgentRepository(pool),
             memories=MemoriesRepository(pool),
+            memory_profiles=MemoryProfilesRepository(pool),
             sessions=SessionRepository(pool),
+            heartbeats=HeartbeatRepository(pool),
+            heartbeat_runs=HeartbeatRunRepository(pool),
             idempotency=IdempotencyRepository(pool),
             audit=AuditRepository(pool),
             outbox=OutboxRepository(pool),

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 
 from understudy.storage.memory.agents import MemoryAgents
 from understudy.storage.memory.conversations import MemorySessions
+from understudy.storage.memory.heartbeats import MemoryHeartbeatRuns, MemoryHeartbeats
 from understudy.storage.memory.identity import MemoryLockouts, MemoryTokens, MemoryUsers, MemoryWorkspaces
 from understudy.storage.memory.journal import MemoryJournal
 from understudy.storage.memory.ledger import MemoryAudit, MemoryDiagnostics, MemoryIdempotency, MemoryOutbox
 from understudy.storage.memory.memories import MemoryMemories
+from understudy.storage.memory.memory_profiles import MemoryMemoryProfiles
 from understudy.storage.memory.skills import MemorySkillUsage
 from understudy.storage.memory.spending import MemoryCosts, MemoryTraces
 from understudy.storage.memory.tables import Tables
@@ -33,7 +35,10 @@ class MemoryStore:
         self.workspaces = MemoryWorkspaces(tables)
         self.agents = MemoryAgents(tables)
         self.memories = MemoryMemories(tables)
+        self.memory_profiles = MemoryMemoryProfiles(tables)
         self.sessions = MemorySessions(tables)
+        self.heartbeats = MemoryHeartbeats(tables)
+        self.heartbeat_runs = MemoryHeartbeatRuns(tables, self.heartbeats)
         self.idempotency = MemoryIdempotency(tables)
         self.audit = MemoryAudit(tables)
         self.outbox = MemoryOutbox(tables)

@@ -28,6 +28,7 @@ from understudy.storage.records import (
     Workspace,
     WorkspaceRole,
 )
+from understudy.storage.remembered import MemoryProfile
 from understudy.storage.spending import Charge, Reservation, Trace
 
 
@@ -88,6 +89,8 @@ class Tables:
         self.deleted_agents: set[str] = set()
         self.profiles: dict[str, Profile] = {}
         self.memories: dict[str, MemoryEntry] = {}
+        self.memory_profiles: dict[str, MemoryProfile] = {}
+        self.memory_assignments: dict[tuple[str, str], str] = {}
         self.sessions: dict[str, Session] = {}
         self.next_position: dict[str, int] = {}
         self.turns: dict[str, Turn] = {}
