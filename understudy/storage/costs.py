@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from understudy.storage.repository import Repository
+from understudy.storage.rowsecurity import Tenant
 from understudy.storage.spending import Spent
 
 _OF_WORKSPACE = "FROM billing_usage WHERE workspace_id = %s AND at >= %s AND at < %s"
@@ -29,11 +30,12 @@ class CostRepository(Repository):
 
     async def spent(self, workspace_id: str, since: datetime, until: datetime) -> Spent:
         """What the workspace spent from *since* until just before *until*. Months are UTC's."""
+        tenant = Tenant(workspace_id=workspace_id)
         total = saved = 0
         by: dict[int, dict[str, int]] = {grouping: {} for grouping in (_AGENT, _PROVIDER, _MODEL, _USER)}
         months, unpriced = {}, {}
         for grouping, agent, provider, model, uid, month, cost, kept, unknown, tokens, priced in await self._rows(
-            _SUMS, workspace_id, since, until
+            _SUMS, workspace_id, since, until, tenant=tenant
         ):
             named = {_AGENT: agent, _PROVIDER: provider, _MODEL: f"{provider}/{model}", _USER: uid}
             if grouping == _NOTHING:
@@ -44,7 +46,7 @@ class CostRepository(Repository):
                 by[grouping][named[grouping]] = cost
             if grouping == _MODEL and unknown:
                 unpriced[named[_MODEL]] = tokens
-        tools: dict[str, int] = dict(await self._rows(_BY_TOOL, workspace_id, since, until))
+        tools: dict[str, int] = dict(await self._rows(_BY_TOOL, workspace_id, since, until, tenant=tenant))
         return Spent(
             total=total,
             saved=saved,

@@ -5,6 +5,7 @@ import msgspec
 
 from understudy.storage.records import Message, Role, ToolCall
 from understudy.storage.repository import Repository, Row
+from understudy.storage.rowsecurity import Tenant
 
 _COLUMNS = (
     "id, session_id, turn_id, role, content, created_at, position, status, tool_calls::text, tool_call_id, tokens"
@@ -33,6 +34,7 @@ class MessageReads(Repository):
             before=before,
             uid=uid,
             limit=limit,
+            tenant=None if uid is None else Tenant(uid),
         )
         return tuple(_message(row) for row in reversed(found))
 

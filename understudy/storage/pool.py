@@ -18,6 +18,7 @@ import trio
 
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreUnavailable
+from understudy.storage.rowsecurity import may_act
 
 _PING_SECONDS = 2.0
 _CONNECT_SECONDS = 5.0
@@ -91,11 +92,13 @@ class Pool:
         self._failures = 0
         self._retry_at = 0.0
         self._last_error: Exception | None = None
+        self._guarded: bool | None = None
 
     async def open(self, conninfo: str | None = None) -> None:
         """Let callers in, optionally to another address than before. Does not connect; idempotent."""
         if conninfo is not None and conninfo != self.conninfo:
             self.conninfo = conninfo
+            self._guarded = None
             await self._discard(self._take_idle())
         self._open = True
         self._failures, self._retry_at = 0, 0.0
@@ -143,6 +146,12 @@ class Pool:
             if await connection.answers(max(0.01, began + timeout - trio.current_time())):
                 return trio.current_time() - began
         raise StoreUnavailable(f"the database did not answer within {timeout:g} s")
+
+    async def guarded(self, connection: Connection[Any]) -> bool:
+        """Whether statements can be limited to a tenant's rows here; *connection*, of this pool, is asked once."""
+        if self._guarded is None:
+            self._guarded = await may_act(connection)
+        return self._guarded
 
     async def tend(self) -> None:
         """Retire idle connections past their lifetime and connect up to the minimum. Raises StoreUnavailable."""

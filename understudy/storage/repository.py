@@ -13,6 +13,7 @@ from psycopg import errors as e
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict, StoreUnavailable, Unstorable
 from understudy.storage.pool import Pool
+from understudy.storage.rowsecurity import Tenant, act_for
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -75,8 +76,11 @@ class Repository:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def _run(self, work: Callable[[Connection[Any]], Awaitable[T]]) -> T:
+    async def _run(self, work: Callable[[Connection[Any]], Awaitable[T]], *, tenant: Tenant | None = None) -> T:
         """Do *work* with a connection, again on another one when the server went away meanwhile.
+
+        For a *tenant* it is done in a transaction that PostgreSQL limits to that tenant's rows: a round trip more, and
+        no forgotten condition lets others' rows out.
 
         Raises `StoreUnavailable`, `StoreConflict`, `Unstorable`.
         """
@@ -86,7 +90,11 @@ class Repository:
             attempt += 1
             try:
                 async with self._pool.connection(max(0.0, deadline - trio.current_time())) as connection:
-                    return await work(connection)
+                    if tenant is None or not await self._pool.guarded(connection):
+                        return await work(connection)
+                    async with connection.transaction():
+                        await act_for(connection, tenant)
+                        return await work(connection)
             except psycopg.Error as error:
                 if not (is_connection_lost(error) or is_transient(error)) or trio.current_time() >= deadline:
                     raise translate(error) from error
@@ -101,17 +109,17 @@ class Repository:
 
         return await self._run(in_transaction)
 
-    async def _rows(self, query: str, *arguments: object, **named: object) -> list[Row]:
-        """All rows of one statement, a transaction of its own."""
+    async def _rows(self, query: str, *arguments: object, tenant: Tenant | None = None, **named: object) -> list[Row]:
+        """All rows of one statement, a transaction of its own; with *tenant* as `_run`."""
 
         async def work(connection: Connection[Any]) -> list[Row]:
             return await rows(connection, query, *arguments, **named)
 
-        return await self._run(work)
+        return await self._run(work, tenant=tenant)
 
-    async def _row(self, query: str, *arguments: object, **named: object) -> Row | None:
-        """The first row of one statement, if any."""
-        found = await self._rows(query, *arguments, **named)
+    async def _row(self, query: str, *arguments: object, tenant: Tenant | None = None, **named: object) -> Row | None:
+        """The first row of one statement, if any; with *tenant* as `_run`."""
+        found = await self._rows(query, *arguments, tenant=tenant, **named)
         return found[0] if found else None
 
     async def _count(self, query: str, *arguments: object, **named: object) -> int:

@@ -15,6 +15,7 @@ from understudy.storage.messages import MessageReads
 from understudy.storage.outbox import publish
 from understudy.storage.records import AuditEntry, Message, Session, SessionKey, SessionStatus, new_id
 from understudy.storage.repository import Row, rows
+from understudy.storage.rowsecurity import Tenant
 from understudy.storage.turns import TurnReads
 
 _COLUMNS = (
@@ -70,7 +71,8 @@ class SessionRepository(MessageReads, MessageSearch, TurnReads, EventReads):
 
     async def get(self, session_id: str, *, uid: str) -> Session | None:
         """The session, if it is this user's."""
-        row = await self._row(f"SELECT {_COLUMNS} FROM sessions WHERE id = %s AND uid = %s", session_id, uid)
+        query = f"SELECT {_COLUMNS} FROM sessions WHERE id = %s AND uid = %s"
+        row = await self._row(query, session_id, uid, tenant=Tenant(uid))
         return _session(row) if row else None
 
     async def list(
@@ -110,7 +112,8 @@ class SessionRepository(MessageReads, MessageSearch, TurnReads, EventReads):
             total = await rows(connection, f"SELECT count(*) FROM sessions WHERE {_FILTER}", **wanted)
             return (), total[0][0]
 
-        return await self._run(work)
+        tenant = None if uid is None and workspace_id is None else Tenant(uid, workspace_id)
+        return await self._run(work, tenant=tenant)
 
     async def reset(self, session_id: str, now: datetime) -> tuple[Session, Session]:
         """Archive the session and open its successor, in one transaction: (archived, active).

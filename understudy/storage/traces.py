@@ -8,6 +8,7 @@ import msgspec
 
 from understudy.storage.records import TurnStatus, Usage
 from understudy.storage.repository import Repository, Row
+from understudy.storage.rowsecurity import Tenant
 from understudy.storage.spending import Span, Trace, TraceFilter
 
 _decode = msgspec.json.Decoder().decode
@@ -38,9 +39,12 @@ class TraceRepository(Repository):
             f"SELECT {_COLUMNS} FROM agent_traces WHERE {where}"
             " ORDER BY started_at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s",
             **asked | {"workspace": wanted.workspace_id, "limit": limit, "offset": offset},
+            tenant=Tenant(wanted.uid, wanted.workspace_id),
         )
         ((total,),) = await self._rows(
-            f"SELECT count(*) FROM agent_traces WHERE {where}", **asked | {"workspace": wanted.workspace_id}
+            f"SELECT count(*) FROM agent_traces WHERE {where}",
+            **asked | {"workspace": wanted.workspace_id},
+            tenant=Tenant(wanted.uid, wanted.workspace_id),
         )
         return tuple(_trace(row) for row in found), int(total)
 
@@ -53,6 +57,7 @@ class TraceRepository(Repository):
             workspace_id,
             uid,
             uid,
+            tenant=Tenant(uid, workspace_id),
         )
         if row is None:
             return None

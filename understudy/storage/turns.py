@@ -2,6 +2,7 @@
 
 from understudy.storage.records import IdempotencyKey, Turn, TurnStatus, Usage
 from understudy.storage.repository import Repository, Row
+from understudy.storage.rowsecurity import Tenant
 
 _SELECT = """
 SELECT t.id, t.session_id, t.status, t.first_seq, t.started_at, t.content, t.model, t.tools_used, t.prompt_tokens,
@@ -21,6 +22,7 @@ class TurnReads(Repository):
             " OR EXISTS (SELECT FROM sessions s WHERE s.id = t.session_id AND s.uid = %(uid)s))",
             turn=turn_id,
             uid=uid,
+            tenant=None if uid is None else Tenant(uid),
         )
         return _turn(row) if row else None
 
