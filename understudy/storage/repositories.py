@@ -5,19 +5,26 @@ from typing import Self
 import attrs
 
 from understudy.storage.agents import AgentRepository
+from understudy.storage.approvals import ApprovalRepository
 from understudy.storage.audit import AuditRepository
+from understudy.storage.compaction import CompactionRepository
+from understudy.storage.claims import ClaimRepository
 from understudy.storage.costs import CostRepository
 from understudy.storage.diagnostics import DiagnosticsRepository
 from understudy.storage.heartbeat_runs import HeartbeatRunRepository
 from understudy.storage.heartbeats import HeartbeatRepository
+from understudy.storage.health import HealthRepository
 from understudy.storage.idempotency import IdempotencyRepository
+from understudy.storage.jobs import JobRepository
 from understudy.storage.lockouts import LockoutRepository
 from understudy.storage.memories import MemoriesRepository
 from understudy.storage.memory_profiles import MemoryProfilesRepository
 from understudy.storage.outbox import OutboxRepository
 from understudy.storage.pool import Pool
+from understudy.storage.schedule import ScheduleRepository
 from understudy.storage.sessions import SessionRepository
 from understudy.storage.skills import SkillUsageRepository
+from understudy.storage.snapshots import SnapshotRepository
 from understudy.storage.tokens import TokenRepository
 from understudy.storage.traces import TraceRepository
 from understudy.storage.users import UserRepository
@@ -45,6 +52,9 @@ class Repositories:
     costs: CostRepository
     traces: TraceRepository
     skill_usage: SkillUsageRepository
+    compaction: CompactionRepository
+    approvals: ApprovalRepository
+    health: HealthRepository
 
     @classmethod
     def on(cls, pool: Pool) -> Self:
@@ -67,4 +77,11 @@ class Repositories:
             costs=CostRepository(pool),
             traces=TraceRepository(pool),
             skill_usage=SkillUsageRepository(pool),
+            snapshots=SnapshotRepository(pool),
+            jobs=JobRepository(pool),
+            claims=ClaimRepository(pool),
+            schedule=ScheduleRepository(pool),
+            compaction=CompactionRepository(pool),
+            approvals=ApprovalRepository(pool),
+            health=HealthRepository(pool),
         )

@@ -11,12 +11,14 @@ from understudy.storage.memory.agents import MemoryAgents
 from understudy.storage.memory.conversations import MemorySessions
 from understudy.storage.memory.heartbeats import MemoryHeartbeatRuns, MemoryHeartbeats
 from understudy.storage.memory.identity import MemoryLockouts, MemoryTokens, MemoryUsers, MemoryWorkspaces
+from understudy.storage.memory.jobs import MemoryClaims, MemoryJobs, MemorySchedule
 from understudy.storage.memory.journal import MemoryJournal
 from understudy.storage.memory.ledger import MemoryAudit, MemoryDiagnostics, MemoryIdempotency, MemoryOutbox
+from understudy.storage.memory.loop import MemoryApprovals, MemoryCompaction, MemoryHealth
 from understudy.storage.memory.memories import MemoryMemories
 from understudy.storage.memory.memory_profiles import MemoryMemoryProfiles
 from understudy.storage.memory.skills import MemorySkillUsage
-from understudy.storage.memory.spending import MemoryCosts, MemoryTraces
+from understudy.storage.memory.spending import MemoryCosts, MemorySnapshots, MemoryTraces
 from understudy.storage.memory.tables import Tables
 
 
@@ -44,6 +46,13 @@ class MemoryStore:
         self.outbox = MemoryOutbox(tables)
         self.diagnostics = MemoryDiagnostics(tables)
         self.skill_usage = MemorySkillUsage(tables)
+        self.compaction = MemoryCompaction(tables)
+        self.approvals = MemoryApprovals(tables)
+        self.health = MemoryHealth(tables)
         self.costs = MemoryCosts(tables)
         self.traces = MemoryTraces(tables)
+        self.snapshots = MemorySnapshots(tables)
+        self.jobs = MemoryJobs(tables)
+        self.claims = MemoryClaims(tables)
+        self.schedule = MemorySchedule(tables)
         self.journal = MemoryJournal(tables)
