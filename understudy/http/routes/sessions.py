@@ -1,28 +1,31 @@
 """`/sessions`: conversations, their messages, their events, and the way to stop one."""
 
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Any
 
-from msgspec import UNSET, Meta
+from msgspec import UNSET
 from quart import Blueprint
 
+from understudy.actors.limits.messages import Bucket
 from understudy.actors.session.messages import (
     DIRECTORY,
     AuthorizeSession,
     CancelTurn,
     GetSession,
+    HandOff,
     ListSessions,
     Message,
+    SearchMessages,
     Session,
-    SessionStatus,
     session_address,
 )
-from understudy.http import schemas
-from understudy.http.access import signed_in
-from understudy.http.decode import query
+from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace, WorkspaceRole
+from understudy.http import schemas, schemas_sessions
+from understudy.http.access import idempotency_key, limited, once, signed_in
+from understudy.http.decode import body, query
 from understudy.http.errors import invalid
 from understudy.http.events import event_id, last_event_id, show
 from understudy.http.operation import Auth, operation
+from understudy.http.paging import next_link
 from understudy.http.replies import Reply, StreamReply, json
 from understudy.http.request import ApiRequest, this_request
 from understudy.http.sse import Nothing, event_stream
@@ -32,65 +35,167 @@ routes = Blueprint("sessions", __name__, url_prefix="/sessions")
 CANCEL_PATIENCE = 15.0
 """Seconds for a turn to become quiet: its provider's connection closed, its end recorded."""
 
-
-class ListQuery(schemas.Wire, frozen=True):
-    """Which sessions."""
-
-    status: SessionStatus | None = None
-    agent_id: schemas.Slug | None = None
-    surface: schemas.Surface | None = None
-    limit: Annotated[int, Meta(ge=1, le=100)] = 20
-    offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
-
-
-class DetailQuery(schemas.Wire, frozen=True):
-    """How many messages, and before which."""
-
-    limit: Annotated[int, Meta(ge=1, le=500)] = 50
-    before: schemas.Slug | None = None
-
-
-class EventsQuery(schemas.Wire, frozen=True):
-    """Events after which one, and whether to wait for those to come."""
-
-    after: Annotated[int, Meta(ge=0, le=2**53)] | None = None
-    follow: bool = True
+PATIENCE = 15.0
+"""Seconds for a search or a handoff while the database is slow."""
 
 
 @routes.get("")
-@operation("listSessions", Auth.JWT, query=ListQuery, replies={200: schemas.SessionPage})
+@operation(
+    "listSessions",
+    Auth.JWT,
+    query=schemas_sessions.SessionsQuery,
+    replies={200: schemas.SessionPage},
+    errors=("FORBIDDEN",),
+)
 async def list_sessions() -> Reply:
-    """List your sessions, newest activity first."""
+    """List your sessions, newest activity first.
+
+    With `workspaceId` those of one workspace: everybody's if you are its owner or an admin, else your own.
+    """
     request = this_request()
     principal = await signed_in(request)
-    asked = query(request, ListQuery)
+    asked = query(request, schemas_sessions.SessionsQuery)
     surface = asked.surface.value if asked.surface is not None else None
+    administers = asked.workspace_id is not None and await _administers(request, principal.uid, asked.workspace_id)
     page = await request.node.ask(
         DIRECTORY,
-        ListSessions(principal.uid, asked.status, asked.agent_id, surface, asked.limit, asked.offset),
+        ListSessions(
+            None if administers else principal.uid,
+            asked.status,
+            asked.agent_id,
+            surface,
+            asked.limit,
+            asked.offset,
+            asked.workspace_id,
+        ),
     )
-    sessions = [schemas.Session(**_session(session)) for session in page.sessions]
+    sessions = [schemas.Session(**session_fields(session)) for session in page.sessions]
     reply = schemas.SessionPage(sessions=sessions, total=page.total, limit=asked.limit, offset=asked.offset)
-    return json(reply, headers=_next_link(request, asked, page.total))
+    return json(reply, headers=next_link(request, limit=asked.limit, offset=asked.offset, total=page.total))
+
+
+@routes.get("/search/messages")
+@operation(
+    "searchMessages",
+    Auth.JWT,
+    query=schemas_sessions.SearchQuery,
+    replies={200: schemas_sessions.FoundMessages},
+    errors=("RATE_LIMIT",),
+    reply_example={
+        "results": [
+            {
+                "sessionId": "ses_71ab",
+                "messageId": "msg_1",
+                "workspaceId": "ws_5",
+                "agentId": "chad",
+                "role": "assistant",
+                "snippet": "The <mark>invoice</mark> of Lisbon is due on Friday",
+                "score": 0.5,
+                "createdAt": "2026-03-02T09:09:58Z",
+            }
+        ]
+    },
+)
+async def search_messages() -> Reply:
+    """Search what was said in your sessions, archived ones too.
+
+    A message is found when it has all the words, in whichever form (`invoices` finds `invoice`).
+    """
+    request = this_request()
+    principal = await signed_in(request)
+    await limited(request, Bucket("user", principal.uid))
+    asked = query(request, schemas_sessions.SearchQuery)
+    with request.node.context(request_id=request.id, deadline=request.deadline):
+        found = await request.node.ask(DIRECTORY, SearchMessages(principal.uid, asked.q, asked.limit), timeout=PATIENCE)
+    results = [
+        schemas_sessions.FoundMessage(
+            session_id=hit.session_id,
+            message_id=hit.message_id,
+            workspace_id=hit.workspace_id,
+            agent_id=hit.agent_id,
+            role=hit.role.value,
+            snippet=hit.snippet,
+            score=round(hit.score, 6),
+            created_at=hit.created_at,
+        )
+        for hit in found
+    ]
+    return json(schemas_sessions.FoundMessages(results=results))
 
 
 @routes.get("/<id>")
-@operation("getSession", Auth.JWT, query=DetailQuery, replies={200: schemas.SessionDetail}, errors=("NOT_FOUND",))
+@operation(
+    "getSession",
+    Auth.JWT,
+    query=schemas_sessions.SessionQuery,
+    replies={200: schemas.SessionDetail},
+    errors=("NOT_FOUND", "FORBIDDEN"),
+)
 async def get_session(id: str) -> Reply:  # noqa: A002  # the contract's name for it
-    """Read a session with its newest messages."""
+    """Read a session with its newest messages.
+
+    For older ones ask again with `before` and the id of the first you have. With `workspaceId` its owner and admins
+    read anybody's session in that workspace; the audit log says so.
+    """
     request = this_request()
     principal = await signed_in(request)
-    asked = query(request, DetailQuery)
-    detail = await request.node.ask(DIRECTORY, GetSession(principal.uid, id, asked.limit, asked.before))
+    asked = query(request, schemas_sessions.SessionQuery)
+    workspace_id = asked.workspace_id
+    if workspace_id is not None and not await _administers(request, principal.uid, workspace_id):
+        workspace_id = None
+    with request.node.context(request_id=request.id, deadline=request.deadline):
+        detail = await request.node.ask(
+            DIRECTORY, GetSession(principal.uid, id, asked.limit, asked.before, workspace_id)
+        )
     messages = [_message(message) for message in detail.messages]
-    return json(schemas.SessionDetail(**_session(detail.session), messages=messages, running_turn=detail.running_turn))
+    return json(
+        schemas.SessionDetail(**session_fields(detail.session), messages=messages, running_turn=detail.running_turn)
+    )
+
+
+@routes.post("/<id>/handoff")
+@operation(
+    "handOffSession",
+    Auth.JWT,
+    body=schemas_sessions.HandOffRequest,
+    replies={200: schemas.Session},
+    headers=("X-Idempotency-Key",),
+    errors=("NOT_FOUND", "FORBIDDEN", "CONFLICT", "RATE_LIMIT"),
+    example={"agentId": "researcher", "reason": "it is about sources"},
+)
+async def hand_off(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Give your session to another agent, who answers from the next message on.
+
+    It keeps its id and its messages, and a system message says what happened; from now on it is the conversation with
+    the new agent in the same place. Refused (409) when it is archived, in the middle of a turn, or when that agent has
+    a conversation in this place already.
+    """
+    request = this_request()
+    principal = await signed_in(request)
+    await limited(request, Bucket("user", principal.uid))
+    given = body(request, schemas_sessions.HandOffRequest)
+    target = given.agent_id or given.target_agent_id
+    if target is None:
+        raise invalid("agentId", "missing", "agentId: is required")
+
+    async def do() -> Reply:
+        session = await request.node.ask(DIRECTORY, AuthorizeSession(principal.uid, id))
+        workspace_id = session.key.workspace_id
+        await request.node.ask(WORKSPACES, ResolveWorkspace(principal.uid, workspace_id, WorkspaceRole.MEMBER))
+        with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
+            moved = await request.node.ask(
+                DIRECTORY, HandOff(principal.uid, id, target, given.reason), timeout=PATIENCE
+            )
+        return json(schemas.Session(**session_fields(moved)))
+
+    return await once(request, idempotency_key(request, principal.uid, ""), do)
 
 
 @routes.get("/<id>/events")
 @operation(
     "sessionEvents",
     Auth.JWT,
-    query=EventsQuery,
+    query=schemas_sessions.EventsQuery,
     replies={200: None},
     media_type="text/event-stream",
     headers=("Last-Event-ID",),
@@ -105,7 +210,7 @@ async def session_events(id: str) -> StreamReply:  # noqa: A002  # the contract'
     session_id = id
     request = this_request()
     principal = await signed_in(request)
-    asked = query(request, EventsQuery)
+    asked = query(request, schemas_sessions.EventsQuery)
     session = await request.node.ask(DIRECTORY, AuthorizeSession(principal.uid, session_id))
     after = asked.after
     if after is None:
@@ -149,7 +254,8 @@ async def cancel(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     )
 
 
-def _session(session: Session) -> dict[str, Any]:
+def session_fields(session: Session) -> dict[str, Any]:
+    """What is shown of a session, wherever one is."""
     return {
         "id": session.id,
         "uid": session.key.uid,
@@ -183,10 +289,7 @@ def _message(message: Message) -> schemas.Message:
     )
 
 
-def _next_link(request: ApiRequest, asked: ListQuery, total: int) -> tuple[tuple[bytes, bytes], ...]:
-    following = asked.offset + asked.limit
-    if following >= total:
-        return ()
-    kept = {name: value for name, value in request.args.items() if name not in {"limit", "offset"}}
-    link = urlencode({**kept, "limit": asked.limit, "offset": following})
-    return ((b"link", f'</sessions?{link}>; rel="next"'.encode()),)
+async def _administers(request: ApiRequest, uid: str, workspace_id: str) -> bool:
+    """Whether the user is the workspace's owner or an admin. Raises `Forbidden` for a stranger."""
+    view = await request.node.ask(WORKSPACES, ResolveWorkspace(uid, workspace_id, WorkspaceRole.VIEWER))
+    return view.role in {WorkspaceRole.OWNER, WorkspaceRole.ADMIN}

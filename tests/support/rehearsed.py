@@ -1,0 +1,31 @@
+"""Sessions on a platform of the tests: real ones, whose agents speak through the built-in rehearsal."""
+
+from tests.support.platform import Platform
+from tests.support.writing import DirectWriter
+from understudy.actors.audit.actor import audit_spec
+from understudy.actors.clock import utc_now
+from understudy.actors.inference.gateway import Inference
+from understudy.actors.inference.tree import inference_tree, open_clients
+from understudy.actors.presence.actor import presence_spec
+from understudy.actors.session.services import SessionServices
+from understudy.actors.session.tree import sessions_spec
+from understudy.actors.tools.cache import ToolCache
+from understudy.actors.tools.toolbox import Toolbox
+from understudy.storage.journal import Journal
+
+
+async def add_sessions(platform: Platform) -> None:
+    """Let agents be talked to: sessions, the built-in model, presence and the audit log."""
+    writer = DirectWriter(Journal(platform.pool))
+    clients = open_clients({}, word_delay=0.0)
+    await platform.system.spawn(audit_spec(writer))
+    await platform.system.spawn(presence_spec())
+    await platform.system.spawn(inference_tree(clients))
+    services = SessionServices(
+        store=platform.store.sessions,
+        writer=writer,
+        models=Inference(platform.system, clients),
+        tools=Toolbox([], report=lambda _: None, cache=ToolCache()),
+        now=utc_now,
+    )
+    await platform.system.spawn(sessions_spec(services))
