@@ -98,6 +98,13 @@ class Settings:
         group=_MODELS,
         doc="How long a provider may fall silent in the middle of an answer.",
     )
+    model_concurrency: int = setting(
+        values.integer(1, 10_000, "a count"),
+        "256",
+        env="UNDERSTUDY_MODEL_CONCURRENCY",
+        group=_MODELS,
+        doc="How many calls to one provider may run at a time; four times as many may wait for one of them to end.",
+    )
     prices_file: Path | None = setting(  # noqa: RUF009 - as data_dir
         values.path,
         None,

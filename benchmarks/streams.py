@@ -1,0 +1,183 @@
+"""Many conversations that stream at once, at the pace of a model: what a token waits between the model and its reader.
+
+    python -m benchmarks.streams [--streams 1000] [--rate 20] [--seconds 10]
+
+The server runs on one core; the provider, the readers and PostgreSQL share what is left. Each token carries the moment
+at which the provider sent it. The same readers on the provider itself, in the same run, are the floor.
+"""
+
+import argparse
+import os
+import re
+import selectors
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import attrs
+import httpx
+import msgspec
+import psutil
+import trio
+
+from benchmarks.load import request
+from tests.support.client import connect, register
+from tests.support.node import running_node
+
+PROVIDER_PORT = 9102
+SERVER_CORE, LOAD_CORE = 0, 1
+SETTLE = 3.0
+"""Seconds that are not measured: turns begin, and the first of them are alone."""
+
+_TOKEN = re.compile(rb"(\d{12,}) ")
+_TAIL = 24
+
+
+@attrs.define
+class Heard:
+    """What the readers heard: how long each token had been on its way, in seconds, and what went wrong."""
+
+    delays: list[float] = attrs.field(factory=list)
+    seconds: float = 0.0
+    quiet: int = 0
+    refused: int = 0
+
+    def percentile(self, share: float) -> float:
+        """The delay in milliseconds that *share* of the tokens stayed within."""
+        ordered = sorted(self.delays)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 if ordered else float("nan")
+
+
+def listen(port: int, wires: list[bytes], seconds: float, marks: list[float]) -> Heard:
+    """Open a stream with each of *wires* and read them all, in this thread, for `SETTLE` and then *seconds*.
+
+    *marks* gets the moments at which measuring began and ended.
+    """
+    heard, selector = Heard(), selectors.DefaultSelector()
+    tails: dict[socket.socket, bytes] = {}
+    counts: dict[socket.socket, int] = {}
+    for wire in wires:
+        opened = socket.create_connection(("127.0.0.1", port))
+        opened.sendall(wire)
+        opened.setblocking(False)
+        selector.register(opened, selectors.EVENT_READ)
+        tails[opened], counts[opened] = b"", 0
+    begin = time.monotonic() + SETTLE
+    while (now := time.monotonic()) < begin + seconds:
+        if now >= begin and not marks:
+            marks.append(now)
+            counts = dict.fromkeys(counts, 0)
+        for key, _ in selector.select(0.1):
+            opened = key.fileobj
+            assert isinstance(opened, socket.socket)
+            data = opened.recv(65536)
+            if not data:
+                selector.unregister(opened)
+                continue
+            arrived, text = time.monotonic_ns(), tails[opened] + data
+            end = 0
+            for found in _TOKEN.finditer(text):
+                end = found.end()
+                counts[opened] += 1
+                if marks:
+                    heard.delays.append((arrived - int(found[1])) / 1e9)
+            tails[opened] = text[max(end, len(text) - _TAIL) :]
+            heard.refused += data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 200")
+    marks.append(time.monotonic())
+    heard.seconds = marks[1] - marks[0]
+    heard.quiet = sum(count == 0 for count in counts.values())
+    for opened in tails:
+        opened.close()
+    return heard
+
+
+def row(name: str, heard: Heard, cpu: float | None, database: float | None) -> None:
+    """One line of the table."""
+    used = "".join(f"{share * 100:10.0f} %" if share is not None else f"{'-':>12}" for share in (cpu, database))
+    print(
+        f"{name:12}{len(heard.delays) / heard.seconds:12.0f}{heard.percentile(0.5):10.1f}{heard.percentile(0.99):10.1f}"
+        f"{heard.percentile(1.0):10.1f}{used}{heard.quiet:8d}{heard.refused:9d}"
+    )
+
+
+async def main(streams: int, rate: float, seconds: float) -> None:
+    """Run it and print the table."""
+    tokens = int((seconds + SETTLE + 60) * rate)
+    provider = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.paced",
+            f"--port={PROVIDER_PORT}",
+            f"--tokens={tokens}",
+            f"--gap-ms={1000 / rate}",
+        ]
+    )
+    if (os.cpu_count() or 1) > 1:
+        for pid in (provider.pid, os.getpid()):
+            psutil.Process(pid).cpu_affinity([LOAD_CORE])
+    environment = {
+        "OPENAI_API_KEY": "sk-x",
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{PROVIDER_PORT}/v1",
+        "UNDERSTUDY_MODEL": "openai/fake",
+        "LOG_LEVEL": "warning",
+        "UNDERSTUDY_MODEL_CONCURRENCY": str(streams),
+    }
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            async with running_node(Path(directory), environment=environment) as node:
+                assert node.process is not None
+                server = psutil.Process(node.process.pid)
+                if (os.cpu_count() or 1) > 1:
+                    server.cpu_affinity([SERVER_CORE])
+                async with httpx.AsyncClient(base_url=node.url, timeout=30) as http:
+                    client = await register(http)
+                headers = {"Authorization": f"Bearer {client.token}"}
+                wires = [
+                    request(
+                        "/agent/chat/stream", headers, msgspec.json.encode({"message": "go on", "surfaceId": f"s{n}"})
+                    )
+                    for n in range(streams)
+                ]
+                straight = request(
+                    "/v1/chat/completions",
+                    {"Authorization": "Bearer sk-x"},
+                    b'{"model":"fake","stream":true,"messages":[{"role":"user","content":"go on"}]}',
+                )
+                columns = (("tokens/s", 12), ("p50 ms", 10), ("p99 ms", 10), ("max ms", 10))
+                named = "".join(f"{name:>{width}}" for name, width in columns)
+                print(
+                    f"{streams} streams of {rate:g} tokens a second\n{'':12}{named}   server CPU    postgres   quiet  refused"
+                )
+                row("straight", listen(PROVIDER_PORT, [straight] * streams, seconds, []), None, None)
+                marks: list[float] = []
+                before, kin = server.cpu_times(), _kin(server)
+                started = time.monotonic()
+                heard = listen(node.port, wires, seconds, marks)
+                took = time.monotonic() - started
+                after = server.cpu_times()
+                used = (after.user + after.system - before.user - before.system) / took
+                row("understudy", heard, used, (_kin(server) - kin) / took)
+    finally:
+        provider.kill()
+
+
+def _kin(server: psutil.Process) -> float:
+    """Seconds of CPU that the server's children have used so far: PostgreSQL."""
+    total = 0.0
+    for child in server.children(recursive=True):
+        times = child.cpu_times()
+        total += times.user + times.system
+    return total
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--rate", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    given = parser.parse_args()
+    trio.run(main, given.streams, given.rate, given.seconds)
