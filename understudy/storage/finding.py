@@ -5,9 +5,10 @@ import re
 
 from understudy.storage.records import MessageHit, Role
 from understudy.storage.repository import Repository
+from understudy.storage.rowsecurity import Tenant
 
 LONGEST = 100_000
-"""Characters of a message that are looked at: those that migration 0018 indexes."""
+"""Characters of a message that are looked at: those that migration 0018 takes words from."""
 
 # Private-use characters stand for the marks until the text around them is escaped; its own are taken out first.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -45,6 +46,7 @@ class MessageSearch(Repository):
         """
         found = await self._rows(
             _FOUND,
+            tenant=Tenant(uid, workspace_id),
             uid=uid,
             text=text,
             workspace=workspace_id,
