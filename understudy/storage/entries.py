@@ -94,3 +94,20 @@ class Published:
 
 
 Entry: TypeAlias = TurnOpened | EventsAppended | MessagesAdded | TurnClosed | Audited | Published
+
+
+@attrs.frozen
+class Compaction:
+    """``summary`` stands for all messages of the session up to ``last_message_id``; fenced, and harmless to repeat.
+
+    No entry of the journal: see `understudy.storage.compaction`. ``facts`` are told with it. ``charges`` are what the
+    summary cost, billed to ``turn_id``; none where the turn that runs bills them with its end.
+    """
+
+    session_id: str
+    epoch: int
+    turn_id: str
+    last_message_id: str
+    summary: str
+    facts: tuple[Published, ...] = ()
+    charges: tuple[Charge, ...] = ()
