@@ -24,7 +24,7 @@ import psutil
 import trio
 
 from benchmarks.load import request
-from tests.support.client import connect, register
+from tests.support.client import register
 from tests.support.node import running_node
 
 PROVIDER_PORT = 9102
@@ -60,19 +60,19 @@ def listen(port: int, wires: list[bytes], seconds: float, marks: list[float]) ->
     tails: dict[socket.socket, bytes] = {}
     counts: dict[socket.socket, int] = {}
     for wire in wires:
-        opened = socket.create_connection(("127.0.0.1", port))
-        opened.sendall(wire)
-        opened.setblocking(False)
-        selector.register(opened, selectors.EVENT_READ)
-        tails[opened], counts[opened] = b"", 0
+        made = socket.create_connection(("127.0.0.1", port))
+        made.sendall(wire)
+        made.setblocking(False)
+        selector.register(made, selectors.EVENT_READ)
+        tails[made], counts[made] = b"", 0
     begin = time.monotonic() + SETTLE
     while (now := time.monotonic()) < begin + seconds:
         if now >= begin and not marks:
             marks.append(now)
             counts = dict.fromkeys(counts, 0)
         for key, _ in selector.select(0.1):
+            assert isinstance(key.fileobj, socket.socket)
             opened = key.fileobj
-            assert isinstance(opened, socket.socket)
             data = opened.recv(65536)
             if not data:
                 selector.unregister(opened)
@@ -89,8 +89,8 @@ def listen(port: int, wires: list[bytes], seconds: float, marks: list[float]) ->
     marks.append(time.monotonic())
     heard.seconds = marks[1] - marks[0]
     heard.quiet = sum(count == 0 for count in counts.values())
-    for opened in tails:
-        opened.close()
+    for made in tails:
+        made.close()
     return heard
 
 
