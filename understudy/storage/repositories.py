@@ -7,13 +7,15 @@ import attrs
 from understudy.storage.agents import AgentRepository
 from understudy.storage.approvals import ApprovalRepository
 from understudy.storage.audit import AuditRepository
-from understudy.storage.compaction import CompactionRepository
 from understudy.storage.claims import ClaimRepository
+from understudy.storage.compaction import CompactionRepository
 from understudy.storage.costs import CostRepository
+from understudy.storage.delivery_queue import DeliveryRepository
 from understudy.storage.diagnostics import DiagnosticsRepository
+from understudy.storage.grants import GrantRepository
+from understudy.storage.health import HealthRepository
 from understudy.storage.heartbeat_runs import HeartbeatRunRepository
 from understudy.storage.heartbeats import HeartbeatRepository
-from understudy.storage.health import HealthRepository
 from understudy.storage.idempotency import IdempotencyRepository
 from understudy.storage.jobs import JobRepository
 from understudy.storage.lockouts import LockoutRepository
@@ -28,6 +30,7 @@ from understudy.storage.snapshots import SnapshotRepository
 from understudy.storage.tokens import TokenRepository
 from understudy.storage.traces import TraceRepository
 from understudy.storage.users import UserRepository
+from understudy.storage.webhooks import WebhookRepository
 from understudy.storage.workspaces import WorkspaceRepository
 
 
@@ -39,6 +42,7 @@ class Repositories:
     tokens: TokenRepository
     lockouts: LockoutRepository
     workspaces: WorkspaceRepository
+    grants: GrantRepository
     agents: AgentRepository
     memories: MemoriesRepository
     memory_profiles: MemoryProfilesRepository
@@ -52,6 +56,12 @@ class Repositories:
     costs: CostRepository
     traces: TraceRepository
     skill_usage: SkillUsageRepository
+    webhooks: WebhookRepository
+    deliveries: DeliveryRepository
+    snapshots: SnapshotRepository
+    jobs: JobRepository
+    claims: ClaimRepository
+    schedule: ScheduleRepository
     compaction: CompactionRepository
     approvals: ApprovalRepository
     health: HealthRepository
@@ -64,6 +74,7 @@ class Repositories:
             tokens=TokenRepository(pool),
             lockouts=LockoutRepository(pool),
             workspaces=WorkspaceRepository(pool),
+            grants=GrantRepository(pool),
             agents=AgentRepository(pool),
             memories=MemoriesRepository(pool),
             memory_profiles=MemoryProfilesRepository(pool),
@@ -77,6 +88,8 @@ class Repositories:
             costs=CostRepository(pool),
             traces=TraceRepository(pool),
             skill_usage=SkillUsageRepository(pool),
+            webhooks=WebhookRepository(pool),
+            deliveries=DeliveryRepository(pool),
             snapshots=SnapshotRepository(pool),
             jobs=JobRepository(pool),
             claims=ClaimRepository(pool),

@@ -121,3 +121,19 @@ class Spent:
     by_tool: Mapping[str, int] = attrs.field(factory=dict)
     by_month: Mapping[date, int] = attrs.field(factory=dict)
     unpriced: Mapping[str, int] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class DailyCost:
+    """What one model of one agent cost on one day (UTC); ``unpriced`` tokens are in no cost."""
+
+    day: date
+    workspace_id: str
+    agent_id: str
+    provider: str
+    model: str
+    inferences: int
+    usage: Usage
+    cost: int
+    saved: int
+    unpriced: int

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from understudy.storage.memory.agents import MemoryAgents
 from understudy.storage.memory.conversations import MemorySessions
 from understudy.storage.memory.heartbeats import MemoryHeartbeatRuns, MemoryHeartbeats
-from understudy.storage.memory.identity import MemoryLockouts, MemoryTokens, MemoryUsers, MemoryWorkspaces
+from understudy.storage.memory.delivery_queue import MemoryDeliveries
+from understudy.storage.memory.grants import MemoryGrants
+from understudy.storage.memory.identity import MemoryLockouts, MemoryTokens, MemoryUsers
 from understudy.storage.memory.jobs import MemoryClaims, MemoryJobs, MemorySchedule
 from understudy.storage.memory.journal import MemoryJournal
 from understudy.storage.memory.ledger import MemoryAudit, MemoryDiagnostics, MemoryIdempotency, MemoryOutbox
@@ -20,6 +22,8 @@ from understudy.storage.memory.memory_profiles import MemoryMemoryProfiles
 from understudy.storage.memory.skills import MemorySkillUsage
 from understudy.storage.memory.spending import MemoryCosts, MemorySnapshots, MemoryTraces
 from understudy.storage.memory.tables import Tables
+from understudy.storage.memory.workspaces import MemoryWorkspaces
+from understudy.storage.memory.webhooks import MemoryWebhooks
 
 
 class MemoryStore:
@@ -35,6 +39,7 @@ class MemoryStore:
         self.tokens = MemoryTokens(tables)
         self.lockouts = MemoryLockouts(tables)
         self.workspaces = MemoryWorkspaces(tables)
+        self.grants = MemoryGrants(tables)
         self.agents = MemoryAgents(tables)
         self.memories = MemoryMemories(tables)
         self.memory_profiles = MemoryMemoryProfiles(tables)
@@ -55,4 +60,6 @@ class MemoryStore:
         self.jobs = MemoryJobs(tables)
         self.claims = MemoryClaims(tables)
         self.schedule = MemorySchedule(tables)
+        self.webhooks = MemoryWebhooks(tables)
+        self.deliveries = MemoryDeliveries(tables)
         self.journal = MemoryJournal(tables)

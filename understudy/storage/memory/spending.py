@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import attrs
 
 from understudy.storage.entries import TurnClosed
 from understudy.storage.memory.tables import Billed, Tables
 from understudy.storage.records import Session, Turn, Usage
-from understudy.storage.spending import Reservation, Spent, Trace, TraceFilter
+from understudy.storage.spending import DailyCost, Reservation, Spent, Trace, TraceFilter
 
 
 def reserve(tables: Tables, turn_id: str, wanted: Sequence[Reservation]) -> int | None:
@@ -153,3 +153,47 @@ class MemoryTraces:
         for id_ in old:
             del self._tables.traces[id_]
         return len(old)
+
+
+class MemorySnapshots:
+    """See `understudy.storage.snapshots.SnapshotRepository`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._days: dict[tuple[date, str, str, str, str], DailyCost] = {}
+
+    async def take(self, first: date, last: date, *, now: datetime, workspace_id: str | None = None) -> int:
+        """As the real one."""
+        del now
+        self._tables.check()
+        summed: dict[tuple[date, str, str, str, str], DailyCost] = {}
+        for billed in self._tables.bill:
+            charge, day = billed.charge, billed.charge.at.astimezone(UTC).date()
+            if not first <= day <= last or workspace_id not in {None, billed.workspace_id}:
+                continue
+            key = (day, billed.workspace_id, billed.agent_id, charge.provider, charge.model)
+            before = summed.get(key) or DailyCost(*key, inferences=0, usage=Usage(), cost=0, saved=0, unpriced=0)
+            summed[key] = attrs.evolve(
+                before,
+                inferences=before.inferences + 1,
+                usage=before.usage + charge.usage,
+                cost=before.cost + (charge.cost or 0),
+                saved=before.saved + charge.saved,
+                unpriced=before.unpriced + (charge.usage.total_tokens if charge.cost is None else 0),
+            )
+        self._days |= summed
+        return len(summed)
+
+    async def latest(self) -> date | None:
+        """As the real one."""
+        self._tables.check()
+        return max((day for day, *_ in self._days), default=None)
+
+    async def days(self, workspace_id: str, first: date, last: date) -> tuple[DailyCost, ...]:
+        """As the real one."""
+        self._tables.check()
+        return tuple(
+            row
+            for _, row in sorted(self._days.items())
+            if row.workspace_id == workspace_id and first <= row.day <= last
+        )

@@ -8,13 +8,16 @@ import attrs
 import msgspec
 
 from understudy.storage.batch import audit_row, clean
+from understudy.storage.deliveries import DeliveryStatus, Webhook
 from understudy.storage.errors import StoreUnavailable
+from understudy.storage.job import Job
 from understudy.storage.lockouts import Failures
 from understudy.storage.records import (
     Agent,
     AgentVersion,
     AuditEntry,
     DiagnosticRun,
+    Grant,
     MemoryEntry,
     Message,
     OutboxItem,
@@ -47,6 +50,38 @@ class Outgoing:
     item: OutboxItem
     claimed_until: datetime | None = None
     done_at: datetime | None = None
+
+
+@attrs.frozen
+class Claim:
+    """Whose a running job is, and until when."""
+
+    worker: str
+    until: datetime
+
+
+@attrs.define(kw_only=True)
+class Sent:
+    """A delivery, with what its owner is not shown."""
+
+    id: str
+    queue: str
+    uid: str
+    event_id: str
+    event: str
+    created_at: datetime
+    webhook_id: str | None = None
+    body: str | None = None
+    turn_id: str | None = None
+    url: str | None = None
+    status: DeliveryStatus = DeliveryStatus.PENDING
+    attempts: int = 0
+    step: int = 0
+    claim: int = 0
+    next_attempt_at: datetime | None = None
+    response_status: int | None = None
+    duration_ms: int | None = None
+    error: str | None = None
 
 
 @attrs.frozen
@@ -87,6 +122,7 @@ class Tables:
         self.agents: dict[str, Agent] = {}
         self.agent_versions: dict[str, list[AgentVersion]] = {}
         self.deleted_agents: set[str] = set()
+        self.grants: dict[str, tuple[Grant, str]] = {}
         self.profiles: dict[str, Profile] = {}
         self.memories: dict[str, MemoryEntry] = {}
         self.memory_profiles: dict[str, MemoryProfile] = {}
@@ -104,6 +140,11 @@ class Tables:
         self.counters: dict[tuple[str, datetime], tuple[int, int]] = {}
         self.reservations: dict[str, tuple[Reservation, ...]] = {}
         self.traces: dict[str, Trace] = {}
+        self.webhooks: dict[str, Webhook] = {}
+        self.deliveries: dict[str, Sent] = {}
+        self.jobs: dict[str, Job] = {}
+        self.claims: dict[str, Claim] = {}
+        self.schedule: dict[str, datetime] = {}
 
     def check(self) -> None:
         """Raise `StoreUnavailable` when the store plays dead."""

@@ -1,0 +1,194 @@
+# ruff: noqa: S608  # queries are put together from constants of this module only; values are parameters
+"""Jobs, as those see them who ask for them. How they are done is `understudy.storage.claims`."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from understudy.storage.batch import audit_row, encode
+from understudy.storage.connection import Connection
+from understudy.storage.errors import StoreConflict
+from understudy.storage.job import Job, JobError, JobFilter, JobStatus
+from understudy.storage.records import AuditEntry
+from understudy.storage.repository import Repository, Row, rows
+from understudy.storage.rowsecurity import Tenant
+
+COLUMNS = (
+    "id, type, payload::text, created_at, run_at, workspace_id, uid, status, priority, attempts, max_retries,"
+    " timeout_seconds, dedupe_key, token, result::text, error_code, error_message, retryable, started_at, finished_at"
+)
+_UNFINISHED = "status IN ('pending', 'running')"
+_DEAD = "status = 'failed' AND retryable"
+_CANCEL = """
+UPDATE jobs SET status = 'cancelled', token = token + 1, worker = NULL, leased_until = NULL, finished_at = %s
+WHERE id = %s
+"""
+
+_decode = msgspec.json.Decoder().decode
+
+
+class JobRepository(Repository):
+    """The jobs of workspaces: every query is about one, and reaches no other's.
+
+    A change and its line in the audit log are one transaction.
+    """
+
+    async def add(self, job: Job, audit: AuditEntry | None = None, *, most: int | None = None) -> Job:
+        """Store a new job; the job that there is then: another one when that has its dedupe key, and is unfinished.
+
+        Raises `StoreConflict` (``number of jobs``) when the workspace has *most* unfinished ones already.
+        """
+
+        async def work(connection: Connection[Any]) -> Job:
+            found = await rows(connection, f"SELECT {COLUMNS} FROM jobs WHERE id = %s", job.id)
+            if found:
+                return job_of(found[0])  # our own first attempt, whose answer was lost
+            if job.workspace_id is not None and most is not None:
+                await _check_room(connection, job.workspace_id, most)
+            while True:
+                if added := await insert_job(connection, job):
+                    if audit is not None:
+                        await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(audit)]).decode())
+                    return added
+                if there := await _with_key(connection, job):
+                    return there
+
+        return await self._transact(work)
+
+    async def find(self, workspace_id: str, job_id: str) -> Job | None:
+        """The workspace's job of this id."""
+        row = await self._row(
+            f"SELECT {COLUMNS} FROM jobs WHERE id = %s AND workspace_id = %s",
+            job_id,
+            workspace_id,
+            tenant=Tenant(workspace_id=workspace_id),
+        )
+        return job_of(row) if row else None
+
+    async def list(self, asked: JobFilter) -> tuple[tuple[Job, ...], int]:
+        """The jobs asked for, newest first, and how many there are without a limit."""
+        where = "workspace_id = %(workspace)s"
+        where += " AND status = %(status)s" if asked.status is not None else ""
+        where += " AND type = %(type)s" if asked.type is not None else ""
+        where += f" AND {_DEAD}" if asked.dead else ""
+        named = {
+            "workspace": asked.workspace_id,
+            "status": asked.status.value if asked.status is not None else None,
+            "type": asked.type,
+            "limit": asked.limit,
+            "offset": asked.offset,
+        }
+
+        async def work(connection: Connection[Any]) -> tuple[tuple[Job, ...], int]:
+            total = (await rows(connection, f"SELECT count(*) FROM jobs WHERE {where}", **named))[0][0]
+            page = await rows(
+                connection,
+                f"SELECT {COLUMNS} FROM jobs WHERE {where} ORDER BY created_at DESC, id"
+                " LIMIT %(limit)s OFFSET %(offset)s",
+                **named,
+            )
+            return tuple(map(job_of, page)), total
+
+        return await self._run(work, tenant=Tenant(workspace_id=asked.workspace_id))
+
+    async def cancel(
+        self, workspace_id: str, job_id: str, audit: AuditEntry, *, now: datetime, force: bool = False
+    ) -> tuple[Job, bool] | None:
+        """Cancel the workspace's job if it waits, or with *force* if it runs; the job, and whether this cancelled it.
+
+        None when there is no such job. What a running one still wants to say of its end is refused from then on.
+        """
+
+        async def work(connection: Connection[Any]) -> tuple[Job, bool] | None:
+            mine = f"SELECT {COLUMNS} FROM jobs WHERE id = %s AND workspace_id = %s"
+            found = await rows(connection, f"{mine} FOR UPDATE", job_id, workspace_id)
+            if not found:
+                return None
+            job = job_of(found[0])
+            may = {JobStatus.PENDING, JobStatus.RUNNING} if force else {JobStatus.PENDING}
+            if job.status not in may:
+                # Perhaps cancelled by our own first attempt, whose answer was lost: then its line is in the log.
+                return job, bool(await rows(connection, "SELECT FROM audit_log WHERE id = %s", audit.id))
+            cancelled = await rows(connection, f"{_CANCEL} RETURNING {COLUMNS}", now, job_id)
+            await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(audit)]).decode())
+            return job_of(cancelled[0]), True
+
+        return await self._transact(work)
+
+    async def prune(self, before: datetime, *, limit: int = 1000) -> int:
+        """Delete up to *limit* jobs that ended before then; how many."""
+        return await self._count(
+            "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE finished_at < %s ORDER BY finished_at LIMIT %s)",
+            before,
+            limit,
+        )
+
+
+async def insert_job(connection: Connection[Any], job: Job) -> Job | None:
+    """Add a row, in the transaction of *connection*; None when another unfinished job has the dedupe key."""
+    added = await rows(
+        connection,
+        "INSERT INTO jobs (id, workspace_id, uid, type, payload, priority, max_retries, timeout_seconds, dedupe_key,"
+        " run_at, created_at) VALUES (%s, %s, %s, %s, %s::json, %s, %s, %s, %s, %s, %s)"
+        f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
+        job.id,
+        job.workspace_id,
+        job.uid,
+        job.type,
+        encode(job.payload).decode(),
+        job.priority,
+        job.max_retries,
+        job.timeout_seconds,
+        job.dedupe_key,
+        job.run_at,
+        job.created_at,
+    )
+    return job_of(added[0]) if added else None
+
+
+def job_of(row: Row) -> Job:
+    """The job that a row of `COLUMNS` tells of."""
+    id_, type_, payload, created_at, run_at, workspace_id, uid, status, priority, attempts, *rest = row
+    max_retries, timeout_seconds, dedupe_key, token, result, code, message, retryable, started_at, finished_at = rest
+    return Job(
+        id=id_,
+        type=type_,
+        payload=_decode(payload),
+        created_at=created_at,
+        run_at=run_at,
+        workspace_id=workspace_id,
+        uid=uid,
+        status=JobStatus(status),
+        priority=priority,
+        attempts=attempts,
+        max_retries=max_retries,
+        timeout_seconds=timeout_seconds,
+        dedupe_key=dedupe_key,
+        token=token,
+        result=_decode(result) if result is not None else None,
+        error=JobError(code, message, retryable) if code is not None else None,
+        started_at=started_at,
+        finished_at=finished_at,
+    )
+
+
+async def _check_room(connection: Connection[Any], workspace_id: str, most: int) -> None:
+    # One after the other, or a thousand at once would each find room for one more.
+    lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+    await rows(connection, lock, f"jobs of {workspace_id}")
+    count = f"SELECT count(*) FROM (SELECT FROM jobs WHERE owner = %s AND {_UNFINISHED} LIMIT %s) AS unfinished"
+    if (await rows(connection, count, workspace_id, most))[0][0] >= most:
+        raise StoreConflict("number of jobs")
+
+
+async def _with_key(connection: Connection[Any], job: Job) -> Job | None:
+    """The unfinished job that has the dedupe key of *job*."""
+    found = await rows(
+        connection,
+        f"SELECT {COLUMNS} FROM jobs WHERE owner = %s AND type = %s AND dedupe_key = %s AND {_UNFINISHED}",
+        job.workspace_id or "",
+        job.type,
+        job.dedupe_key,
+    )
+    return job_of(found[0]) if found else None
