@@ -89,6 +89,7 @@ class Scheduled:
         weekday: With ``at``: only on this day, Monday being 0.
         every: Instead of ``at``: so far apart, counted from midnight UTC of 1970-01-01.
         payload: The job's.
+        timeout_seconds: How long an attempt may take.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Scheduled:
     weekday: int | None = None
     every: timedelta | None = None
     payload: Payload = attrs.field(factory=dict)
+    timeout_seconds: int = 1800
 
     def __attrs_post_init__(self) -> None:
         if (self.at is None) == (self.every is None):
