@@ -4,6 +4,7 @@ from typing import Self
 
 import attrs
 
+from understudy.storage.admin import AdminRepository
 from understudy.storage.agents import AgentRepository
 from understudy.storage.approvals import ApprovalRepository
 from understudy.storage.audit import AuditRepository
@@ -18,9 +19,11 @@ from understudy.storage.heartbeat_runs import HeartbeatRunRepository
 from understudy.storage.heartbeats import HeartbeatRepository
 from understudy.storage.idempotency import IdempotencyRepository
 from understudy.storage.jobs import JobRepository
+from understudy.storage.keys import KeyRepository
 from understudy.storage.lockouts import LockoutRepository
 from understudy.storage.memories import MemoriesRepository
 from understudy.storage.memory_profiles import MemoryProfilesRepository
+from understudy.storage.onboarding import OnboardingRepository
 from understudy.storage.outbox import OutboxRepository
 from understudy.storage.pool import Pool
 from understudy.storage.schedule import ScheduleRepository
@@ -51,6 +54,9 @@ class Repositories:
     heartbeat_runs: HeartbeatRunRepository
     idempotency: IdempotencyRepository
     audit: AuditRepository
+    keys: KeyRepository
+    admin: AdminRepository
+    onboarding: OnboardingRepository
     outbox: OutboxRepository
     diagnostics: DiagnosticsRepository
     costs: CostRepository
@@ -83,6 +89,9 @@ class Repositories:
             heartbeat_runs=HeartbeatRunRepository(pool),
             idempotency=IdempotencyRepository(pool),
             audit=AuditRepository(pool),
+            keys=KeyRepository(pool),
+            admin=AdminRepository(pool),
+            onboarding=OnboardingRepository(pool),
             outbox=OutboxRepository(pool),
             diagnostics=DiagnosticsRepository(pool),
             costs=CostRepository(pool),

@@ -27,6 +27,7 @@ _CONFLICTS = {
     "diagnostic_runs_pkey": "run id",
     "agent_configs_own": "agent id",
     "agent_configs_global": "agent id",
+    "internal_keys_name": "key name",
     "sessions_active_key": "conversation",
     "memory_profiles_name": "memory profile name",
 }

@@ -7,23 +7,26 @@ the process.
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from understudy.storage.memory.admin import MemoryAdmin
 from understudy.storage.memory.agents import MemoryAgents
 from understudy.storage.memory.conversations import MemorySessions
-from understudy.storage.memory.heartbeats import MemoryHeartbeatRuns, MemoryHeartbeats
 from understudy.storage.memory.delivery_queue import MemoryDeliveries
 from understudy.storage.memory.grants import MemoryGrants
+from understudy.storage.memory.heartbeats import MemoryHeartbeatRuns, MemoryHeartbeats
 from understudy.storage.memory.identity import MemoryLockouts, MemoryTokens, MemoryUsers
 from understudy.storage.memory.jobs import MemoryClaims, MemoryJobs, MemorySchedule
 from understudy.storage.memory.journal import MemoryJournal
+from understudy.storage.memory.keys import MemoryKeys
 from understudy.storage.memory.ledger import MemoryAudit, MemoryDiagnostics, MemoryIdempotency, MemoryOutbox
 from understudy.storage.memory.loop import MemoryApprovals, MemoryCompaction, MemoryHealth
 from understudy.storage.memory.memories import MemoryMemories
 from understudy.storage.memory.memory_profiles import MemoryMemoryProfiles
+from understudy.storage.memory.onboarding import MemoryOnboarding
 from understudy.storage.memory.skills import MemorySkillUsage
 from understudy.storage.memory.spending import MemoryCosts, MemorySnapshots, MemoryTraces
 from understudy.storage.memory.tables import Tables
-from understudy.storage.memory.workspaces import MemoryWorkspaces
 from understudy.storage.memory.webhooks import MemoryWebhooks
+from understudy.storage.memory.workspaces import MemoryWorkspaces
 
 
 class MemoryStore:
@@ -48,6 +51,9 @@ class MemoryStore:
         self.heartbeat_runs = MemoryHeartbeatRuns(tables, self.heartbeats)
         self.idempotency = MemoryIdempotency(tables)
         self.audit = MemoryAudit(tables)
+        self.keys = MemoryKeys(tables)
+        self.admin = MemoryAdmin(tables)
+        self.onboarding = MemoryOnboarding(tables)
         self.outbox = MemoryOutbox(tables)
         self.diagnostics = MemoryDiagnostics(tables)
         self.skill_usage = MemorySkillUsage(tables)

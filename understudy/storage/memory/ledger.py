@@ -9,6 +9,7 @@ from understudy.storage.batch import IDEMPOTENCY_TTL
 from understudy.storage.diagnostics import KEPT
 from understudy.storage.errors import StoreConflict
 from understudy.storage.memory.tables import Kept, Tables, seal
+from understudy.storage.oversight import AuditFilter, AuditLine
 from understudy.storage.records import (
     AuditEntry,
     AuditVerdict,
@@ -83,6 +84,38 @@ class MemoryAudit:
         self._tables.check()
         found = [line.entry for line in self._tables.audit if line.entry.uid == uid]
         return tuple(reversed(found))[:limit]
+
+    async def list(
+        self, wanted: AuditFilter, *, limit: int = 100, offset: int = 0
+    ) -> tuple[tuple[AuditLine, ...], int]:
+        """As the real one."""
+        found = self._lines(wanted)[::-1]
+        return found[offset : offset + limit], len(found)
+
+    async def scan(self, wanted: AuditFilter, *, after: int = 0, limit: int = 1000) -> tuple[AuditLine, ...]:
+        """As the real one."""
+        return tuple(line for line in self._lines(wanted) if line.position > after)[:limit]
+
+    async def end(self) -> int:
+        """As the real one."""
+        self._tables.check()
+        return len(self._tables.audit)
+
+    async def at(self, position: int) -> AuditLine | None:
+        """As the real one."""
+        return next((line for line in self._lines(AuditFilter()) if line.position == position), None)
+
+    def _lines(self, wanted: AuditFilter) -> tuple[AuditLine, ...]:
+        self._tables.check()
+        return tuple(
+            AuditLine(position, line.entry, line.hash)
+            for position, line in enumerate(self._tables.audit, start=1)
+            if wanted.event in (None, line.entry.event)
+            and wanted.workspace_id in (None, line.entry.workspace_id)
+            and wanted.uid in (None, line.entry.uid)
+            and (wanted.since is None or line.entry.created_at >= wanted.since)
+            and (wanted.until is None or line.entry.created_at <= wanted.until)
+        )
 
     async def verify(self) -> AuditVerdict:
         """As the real one."""
