@@ -36,15 +36,12 @@ def owner(of: Agent) -> str:
     return of.workspace_id
 
 
-async def test_an_agent_is_read_as_it_was_made_with_the_name_of_who_asks(store: Store) -> None:
+async def test_an_agent_is_read_as_it_was_made(store: Store) -> None:
     _, workspace = await store.user()
     config = {"displayName": "Ümläut \U0001f642", "model": {"temperature": 0.1, "fallbacks": [{}]}, "none": None}
     created = agent(workspace.id, config=config)
     await store.repositories.agents.create(created, line())
-    found = await store.repositories.agents.find(workspace.id, "helper")
-    assert found == attrs.evolve(created, workspace_name="Personal")
-    assert await store.repositories.agents.workspace_name(workspace.id) == "Personal"
-    assert await store.repositories.agents.workspace_name("ws_nobody") is None
+    assert await store.repositories.agents.find(workspace.id, "helper") == created
 
 
 async def test_creating_the_same_agent_again_after_a_lost_answer_is_no_conflict(store: Store) -> None:
@@ -104,7 +101,7 @@ async def test_another_workspaces_agent_cannot_be_seen_or_changed_by_any_query(s
     assert not await agents.delete(other.id, "helper", line(), now=at(1))
     assert await agents.is_elsewhere(other.id, "helper")
     assert not await agents.is_elsewhere(owner(mine), "helper")
-    assert await agents.find(owner(mine), "helper") == attrs.evolve(mine, workspace_name="Personal")
+    assert await agents.find(owner(mine), "helper") == mine
 
 
 async def test_a_global_agent_is_everybodys_to_see_and_nobodys_to_change(store: Store) -> None:
@@ -114,7 +111,7 @@ async def test_a_global_agent_is_everybodys_to_see_and_nobodys_to_change(store: 
     await agents.create(shared, line())
     with pytest.raises(StoreConflict):
         await agents.create(agent(None, "shared"), line())
-    assert await agents.find(workspace.id, "shared") == attrs.evolve(shared, workspace_name="Personal")
+    assert await agents.find(workspace.id, "shared") == shared
     assert await agents.find("ws_nobody", "shared") == shared
     assert (await agents.versions(workspace.id, "shared"))[0] == (shared.current,)
     assert await agents.revise(workspace.id, "shared", version({"n": 9}), line()) is None

@@ -110,10 +110,10 @@ async def serving_platform(
     async with ActorSystem("platform tests") as system:
         for spec in (
             identity_spec(Settings(), store, writer, passwords=lambda: Passwords(hasher=FAST)),
-            workspaces_spec(store.workspaces),
+            workspaces_spec(store),
             limits_spec(rate_limit_max=0, user_rate_limit_max=user_rate_limit_max),
             idempotency_spec(store.idempotency),
-            agents_spec("builtin/rehearsal", store.agents),
+            agents_spec("builtin/rehearsal", store),
             memory_spec(store.memories),
             memory_profiles_spec(store.memory_profiles),
         ):

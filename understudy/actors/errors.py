@@ -9,6 +9,7 @@ Every class is a `Refusal`: it reaches the asker and the actor lives on. ``code`
         Unauthenticated     no identity, or one that no longer counts
           TokenReplay       a rotated refresh token was used again
         Forbidden           known, but not allowed
+          ModelRestricted   ... in this workspace, on this provider or model
         NotFound            no such thing, or not yours to know of
         Conflict            true of another state than the present one
         PreconditionFailed  it was to happen only if nobody had changed the thing, and somebody has
@@ -77,6 +78,12 @@ class Forbidden(DomainError):
     """The caller is known and may not do this."""
 
     code = "FORBIDDEN"
+
+
+class ModelRestricted(Forbidden):
+    """The workspace does not allow the provider or the model that the agent would run on."""
+
+    code = "MODEL_RESTRICTED"
 
 
 class NotFound(DomainError):

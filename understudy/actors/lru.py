@@ -31,6 +31,10 @@ class Lru(Generic[K, V]):
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)
 
+    def clear(self) -> None:
+        """Drop every entry."""
+        self._entries.clear()
+
     def forget(self, key: K) -> None:
         """Drop the entry, if there is one."""
         self._entries.pop(key, None)

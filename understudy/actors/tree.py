@@ -31,6 +31,7 @@ from understudy.actors.idempotency.ports import Keys
 from understudy.actors.identity.actor import IdentitySettings, identity_spec
 from understudy.actors.identity.ports import AccountStore
 from understudy.actors.inference.messages import ToolSpec
+from understudy.actors.inference.provider import ProviderLimits
 from understudy.actors.inference.tree import inference_tree
 from understudy.actors.limits.actor import limits_spec
 from understudy.actors.memory.actor import memory_spec
@@ -53,6 +54,7 @@ from understudy.actors.tools.messages import HOST
 from understudy.actors.traces.actor import traces_spec
 from understudy.actors.traces.ports import TraceStore
 from understudy.actors.workspaces.actor import workspaces_spec
+from understudy.actors.workspaces.ports import GrantStore, WorkspaceStore
 from understudy.runtime import ChildSpec, DynamicSpec, SupervisorSpec
 
 
@@ -62,6 +64,11 @@ class TreeSettings(IdentitySettings, DiagnosticSettings, Protocol):
     @property
     def model(self) -> str:
         """The model of agents that name none."""
+        ...
+
+    @property
+    def model_concurrency(self) -> int:
+        """Calls to one provider at a time."""
         ...
 
     @property
@@ -86,6 +93,16 @@ class Probe(DatabaseProbe, Totals, Protocol):
 
 class Stores(AccountStore, Protocol):
     """The repositories that actors above storage read."""
+
+    @property
+    def workspaces(self) -> WorkspaceStore:
+        """Workspaces and who belongs to them."""
+        ...
+
+    @property
+    def grants(self) -> GrantStore:
+        """Agents that the members of other workspaces may run."""
+        ...
 
     @property
     def agents(self) -> AgentStore:
@@ -161,10 +178,10 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         presence_spec(),
         audit_spec(writer),
         identity_spec(settings, stores, writer),
-        workspaces_spec(stores.workspaces),
+        workspaces_spec(stores),
         agents_spec(
             settings.model,
-            stores.agents,
+            stores,
             providers=services.providers,
             seeds=services.agents,
             skills=services.skills.tools,
@@ -176,7 +193,10 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         costs_spec(stores.costs),
         traces_spec(stores.traces),
         diagnostics_spec(checks, engine=services.probe, runs=stores.diagnostics, providers=services.providers),
-        inference_tree(services.providers),
+        inference_tree(
+            services.providers,
+            ProviderLimits(concurrency=settings.model_concurrency, waiting=4 * settings.model_concurrency),
+        ),
         SupervisorSpec(
             HOST.partition("/")[0],
             children=(

@@ -18,9 +18,10 @@ MOST_AGENTS = 200
 
 _decode = msgspec.json.Decoder().decode
 _VERSION = "v.id, v.version, v.config::text, v.created_at, v.created_by, v.label"
+AGENT = f"a.key, a.workspace_id, a.id, a.created_at, a.updated_at, {_VERSION}"
+"""The columns of an agent ``a`` with its present version ``v``, as `read_agent` reads them."""
 _SELECT = f"""
-SELECT a.key, a.workspace_id, a.id, a.created_at, a.updated_at,
-       (SELECT name FROM workspaces WHERE id = %(workspace)s), {_VERSION}
+SELECT {AGENT}
 FROM agent_configs a JOIN agent_config_versions v ON v.agent_key = a.key AND v.version = a.version
 WHERE a.deleted_at IS NULL AND (a.workspace_id = %(workspace)s OR a.workspace_id IS NULL)
 """
@@ -73,12 +74,7 @@ class AgentRepository(Repository):
     async def find(self, workspace_id: str, agent_id: str) -> Agent | None:
         """The agent that the workspace knows by this id: its own, else the global one."""
         row = await self._row(f"{_SELECT} AND a.id = %(id)s {_OWN_FIRST} LIMIT 1", workspace=workspace_id, id=agent_id)
-        return _agent(row) if row else None
-
-    async def workspace_name(self, workspace_id: str) -> str | None:
-        """What the workspace is called, for prompts of agents that are not in the database."""
-        row = await self._row("SELECT name FROM workspaces WHERE id = %s", workspace_id)
-        return row[0] if row else None
+        return read_agent(row) if row else None
 
     async def is_elsewhere(self, workspace_id: str, agent_id: str) -> bool:
         """Whether some other workspace has an agent of this id."""
@@ -93,7 +89,7 @@ class AgentRepository(Repository):
     async def list(self, workspace_id: str) -> tuple[Agent, ...]:
         """All agents of the workspace and all global ones that none of its own hides, by id."""
         found = await self._rows(f"{_SELECT} AND NOT {_HIDDEN} ORDER BY a.id", workspace=workspace_id)
-        return tuple(_agent(row) for row in found)
+        return tuple(read_agent(row) for row in found)
 
     async def revise(
         self, workspace_id: str, agent_id: str, version: AgentVersion, audit: AuditEntry, *, expected: str | None = None
@@ -207,7 +203,7 @@ async def _held(connection: Connection[Any], workspace_id: str, agent_id: str) -
         return None
     # Read only now: the row may have changed while we waited for it.
     found = await rows(connection, f"{_SELECT} AND a.key = %(key)s", workspace=workspace_id, key=locked[0][0])
-    return _agent(found[0]) if found else None
+    return read_agent(found[0]) if found else None
 
 
 def _expect(agent: Agent, expected: str | None) -> None:
@@ -238,9 +234,10 @@ async def _audit(connection: Connection[Any], entry: AuditEntry) -> None:
     await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(entry)]).decode())
 
 
-def _agent(row: Row) -> Agent:
-    key, workspace_id, agent_id, created_at, updated_at, workspace_name = row[:6]
-    return Agent(key, workspace_id, agent_id, _version(row[6:]), created_at, updated_at, workspace_name)
+def read_agent(row: Row) -> Agent:
+    """The agent of a row of `AGENT`."""
+    key, workspace_id, agent_id, created_at, updated_at = row[:5]
+    return Agent(key, workspace_id, agent_id, _version(row[5:]), created_at, updated_at)
 
 
 def _version(row: Row) -> AgentVersion:

@@ -4,6 +4,8 @@ StorageError
   StoreUnavailable    PostgreSQL is away: wait ``retry_after`` seconds and try again
   Fenced              somebody newer owns this session: stop writing
   StoreConflict       it contradicts what is stored (a taken e-mail, a reused key): tell the caller
+  NotAllowed          whoever asked may not, by what the same transaction read: tell them
+  Missing             what it is about is not there: tell the caller
   QuotaExceeded       an allowance does not suffice: ``which`` of those asked for
   Unstorable          the values themselves cannot be stored: do not try again
   EmbeddedError       the embedded server could not be made or started: the message says why
@@ -33,6 +35,22 @@ class StoreConflict(StorageError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} is taken")
+        self.what = what
+
+
+class NotAllowed(StorageError):
+    """The role of whoever asked does not suffice; ``what`` names the rule (``role``, ``owners``)."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"not allowed: {what}")
+        self.what = what
+
+
+class Missing(StorageError):
+    """There is no such thing in reach of whoever asked; ``what`` names it (``user``, ``agent``)."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"there is no such {what}")
         self.what = what
 
 

@@ -115,11 +115,19 @@ class LockoutRule:
 
 
 @attrs.frozen
-class Workspace:
-    """A tenant. ``plan`` is personal, team or enterprise.
+class Restrictions:
+    """All that agents may run on in a workspace; None is any, and nothing named is none."""
 
-    ``allowed_providers`` and ``allowed_models`` are all that agents may run on in it; None is any.
-    """
+    providers: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+
+
+ANYTHING = Restrictions()
+
+
+@attrs.frozen
+class Workspace:
+    """A tenant. ``plan`` is personal, team or enterprise."""
 
     id: str
     name: str
@@ -127,8 +135,7 @@ class Workspace:
     plan: str
     created_at: datetime
     settings: Json = attrs.field(factory=dict)
-    allowed_providers: tuple[str, ...] | None = None
-    allowed_models: tuple[str, ...] | None = None
+    restrictions: Restrictions = ANYTHING
 
 
 @attrs.frozen
@@ -159,6 +166,27 @@ class MemberChange(StrEnum):
     CHANGED = "changed"
     SAME = "same"
     REMOVED = "removed"
+
+
+@attrs.frozen
+class WorkspaceChange:
+    """What is to be different of a workspace; None leaves it. A setting that is None is taken away."""
+
+    name: str | None = None
+    plan: str | None = None
+    settings: Json = attrs.field(factory=dict)
+    restrictions: Restrictions | None = None
+
+    def applied_to(self, workspace: Workspace) -> Workspace:
+        """The workspace as it would be."""
+        settings = {key: value for key, value in {**workspace.settings, **self.settings}.items() if value is not None}
+        return attrs.evolve(
+            workspace,
+            name=self.name if self.name is not None else workspace.name,
+            plan=self.plan if self.plan is not None else workspace.plan,
+            settings=settings,
+            restrictions=self.restrictions if self.restrictions is not None else workspace.restrictions,
+        )
 
 
 @attrs.frozen
@@ -224,7 +252,8 @@ class ToolCall:
 class Message:
     """One message of a session, in the order of ``position``.
 
-    ``status`` is complete, cancelled, interrupted, failed or rolled_back: a partial answer is kept, and says so.
+    ``status`` is complete, cancelled, interrupted, failed, rolled_back or command: a partial answer is kept, and says
+    so. ``compacted``: models are told of it by the session's summary.
     """
 
     id: str
@@ -238,6 +267,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     tokens: int = 0
+    compacted: bool = False
 
 
 @attrs.frozen
@@ -255,6 +285,29 @@ class Usage:
     def __add__(self, other: "Usage") -> "Usage":
         """The sum of two rounds."""
         return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+
+
+@attrs.frozen
+class Done:
+    """How many messages, and what they cost, in micro-dollars."""
+
+    messages: int = 0
+    cost: int = 0
+
+
+@attrs.frozen
+class Activity:
+    """What was done in a workspace in some time: sessions that were used in it, and what was said and spent in them."""
+
+    active_sessions: int
+    sessions: int
+    messages: int
+    users: int
+    usage: Usage
+    cost: int
+    tool_calls: int
+    by_agent: Mapping[str, Done]
+    daily: Mapping[date, Done]
 
 
 @attrs.frozen
@@ -373,7 +426,7 @@ class AgentVersion:
 class Agent:
     """An agent as it is now. Without a ``workspace_id`` it is every workspace's.
 
-    ``key`` is its row's, ``id`` the word its workspace knows it by. ``workspace_name`` is of the workspace that asked.
+    ``key`` is its row's, ``id`` the word its workspace knows it by.
     """
 
     key: str
@@ -382,7 +435,6 @@ class Agent:
     current: AgentVersion
     created_at: datetime
     updated_at: datetime
-    workspace_name: str | None = None
 
 
 class MemoryTier(StrEnum):
@@ -473,3 +525,46 @@ class MessageHit:
     snippet: str
     score: float
     created_at: datetime
+
+
+class ApprovalStatus(StrEnum):
+    """What became of a request for consent. All but ``PENDING`` are final."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@attrs.frozen
+class Approval:
+    """A tool call that waits, or waited, for somebody's consent. ``arguments`` is the JSON text as it came."""
+
+    id: str
+    workspace_id: str
+    uid: str
+    agent_id: str
+    session_id: str
+    turn_id: str
+    tool_call_id: str
+    tool: str
+    arguments: str
+    requested_at: datetime
+    expires_at: datetime
+    status: ApprovalStatus = ApprovalStatus.PENDING
+    decided_at: datetime | None = None
+    decided_by: str | None = None
+    note: str | None = None
+
+
+@attrs.frozen
+class AgentHealth:
+    """An agent that failed the last ``failures`` times it ran in the workspace, and until when it is left alone."""
+
+    workspace_id: str
+    agent_id: str
+    failures: int
+    last_error: str
+    failed_at: datetime
+    paused_until: datetime | None = None

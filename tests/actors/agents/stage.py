@@ -35,6 +35,7 @@ class Node:
     system: ActorSystem
     store: MemoryStore
     skills: dict[str, tuple[str, ...]]
+    clock: WallClock
     mira = Author("ws_mira", "usr_mira", "req_1")
     noor = Author("ws_noor", "usr_noor")
 
@@ -63,6 +64,6 @@ async def running(
             if tools:
                 await system.spawn(SupervisorSpec("tools", children=(tool_host_spec(lambda: TOOLS),)))
             await system.spawn(
-                agents_spec(model, store.agents, providers=("mycompany",), skills=skills, seeds=seeds, now=clock)
+                agents_spec(model, store, providers=("mycompany",), skills=skills, seeds=seeds, now=clock)
             )
-            yield Node(system, store, skills)
+            yield Node(system, store, skills, clock)

@@ -25,10 +25,10 @@ from understudy.storage.agents import MOST_AGENTS
 from understudy.storage.records import Agent
 
 
-async def test_chad_speaks_through_the_configured_model_in_every_workspace_without_asking_the_database() -> None:
+async def test_chad_speaks_through_the_configured_model_in_every_workspace_and_without_one() -> None:
     async with running("openrouter/meta/llama-4") as node:
-        node.store.tables.available = False
         for workspace_id in ("ws_mira", "ws_noor", ""):
+            node.store.tables.available = bool(workspace_id)
             agent = await node.resolve("chad", workspace_id)
             assert (agent.provider, agent.model_id) == ("openrouter", "meta/llama-4")
             assert set(agent.tools) == set(CHADS_TOOLS)

@@ -124,5 +124,4 @@ async def test_what_the_database_has_for_everybody_cannot_be_changed_from_a_work
 async def test_chad_of_the_file_takes_the_place_of_the_one_that_comes_with_the_server() -> None:
     seeds = read({"id": "chad", "systemPromptTemplate": "You are another Chad."}).agents
     async with running(seeds=seeds) as node:
-        node.store.tables.available = False
         assert (await node.resolve("chad")).system_prompt == "You are another Chad."

@@ -196,10 +196,10 @@ async def test_a_model_without_its_provider_is_found_out(
 
 async def test_chad_is_looked_for() -> None:
     async with ActorSystem("test") as system:
-        await system.spawn(agents_spec("openai/gpt", MemoryStore().agents))
+        await system.spawn(agents_spec("openai/gpt", MemoryStore()))
         assert (await found(configuration.chad_present(), system)).status is PASS
     async with ActorSystem("test") as system:
-        await system.spawn(ChildSpec(AGENTS, Agents, args=((), MemoryStore().agents)))
+        await system.spawn(ChildSpec(AGENTS, Agents, args=((), MemoryStore())))
         assert (await found(configuration.chad_present(), system)).status is FAIL
 
 

@@ -66,7 +66,7 @@ class Node:
         checks = (*standard_checks(self.settings, probe, store.audit), *more)
         with trio.fail_after(30):
             async with ActorSystem("test") as self.system:
-                await self.system.spawn(agents_spec(self.settings.model, store.agents))
+                await self.system.spawn(agents_spec(self.settings.model, store))
                 await self.system.spawn(diagnostics_spec(checks, engine=probe, runs=store.diagnostics))
                 yield
 

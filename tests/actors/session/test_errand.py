@@ -26,7 +26,7 @@ async def _bounded() -> AsyncIterator[None]:
 
 async def test_an_errand_is_a_turn_of_a_conversation_of_its_own() -> None:
     async with stage() as it:
-        await it.system.spawn(workspaces_spec(it.store.workspaces))
+        await it.system.spawn(workspaces_spec(it.store))
         done = await run_errand(it.system, ERRAND)
         assert (done.content, done.usage, done.tools_used) == ("hello there", Usage(10, 2), ())
         session = await it.store.sessions.get(done.session_id, uid=KEY.uid)
@@ -41,14 +41,14 @@ async def test_whoever_started_it_learns_where_it_runs_before_it_is_done() -> No
         seen.append(started)
 
     async with stage() as it:
-        await it.system.spawn(workspaces_spec(it.store.workspaces))
+        await it.system.spawn(workspaces_spec(it.store))
         done = await run_errand(it.system, ERRAND, on_start=note)
         assert [(x.session_id, x.turn_id) for x in seen] == [(done.session_id, done.turn_id)]
 
 
 async def test_an_errand_for_a_stranger_or_with_an_unknown_agent_is_refused_as_a_chat_would_be() -> None:
     async with stage() as it:
-        await it.system.spawn(workspaces_spec(it.store.workspaces))
+        await it.system.spawn(workspaces_spec(it.store))
         with pytest.raises(Forbidden):
             await run_errand(it.system, Errand("usr_other", KEY.workspace_id, "chad", "see to it"))
         with pytest.raises(NotFound):
@@ -61,7 +61,7 @@ async def test_a_provider_that_fails_fails_the_errand_in_its_own_words() -> None
         raise ProviderFailed("it is on fire")
 
     async with stage(fail) as it:
-        await it.system.spawn(workspaces_spec(it.store.workspaces))
+        await it.system.spawn(workspaces_spec(it.store))
         with pytest.raises(ProviderFailed, match="on fire"):
             await run_errand(it.system, ERRAND)
 
@@ -69,7 +69,7 @@ async def test_a_provider_that_fails_fails_the_errand_in_its_own_words() -> None
 async def test_an_errand_out_of_time_leaves_no_turn_running(autojump_clock: trio.testing.MockClock) -> None:
     del autojump_clock
     async with stage(lambda line: forever("still thinking")) as it:
-        await it.system.spawn(workspaces_spec(it.store.workspaces))
+        await it.system.spawn(workspaces_spec(it.store))
         began: list[TurnStarted] = []
 
         async def note(started: TurnStarted) -> None:
@@ -86,7 +86,7 @@ async def test_an_errand_out_of_time_leaves_no_turn_running(autojump_clock: trio
 async def test_giving_an_errand_up_does_not_stop_the_turn_after_it(autojump_clock: trio.testing.MockClock) -> None:
     del autojump_clock
     async with stage(lambda line: forever("one") if line.number == 0 else say("two")) as it:
-        await it.system.spawn(workspaces_spec(it.store.workspaces))
+        await it.system.spawn(workspaces_spec(it.store))
         async with trio.open_nursery() as nursery:
             started = trio.Event()
 

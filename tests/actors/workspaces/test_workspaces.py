@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import cast
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -16,6 +18,7 @@ from understudy.actors.workspaces.messages import (
     ResolveWorkspace,
     WorkspaceView,
 )
+from understudy.actors.workspaces.ports import WorkspaceStores
 from understudy.runtime import ActorSystem
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.pool import Pool
@@ -50,6 +53,13 @@ class Books:
         )
 
 
+@attrs.frozen
+class Shelf:
+    """Books where a node has its repositories."""
+
+    workspaces: Books
+
+
 @pytest.fixture
 def books() -> Books:
     return Books()
@@ -58,7 +68,7 @@ def books() -> Books:
 @pytest.fixture
 async def system(books: Books) -> AsyncIterator[ActorSystem]:
     async with ActorSystem("test") as system:
-        await system.spawn(workspaces_spec(books))
+        await system.spawn(workspaces_spec(cast(WorkspaceStores, Shelf(books))))
         yield system
 
 
@@ -171,7 +181,7 @@ async def test_a_registered_user_s_workspace_is_found_in_the_real_database(pool:
         user = User(f"usr_{number}", f"user{number}@example.org", "x", NOW)
         await store.users.create(user, Workspace(f"ws_{number}", "Personal", user.id, "personal", NOW))
     async with ActorSystem("test") as system:
-        await system.spawn(workspaces_spec(store.workspaces))
+        await system.spawn(workspaces_spec(store))
         assert (await resolve(system)).role is OWNER
         (view,) = await system.ask(WORKSPACES, ListWorkspaces("usr_2"))
         assert view.workspace.id == "ws_2"

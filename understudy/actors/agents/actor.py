@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import attrs
 import trio
@@ -19,6 +19,8 @@ from understudy.actors.agents.messages import (
     DeleteAgent,
     GetAgent,
     GetVersion,
+    GrantsChanged,
+    GrantView,
     LabelVersion,
     ListAgents,
     ListCapabilities,
@@ -28,8 +30,10 @@ from understudy.actors.agents.messages import (
     RollBack,
     VersionPage,
     VersionView,
+    WorkspaceChanged,
 )
-from understudy.actors.agents.ports import AgentStore
+from understudy.actors.agents.ports import AgentStores
+from understudy.actors.agents.restrictions import run_in
 from understudy.actors.agents.tooling import NobodyElse, Roster, Skills, Texts
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Unavailable
@@ -38,26 +42,29 @@ from understudy.actors.lru import Lru
 from understudy.actors.serving import Server
 from understudy.actors.tools.messages import HOST, ListTools
 from understudy.runtime import ChildSpec, Deferred, RuntimeFault, receive
+from understudy.storage.records import Workspace
 
 MAX_AGE = 30.0
 """Seconds that an agent is believed without asking the database: another node may have changed it."""
 REMEMBERED = 10_000
-"""How many agents are remembered at most."""
+"""How many agents, and how many workspaces, are remembered at most."""
 
 R = TypeVar("R")
+K = TypeVar("K")
+T = TypeVar("T")
 
 
 @attrs.frozen
-class _Known:
-    agent: AgentView
-    workspace_name: str | None
+class _Known(Generic[T]):
+    value: T
     read_at: float
 
 
 class Agents(Server):
     """Resolves from what it read in the last 30 s; a refusal, and whatever people look at, comes from the database.
 
-    A change made here holds at once, and so does a change of a skill: agents are remembered without theirs.
+    A change made here holds at once, and so does a change of a skill: agents are remembered without theirs. So does the
+    end of a grant, whether it was revoked here or expired.
     """
 
     mailbox_limit: ClassVar[int] = 10_000
@@ -65,7 +72,7 @@ class Agents(Server):
     def __init__(
         self,
         builtin: Iterable[AgentView],
-        store: AgentStore,
+        stores: AgentStores,
         providers: Collection[str] = (),
         skills: Skills | None = None,
         now: Callable[[], datetime] = utc_now,
@@ -76,7 +83,8 @@ class Agents(Server):
         builtin, self._seeds = tuple(builtin), tuple(seeds)
         self._catalogue = Catalogue(
             builtin,
-            store,
+            stores.agents,
+            stores.grants,
             seeds=self._seeds,
             providers=providers,
             tools=self._tools,
@@ -86,22 +94,37 @@ class Agents(Server):
             now=now,
         )
         self._builtin = {agent.id: agent for agent in builtin}
-        self._known: Lru[tuple[str, str], _Known] = Lru(REMEMBERED)
+        self._stores = stores
+        self._now = now
+        self._known: Lru[tuple[str, str], _Known[AgentView]] = Lru(REMEMBERED)
+        # Apart from those, since a change to one is a change in workspaces that its author knows nothing of.
+        self._granted: Lru[tuple[str, str], _Known[AgentView]] = Lru(REMEMBERED)
+        self._workspaces: Lru[str, _Known[Workspace | None]] = Lru(REMEMBERED)
         self._generation = 0
         self._hits = self._misses = 0
 
     @receive
     def resolve(self, message: ResolveAgent) -> AgentConfig | Deferred[AgentConfig]:
         """The agent as it is run."""
-        builtin = self._builtin.get(message.agent_id)
-        if builtin is not None:
-            return self._catalogue.runnable(builtin)
-        known = self._known.get((message.workspace_id, message.agent_id))
-        if known is not None and trio.current_time() - known.read_at <= MAX_AGE:
+        agent = self._remembered(message.workspace_id, message.agent_id)
+        workspace = self._fresh(self._workspaces, message.workspace_id)
+        if agent is not None and workspace is not None:
             self._hits += 1
-            return self._catalogue.runnable(known.agent, known.workspace_name)
+            return run_in(self._catalogue.runnable(agent), workspace.value, agent.grant)
         self._misses += 1
         return self.answer(message, self._resolve, message)
+
+    @receive
+    def workspace_changed(self, message: WorkspaceChanged) -> None:
+        """Read the workspace anew when it is next asked about."""
+        self._generation += 1
+        self._workspaces.forget(message.workspace_id)
+
+    @receive
+    def grants_changed(self, message: GrantsChanged) -> None:
+        """Look for granted agents anew."""
+        self._generation += 1
+        self._granted.clear()
 
     @receive
     def list_agents(self, message: ListAgents) -> Deferred[AgentPage]:
@@ -168,13 +191,36 @@ class Agents(Server):
             "misses": self._misses,
         }
 
+    def _remembered(self, workspace_id: str, agent_id: str) -> AgentView | None:
+        """The agent, if it is known well enough to be run."""
+        builtin = self._builtin.get(agent_id)
+        if builtin is not None:
+            return builtin
+        known = self._fresh(self._known, (workspace_id, agent_id)) or self._fresh(
+            self._granted, (workspace_id, agent_id)
+        )
+        if known is None or (known.value.grant is not None and not self._counts(known.value.grant)):
+            return None
+        return known.value
+
+    def _counts(self, grant: GrantView) -> bool:
+        return grant.expires_at is None or self._now() < grant.expires_at
+
+    def _fresh(self, cache: Lru[K, _Known[T]], key: K) -> _Known[T] | None:
+        known = cache.get(key)
+        return known if known is not None and trio.current_time() - known.read_at <= MAX_AGE else None
+
     async def _resolve(self, message: ResolveAgent) -> AgentConfig:
         generation, read_at = self._generation, trio.current_time()
-        agent, workspace_name = await self._catalogue.resolve(message.workspace_id, message.agent_id)
-        # A read that was under way when an agent changed may be from before: it is not kept.
+        workspace_id = message.workspace_id
+        agent = await self._catalogue.get(workspace_id, message.agent_id)
+        workspace = await self._stores.workspaces.find(workspace_id) if workspace_id else None
+        # A read that was under way when something changed may be from before: it is not kept.
         if generation == self._generation:
-            self._known.put((message.workspace_id, message.agent_id), _Known(agent, workspace_name, read_at))
-        return self._catalogue.runnable(agent, workspace_name)
+            cache = self._known if agent.grant is None else self._granted
+            cache.put((workspace_id, agent.id), _Known(agent, read_at))
+            self._workspaces.put(workspace_id, _Known(workspace, read_at))
+        return run_in(self._catalogue.runnable(agent), workspace, agent.grant)
 
     async def _change(self, message: Any, change: Callable[[Any], Awaitable[R]]) -> R:
         try:
@@ -183,6 +229,7 @@ class Agents(Server):
             # Whatever became of it: a change whose answer was lost may have been made.
             self._generation += 1
             self._known.forget((message.author.workspace_id, message.agent_id))
+            self._granted.clear()
 
     async def _tools(self) -> tuple[ToolSpec, ...]:
         try:
@@ -193,7 +240,7 @@ class Agents(Server):
 
 def agents_spec(
     model: str,
-    store: AgentStore,
+    stores: AgentStores,
     *,
     providers: Collection[str] = (),
     skills: Skills | None = None,
@@ -208,4 +255,4 @@ def agents_spec(
     """
     builtin = next((agent for agent in seeds if agent.id == CHAD), None) or chad(model)
     others = tuple(agent for agent in seeds if agent.id != CHAD)
-    return ChildSpec(AGENTS, Agents, args=((builtin,), store, providers, skills, now, others, texts, roster))
+    return ChildSpec(AGENTS, Agents, args=((builtin,), stores, providers, skills, now, others, texts, roster))

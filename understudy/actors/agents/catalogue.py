@@ -28,8 +28,7 @@ from understudy.actors.agents.messages import (
     VersionPage,
     VersionView,
 )
-from understudy.actors.agents.ports import AgentStore
-from understudy.actors.agents.template import placeholders
+from understudy.actors.agents.ports import AgentStore, GrantedAgents
 from understudy.actors.agents.tooling import Roster, Skills, Texts, granted
 from understudy.actors.agents.views import first_version, only_version, version_view, view_of
 from understudy.actors.errors import Conflict, Detail, Forbidden, NotFound, PreconditionFailed
@@ -57,6 +56,7 @@ class Catalogue:
         self,
         builtin: Iterable[AgentView],
         store: AgentStore,
+        grants: GrantedAgents,
         *,
         seeds: Iterable[AgentView],
         providers: Collection[str],
@@ -69,6 +69,7 @@ class Catalogue:
         self._builtin = {agent.id: agent for agent in builtin}
         self._seeds = {agent.id: agent for agent in seeds}
         self._store = store
+        self._grants = grants
         self._providers = providers
         self._tools = tools
         self._skills = skills
@@ -76,21 +77,12 @@ class Catalogue:
         self._roster = roster
         self._now = now
 
-    def runnable(self, agent: AgentView, workspace_name: str | None = None) -> AgentConfig:
+    def runnable(self, agent: AgentView) -> AgentConfig:
         """The agent as it is run, with its skills as they are now."""
         document = agent.document
         names = tuple(tool.name for tool in granted(document, self._skills, self._roster))
         texts = tuple(self._texts[skill] for skill in document.skills if skill in self._texts)
-        return config_of(agent.id, document, names, workspace_name, texts)
-
-    async def resolve(self, workspace_id: str, agent_id: str) -> tuple[AgentView, str | None]:
-        """The agent and what the workspace is called, when its prompt asks for that: what `runnable` wants."""
-        found = await self._stored(workspace_id, agent_id)
-        if found is not None:
-            return view_of(found), found.workspace_name
-        agent = await self._not_stored(workspace_id, agent_id)
-        asks = "workspace.displayName" in placeholders(agent.document.system_prompt_template)
-        return agent, await self._store.workspace_name(workspace_id) if asks else None
+        return config_of(agent.id, document, names, texts)
 
     async def get(self, workspace_id: str, agent_id: str) -> AgentView:
         """One agent."""
@@ -100,12 +92,14 @@ class Catalogue:
     async def list(self, message: ListAgents) -> AgentPage:
         """A page of agents."""
         stored: dict[str, AgentView] = {}
-        for agent in await self._store.list(message.workspace_id):
+        granted: dict[str, AgentView] = {}
+        found = [(agent, None) for agent in await self._store.list(message.workspace_id)]
+        for agent, grant in (*found, *await self._grants.all_granted(message.workspace_id, now=self._now())):
             try:
-                stored[agent.id] = view_of(agent)
+                (stored if grant is None else granted)[agent.id] = view_of(agent, grant)
             except Conflict as error:  # one unreadable agent must not hide the others
                 log.error("agent %s of %s left out: %s", agent.id, agent.workspace_id, error)  # noqa: TRY400
-        agents = sorted((self._seeds | stored | self._builtin).values(), key=lambda agent: agent.id)
+        agents = sorted((granted | self._seeds | stored | self._builtin).values(), key=lambda agent: agent.id)
         end = None if message.limit is None else message.offset + message.limit
         return AgentPage(tuple(agents[message.offset : end]), len(agents))
 
@@ -168,6 +162,7 @@ class Catalogue:
     async def versions(self, message: ListVersions) -> VersionPage:
         """A page of an agent's versions."""
         agent = await self.get(message.workspace_id, message.agent_id)
+        _check_history(agent)
         if agent.created_at is None:
             only = (only_version(agent),)
             return VersionPage(only[message.offset : message.offset + message.limit], len(only))
@@ -180,6 +175,7 @@ class Catalogue:
     async def version(self, message: GetVersion) -> VersionView:
         """One version of an agent."""
         agent = await self.get(message.workspace_id, message.agent_id)
+        _check_history(agent)
         if agent.created_at is None:
             if message.version != agent.version:
                 raise _no_version()
@@ -206,11 +202,16 @@ class Catalogue:
         return await self._store.find(workspace_id, agent_id)
 
     async def _not_stored(self, workspace_id: str, agent_id: str) -> AgentView:
-        """The agent that the database does not have for this workspace. Raises `Forbidden` or `NotFound`."""
+        """The agent that is neither the workspace's own nor stored for all. Raises `Forbidden` or `NotFound`."""
         agent = self._builtin.get(agent_id) or self._seeds.get(agent_id)
         if agent is not None:
             return agent
-        if re.fullmatch(AGENT_ID, agent_id) and await self._store.is_elsewhere(workspace_id, agent_id):
+        if not re.fullmatch(AGENT_ID, agent_id):
+            raise _missing()
+        granted = await self._grants.granted(workspace_id, agent_id, now=self._now())
+        if granted is not None:
+            return view_of(*granted)
+        if await self._store.is_elsewhere(workspace_id, agent_id):
             raise Forbidden("this agent belongs to another workspace, which has not granted it to this one")
         raise _missing()
 
@@ -218,7 +219,9 @@ class Catalogue:
         """The agent, if the workspace may change it."""
         found = await self._stored(author.workspace_id, agent_id)
         if found is None:
-            await self._not_stored(author.workspace_id, agent_id)
+            agent = await self._not_stored(author.workspace_id, agent_id)
+            if agent.grant is not None:
+                raise Forbidden("this agent was granted by another workspace; it can be changed there only")
         elif found.workspace_id is not None:
             return found
         raise Forbidden("this agent is everybody's; it cannot be changed from a workspace")
@@ -270,6 +273,11 @@ class Catalogue:
             request_id=author.request_id,
             metadata=metadata,
         )
+
+
+def _check_history(agent: AgentView) -> None:
+    if agent.grant is not None:
+        raise Forbidden("this agent was granted by another workspace; its history is not part of that")
 
 
 def _missing() -> NotFound:

@@ -64,7 +64,7 @@ class AgentConfig:
     it must answer. ``idle_timeout`` (seconds) and ``daily_reset_hour`` (in ``timezone``) say when its conversation
     starts afresh; None is never.
     ``system_prompt`` is a template (see `understudy.actors.agents.template`); ``workspace_name`` is what the
-    workspace that it was resolved for is called, known when the template asks for it.
+    workspace that it runs in is called, and ``timezone`` its time zone.
     """
 
     id: str = attrs.field(validator=v.matches_re(AGENT_ID))

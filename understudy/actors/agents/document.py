@@ -179,7 +179,6 @@ def config_of(
     agent_id: str,
     document: AgentDocument,
     tools: tuple[str, ...],
-    workspace_name: str | None = None,
     instructions: tuple[str, ...] = (),
 ) -> AgentConfig:
     """The agent as it is run, with *tools* as the names it may call (see `understudy.actors.agents.tooling`)."""
@@ -212,6 +211,5 @@ def config_of(
         ),
         quotas=_quotas(document),
         memory_profile_id=document.memory_profile_id,
-        workspace_name=workspace_name,
         instructions=instructions,
     )

@@ -1,10 +1,12 @@
 """What can be asked about agents.
 
-Everything is asked on behalf of a workspace. An agent that another workspace has and this one does not is refused with
-`Forbidden`, one that nobody has with `NotFound` (contract/platform.md §6.3); everything may be refused with
-`Unavailable`. A change is refused with `Forbidden` for an agent that is everybody's, and with `PreconditionFailed`
-when ``expected`` is given and no longer the `AgentView.revision` of the agent. A change is committed when it is
-answered, and holds for every turn that begins from then on.
+Everything is asked on behalf of a workspace. It sees its own agents, those that are everybody's and those that another
+workspace has granted to it, in this order: nobody can put another agent in the place of one that it has. An agent that
+another workspace has and this one was not granted is refused with `Forbidden`, one that nobody has with `NotFound`;
+everything may be refused with `Unavailable`. A change is refused with `Forbidden` for an agent that is not the
+workspace's own, as is the history of one that was granted, and with `PreconditionFailed` when ``expected`` is given and
+no longer the `AgentView.revision` of the agent. A change is committed when it is answered, and holds for every turn
+that begins from then on.
 """
 
 from datetime import datetime
@@ -25,14 +27,24 @@ class Source(StrEnum):
     """Whose an agent is."""
 
     WORKSPACE = "workspace"
+    GRANTED = "granted"
     GLOBAL = "global"
+
+
+@attrs.frozen
+class GrantView:
+    """Until when a workspace may run an agent of another (None: for good), and whether it may only talk to it."""
+
+    readonly: bool
+    expires_at: datetime | None
 
 
 @attrs.frozen
 class AgentView:
     """An agent as a workspace sees it. ``revision`` names its present version as no other ever will be named.
 
-    What comes with the server has no times and nobody who made it.
+    What comes with the server has no times and nobody who made it. What another workspace has granted has a ``grant``,
+    and that workspace's ``workspace_id``.
     """
 
     id: str
@@ -43,6 +55,7 @@ class AgentView:
     source: Source
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    grant: GrantView | None = None
 
 
 @attrs.frozen
@@ -103,15 +116,31 @@ class Author:
 
 @attrs.frozen
 class ResolveAgent(Ask[AgentConfig]):
-    """The configuration to run the agent with. Does not block when it was asked for in the last 30 s."""
+    """The configuration to run the agent with in the workspace. Does not block when it was asked for in the last 30 s.
+
+    Refused with `ModelRestricted` when the workspace does not allow the agent's provider or model. Without a
+    workspace (an empty id) it is what the node itself would run.
+    """
 
     workspace_id: str
     agent_id: str
 
 
 @attrs.frozen
+class WorkspaceChanged:
+    """Tell: a workspace is not what it was (its name, its settings, what it allows); forget what was read of it."""
+
+    workspace_id: str
+
+
+@attrs.frozen
+class GrantsChanged:
+    """Tell: some grants are not what they were; forget which agents were found by one."""
+
+
+@attrs.frozen
 class ListAgents(Ask[AgentPage]):
-    """The agents that a workspace may run: its own and everybody's. Without ``limit`` it is all of them."""
+    """The agents that a workspace may run: its own, everybody's, granted ones. Without ``limit`` it is all of them."""
 
     workspace_id: str
     limit: int | None = None

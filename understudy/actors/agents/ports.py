@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from understudy.storage.records import Agent, AgentVersion, AuditEntry
+from understudy.storage.records import Agent, AgentVersion, AuditEntry, Grant, Workspace
 
 
 class AgentStore(Protocol):
@@ -15,10 +15,6 @@ class AgentStore(Protocol):
 
     async def find(self, workspace_id: str, agent_id: str) -> Agent | None:
         """The workspace's own agent of this id, else the global one."""
-        ...
-
-    async def workspace_name(self, workspace_id: str) -> str | None:
-        """What the workspace is called."""
         ...
 
     async def is_elsewhere(self, workspace_id: str, agent_id: str) -> bool:
@@ -55,4 +51,43 @@ class AgentStore(Protocol):
         self, workspace_id: str, agent_id: str, version: int, label: str | None, audit: AuditEntry
     ) -> AgentVersion | None:
         """Label a version of the workspace's own agent."""
+        ...
+
+
+class GrantedAgents(Protocol):
+    """Agents of other workspaces that one workspace may run at *now*; each may raise `StoreUnavailable`."""
+
+    async def granted(self, workspace_id: str, agent_id: str, *, now: datetime) -> tuple[Agent, Grant] | None:
+        """The one that it knows by this id."""
+        ...
+
+    async def all_granted(self, workspace_id: str, *, now: datetime) -> tuple[tuple[Agent, Grant], ...]:
+        """All of them, by id."""
+        ...
+
+
+class Workspaces(Protocol):
+    """The workspaces that agents run in."""
+
+    async def find(self, workspace_id: str) -> Workspace | None:
+        """The workspace. Raises `StoreUnavailable`."""
+        ...
+
+
+class AgentStores(Protocol):
+    """The three together."""
+
+    @property
+    def agents(self) -> AgentStore:
+        """Agents of workspaces, and everybody's."""
+        ...
+
+    @property
+    def grants(self) -> GrantedAgents:
+        """Agents of other workspaces."""
+        ...
+
+    @property
+    def workspaces(self) -> Workspaces:
+        """Where they run."""
         ...

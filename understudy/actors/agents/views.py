@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from understudy.actors.agents.document import from_json, to_json
-from understudy.actors.agents.messages import AgentDocument, AgentView, Author, Source, VersionView
-from understudy.storage.records import Agent, AgentVersion, new_id
+from understudy.actors.agents.messages import AgentDocument, AgentView, Author, GrantView, Source, VersionView
+from understudy.storage.records import Agent, AgentVersion, Grant, new_id
 
 
 def first_version(author: Author, document: AgentDocument, now: datetime) -> AgentVersion:
@@ -12,17 +12,22 @@ def first_version(author: Author, document: AgentDocument, now: datetime) -> Age
     return AgentVersion(new_id("agv"), 1, to_json(document), now, created_by=author.uid)
 
 
-def view_of(agent: Agent) -> AgentView:
-    """A stored agent as it is shown. Raises `Conflict` when this version of the server cannot read it."""
+def view_of(agent: Agent, grant: Grant | None = None) -> AgentView:
+    """A stored agent as it is shown, to whom it was granted when it was.
+
+    Raises `Conflict` when this version of the server cannot read it.
+    """
+    own = Source.GLOBAL if agent.workspace_id is None else Source.WORKSPACE
     return AgentView(
         id=agent.id,
         workspace_id=agent.workspace_id,
         document=from_json(agent.current.config),
         version=agent.current.version,
         revision=agent.current.id,
-        source=Source.GLOBAL if agent.workspace_id is None else Source.WORKSPACE,
+        source=own if grant is None else Source.GRANTED,
         created_at=agent.created_at,
         updated_at=agent.updated_at,
+        grant=None if grant is None else GrantView(grant.readonly, grant.expires_at),
     )
 
 

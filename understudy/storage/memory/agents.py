@@ -30,24 +30,17 @@ class MemoryAgents:
         if any(other.id == agent.id for other in siblings):
             raise StoreConflict("agent id")
         first = _stored(agent.current, agent.current.version)
-        self._tables.agents[agent.key] = attrs.evolve(agent, current=first, workspace_name=None)
+        self._tables.agents[agent.key] = attrs.evolve(agent, current=first)
         self._tables.agent_versions[agent.key] = [first]
         self._tables.append_audit(audit)
 
     async def find(self, workspace_id: str, agent_id: str) -> Agent | None:
         """As the real one."""
         self._tables.check()
-        name = await self.workspace_name(workspace_id)
         for owner in (workspace_id, None):
             if (agent := self._own(owner, agent_id)) is not None:
-                return attrs.evolve(agent, workspace_name=name)
+                return agent
         return None
-
-    async def workspace_name(self, workspace_id: str) -> str | None:
-        """As the real one."""
-        self._tables.check()
-        workspace = self._tables.workspaces.get(workspace_id)
-        return workspace.name if workspace is not None else None
 
     async def is_elsewhere(self, workspace_id: str, agent_id: str) -> bool:
         """As the real one."""

@@ -1,4 +1,4 @@
-"""Users, tokens, lockouts and workspaces in memory."""
+"""Users, tokens and lockouts in memory."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -10,7 +10,6 @@ from understudy.storage.lockouts import after_failure
 from understudy.storage.memory.tables import Tables
 from understudy.storage.records import (
     LockoutRule,
-    Membership,
     RefreshToken,
     Rotation,
     RotationOutcome,
@@ -159,25 +158,3 @@ class MemoryLockouts:
         for subject in old:
             del self._tables.failures[subject]
         return len(old)
-
-
-class MemoryWorkspaces:
-    """See `understudy.storage.workspaces.WorkspaceRepository`."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-
-    async def memberships(self, uid: str) -> tuple[Membership, ...]:
-        """As the real one."""
-        self._tables.check()
-        found = [
-            Membership(self._tables.workspaces[workspace_id], uid, role, joined_at)
-            for (workspace_id, member), (role, joined_at) in self._tables.members.items()
-            if member == uid
-        ]
-        return tuple(sorted(found, key=lambda membership: (membership.joined_at, membership.workspace.id)))
-
-    async def membership(self, uid: str, workspace_id: str) -> Membership | None:
-        """As the real one."""
-        found = await self.memberships(uid)
-        return next((membership for membership in found if membership.workspace.id == workspace_id), None)

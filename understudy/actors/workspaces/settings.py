@@ -1,0 +1,37 @@
+"""What the settings of a workspace may be: a JSON object that is bounded, in which some names mean something."""
+
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from understudy.actors.errors import Detail, Invalid
+from understudy.storage.records import Json
+
+MOST_SETTINGS = 100
+"""Settings in one request."""
+LONGEST_NAME = 64
+"""Characters of a setting's name."""
+
+
+def check_settings(settings: Json) -> None:
+    """Raise `Invalid` unless these can be settings. None is a setting that is taken away.
+
+    ``timezone`` is the name of a time zone of the IANA database: days begin by it, for agents and their prompts.
+    """
+    if len(settings) > MOST_SETTINGS:
+        said = f"settings: at most {MOST_SETTINGS} of them"
+        raise Invalid(said, details=(Detail("settings", "too_long", MOST_SETTINGS),))
+    for name in settings:
+        if not 1 <= len(name) <= LONGEST_NAME:
+            said = f"settings: a name has 1 to {LONGEST_NAME} characters"
+            raise Invalid(said, details=(Detail("settings", "bad_name", LONGEST_NAME),))
+    zone = settings.get("timezone")
+    if zone is not None and not (isinstance(zone, str) and is_time_zone(zone)):
+        said = "timezone: not a time zone of the IANA database, such as Europe/Vienna"
+        raise Invalid(said, details=(Detail("timezone", "unknown_timezone"),))
+
+
+def is_time_zone(name: str) -> bool:
+    """Whether this node knows the time zone."""
+    try:
+        return ZoneInfo(name).key == name
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
