@@ -8,7 +8,8 @@ from understudy.storage.repository import Repository, Row
 from understudy.storage.rowsecurity import Tenant
 
 _COLUMNS = (
-    "id, session_id, turn_id, role, content, created_at, position, status, tool_calls::text, tool_call_id, tokens"
+    "id, session_id, turn_id, role, content, created_at, position, status, tool_calls::text, tool_call_id, tokens,"
+    " position <= (SELECT s.compacted_position FROM sessions s WHERE s.id = session_messages.session_id)"
 )
 _decode_calls = msgspec.json.Decoder(list[dict[str, str]]).decode
 
@@ -53,4 +54,5 @@ def _message(row: Row) -> Message:
         tool_calls=calls,
         tool_call_id=row[9],
         tokens=row[10],
+        compacted=row[11],
     )

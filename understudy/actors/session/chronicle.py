@@ -44,6 +44,8 @@ class Chronicle:
         self._charges: list[Charge] = []
         self._rounds = 0
         self._tool_calls = 0
+        self.truncated = False
+        """The model would have been let call more tools, had a limit of the turn not been reached."""
 
     @property
     def charges(self) -> tuple[Charge, ...]:
@@ -137,6 +139,8 @@ class InferenceNote:
                 "finishReason": finished.reason,
                 "toolCalls": len(self.tools),
             }
+        if self._chronicle.truncated:
+            said["truncatedRounds"] = True
         said["attempts"] = self._retries.spent - self._spent + 1
         if error is not None:
             said["error"] = error.code if isinstance(error, DomainError) else TurnCancelled.code

@@ -37,7 +37,10 @@ NOTHING_KNOWN: Mapping[str, str] = MappingProxyType({})
 MEMORY = "memory"
 """The placeholder whose value has the best fitting memory first, a line each."""
 
-NEVER_SENT = frozenset({"rolled_back", "command"})
+COMMAND = "command"
+"""The status of a slash command and of the answer to one."""
+
+NEVER_SENT = frozenset({"rolled_back", COMMAND})
 """Messages of these statuses are for people only."""
 
 SUMMARY = "What was said before, in short:\n"
@@ -80,11 +83,16 @@ class Material:
 
 @attrs.frozen
 class Context:
-    """What is sent, how many characters it is, and what had to go: for the trace, as counts."""
+    """What is sent, how many characters it is, and what had to go.
+
+    ``wanted`` is how many characters it was before: the tools whose description was ``shortened``, the memories
+    ``forgotten`` and the messages ``left_out`` are counts.
+    """
 
     messages: tuple[ChatMessage, ...]
     tools: tuple[ToolSpec, ...]
     characters: int
+    wanted: int
     shortened: int = 0
     forgotten: int = 0
     left_out: int = 0
@@ -93,6 +101,12 @@ class Context:
     def tokens(self) -> int:
         """An estimate."""
         return -(-self.characters // CHARACTERS_PER_TOKEN)
+
+    @property
+    def losses(self) -> Mapping[str, int]:
+        """What had to go, for the trace: nothing, most of the time."""
+        found = {"toolsShortened": self.shortened, "memoriesLeftOut": self.forgotten, "messagesLeftOut": self.left_out}
+        return {name: count for name, count in found.items() if count}
 
 
 def fit(material: Material, room: int) -> Context:
@@ -112,6 +126,7 @@ def fit(material: Material, room: int) -> Context:
     conversation = sum(map(weight, kept)) + (len(opening) + _PER_MESSAGE if opening else 0)
     rest = len(system) + conversation - room
     over = rest + tools_weight(tools)
+    wanted = room + over
     if over > 0 and tools:
         tools = tuple(map(_shortened, tools))
         shortened = sum(short is not tool for short, tool in zip(tools, material.tools, strict=True))
@@ -135,7 +150,7 @@ def fit(material: Material, room: int) -> Context:
     if opening:
         messages.append(ChatMessage(Role.SYSTEM, opening))
     messages += [ChatMessage(m.role, m.content, m.tool_calls, m.tool_call_id) for m in kept]
-    return Context(tuple(messages), tools, room + over, shortened, forgotten, left_out)
+    return Context(tuple(messages), tools, room + over, wanted, shortened, forgotten, left_out)
 
 
 def told(history: Sequence[Message]) -> list[Message]:
@@ -229,14 +244,3 @@ def system_prompt(
     }
     prompt = "\n\n".join((render(config.system_prompt, values), *config.instructions))
     return prompt if "date" in placeholders(config.system_prompt) else f"{prompt}\n\nToday is {today}."
-
-
-def build_context(
-    config: AgentConfig,
-    history: Sequence[Message],
-    now: datetime,
-    key: SessionKey | None = None,
-    known: Mapping[str, str] = NOTHING_KNOWN,
-) -> tuple[ChatMessage, ...]:
-    """The messages of one inference in a window of 128,000 tokens."""
-    return fit(Material(config, history, now, key, known=known), 400_000).messages

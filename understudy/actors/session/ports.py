@@ -1,14 +1,16 @@
 """What sessions need from storage, as narrowly as they need it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
-from understudy.actors.inference.messages import ModelEvent, ModelRequest
+from understudy.actors.inference.messages import ModelEvent, ModelRequest, ToolSpec
 from understudy.actors.inference.retry import RetryBudget
-from understudy.storage.entries import Entry, Published
+from understudy.actors.tools.messages import ToolContext, ToolResult
+from understudy.storage.entries import Compaction, Entry, Published
 from understudy.storage.records import (
+    Approval,
     AuditEntry,
     IdempotencyKey,
     Message,
@@ -17,6 +19,7 @@ from understudy.storage.records import (
     Session,
     SessionKey,
     SessionStatus,
+    ToolCall,
     Turn,
 )
 
@@ -123,4 +126,64 @@ class Recall(Protocol):
 
     async def __call__(self, template: str, key: SessionKey, asked: str) -> Mapping[str, str]:
         """Values for the placeholders of *template* that are about the user who *asked*. Never refuses."""
+        ...
+
+
+class Tools(Protocol):
+    """What a turn needs of the toolbox."""
+
+    def specs(self, names: Collection[str] | None = None) -> tuple[ToolSpec, ...]:
+        """The tools with these names, as offered to a model; unknown names are left out."""
+        ...
+
+    def is_serial(self, name: str) -> bool:
+        """Whether calls of this tool must not run beside others of their round."""
+        ...
+
+    async def run(self, call: ToolCall, context: ToolContext, *, allowed: Collection[str] | None = None) -> ToolResult:
+        """Run one call in this task, if it is *allowed*; failures are results. Cancelled means stopped."""
+        ...
+
+
+class CompactionStore(Protocol):
+    """Where summaries of conversations are kept."""
+
+    async def compact(self, wanted: Compaction) -> bool:
+        """Store a summary; whether it was news. Raises `Fenced` and `StoreUnavailable`."""
+        ...
+
+
+class Consent(Protocol):
+    """People, who must be asked before some tools run: `understudy.actors.approvals.consent.Consent`."""
+
+    def is_needed(self, agent_id: str, tool: str) -> bool:
+        """Whether somebody must agree to this agent's calls of the tool. Does not block."""
+        ...
+
+    async def request(self, call: ToolCall, context: ToolContext) -> Approval:
+        """Ask for consent; returns once that is stored. Raises a `DomainError` when nobody can be asked."""
+        ...
+
+    async def decision(self, asked: Approval) -> Approval:
+        """What became of it: waits until somebody has decided or its time is up. Raises a `DomainError`."""
+        ...
+
+    def allows(self, decided: Approval) -> bool:
+        """Whether the call may run after all. Does not block."""
+        ...
+
+    def withdraw(self, asked: Approval) -> None:
+        """Nobody waits for it any more. Does not block."""
+        ...
+
+
+class Health(Protocol):
+    """Whether agents may run: `understudy.actors.healing.health.Health`."""
+
+    async def check(self, workspace_id: str, agent_id: str) -> None:
+        """Raises `AgentPaused` while the agent is left alone; nobody is held back while that is not known."""
+        ...
+
+    def ended(self, workspace_id: str, agent_id: str, uid: str, failure: str | None) -> None:
+        """A turn of the agent ended, with the code of its *failure* if it was one. Does not block."""
         ...

@@ -1,13 +1,15 @@
-"""The turn that a session has under way, who waits for it, and the ways in which it is made to end."""
+"""The turn that a session has under way, and who waits for it."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import attrs
 import trio
 
-from understudy.actors.errors import TimedOut, TurnCancelled
+from understudy.actors.session.ending import Ending
 from understudy.actors.session.messages import StartTurn, TurnStarted
-from understudy.actors.session.turn import Ending, Turn
+from understudy.actors.session.turn import Turn
 from understudy.runtime import Deferred, Timer
 from understudy.storage.records import TurnStatus
 
@@ -30,6 +32,15 @@ class Running:
     on_quiet: list[Callable[[], object]] = attrs.field(factory=list)
     unread: Timer | None = None
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Stop the clock of the turn: what is waited for within does not count."""
+        began, deadline, self.scope.deadline = trio.current_time(), self.scope.deadline, math.inf
+        try:
+            yield
+        finally:
+            self.scope.deadline = deadline + trio.current_time() - began
+
     def cancel(self, why: Ending) -> None:
         """Stop it, unless it is already being closed; the first reason counts."""
         if self.why is None:
@@ -42,10 +53,3 @@ class Unread:
     """Nobody has read the turn's events for the whole of its grace."""
 
     running: Running
-
-
-CANCELLED_BY_REQUEST = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was cancelled")
-CANCELLED_BY_NEXT = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was interrupted by a newer message")
-ROLLED_BACK = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was taken back", rolled_back=True)
-CANCELLED_UNREAD = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was cancelled: nobody was reading it")
-TIMED_OUT = Ending(TurnStatus.FAILED, TimedOut.code, "the turn took longer than it may")

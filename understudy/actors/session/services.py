@@ -6,13 +6,28 @@ from datetime import datetime
 import attrs
 
 from understudy.actors.costs.prices import PriceBook
-from understudy.actors.session.ports import ModelStreams, Recall, SessionStore, Writer
-from understudy.actors.session.turn import Tools
+from understudy.actors.session.compaction import Thresholds
+from understudy.actors.session.ground import Ground
+from understudy.actors.session.ports import (
+    CompactionStore,
+    Consent,
+    Health,
+    ModelStreams,
+    Recall,
+    SessionStore,
+    Tools,
+    Writer,
+)
 
 
 @attrs.frozen
 class SessionServices:
-    """What every session is given: its store, the journal, models, tools, clock, bound in seconds, prices, memory."""
+    """What every session is given: its store, the journal, models, tools, clock, bound in seconds, prices, memory.
+
+    ``window`` is how many tokens a model reads whose agent does not say; ``thresholds`` say when a conversation is put
+    into a summary, which takes a ``compaction`` to keep it. Without ``consent`` every tool runs unasked, and without
+    ``health`` no agent is ever paused.
+    """
 
     store: SessionStore
     writer: Writer
@@ -23,3 +38,9 @@ class SessionServices:
     prices: PriceBook = attrs.field(factory=PriceBook.shipped)
     user_token_budget: int | None = None
     recall: Recall | None = None
+    ground: Ground = attrs.field(factory=Ground)
+    window: int = 128_000
+    thresholds: Thresholds = attrs.field(factory=Thresholds)
+    compaction: CompactionStore | None = None
+    consent: Consent | None = None
+    health: Health | None = None

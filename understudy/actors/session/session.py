@@ -1,7 +1,7 @@
 """One live conversation.
 
-Longer than most files: it is one state machine, whose states only make sense side by side. What a turn does is in
-`turn`, what waits for it in `running`, how its events are written in `recorder`.
+Longer than most files: it is one state machine, whose states only make sense side by side. How a turn begins is in
+`opening`, what it does in `turn`, who waits for it in `running`, how its events are written in `recorder`.
 """
 
 from collections import deque
@@ -12,7 +12,6 @@ import trio
 
 from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
-from understudy.actors.costs.quotas import allowances
 from understudy.actors.errors import (
     Conflict,
     Detail,
@@ -27,8 +26,19 @@ from understudy.actors.metrics.messages import METRICS, TurnBegan, TurnFinished
 from understudy.actors.presence.messages import PRESENCE, AnnouncePresence, PresenceChanged, PresenceGone
 from understudy.actors.serving import Server
 from understudy.actors.session.chronicle import Chronicle
-from understudy.actors.session.context import HISTORY_LIMIT
-from understudy.actors.session.freshness import has_expired
+from understudy.actors.session.compacting import Compactor
+from understudy.actors.session.context import HISTORY_LIMIT, window_of
+from understudy.actors.session.conversation import Conversation
+from understudy.actors.session.ending import (
+    CANCELLED_BY_NEXT,
+    CANCELLED_BY_REQUEST,
+    CANCELLED_UNREAD,
+    COMPLETED,
+    ROLLED_BACK,
+    TIMED_OUT,
+    Ending,
+    failed,
+)
 from understudy.actors.session.handoff import transfer
 from understudy.actors.session.messages import (
     DIRECTORY,
@@ -45,39 +55,18 @@ from understudy.actors.session.messages import (
     TurnStarted,
     session_address,
 )
+from understudy.actors.session.opening import Opening
 from understudy.actors.session.orphan import bury, find_streamed
-from understudy.actors.session.recorder import Recorder
-from understudy.actors.session.running import (
-    CANCELLED_BY_NEXT,
-    CANCELLED_BY_REQUEST,
-    CANCELLED_UNREAD,
-    ROLLED_BACK,
-    TIMED_OUT,
-    OpeningLost,
-    Running,
-    Unread,
-)
+from understudy.actors.session.running import OpeningLost, Running, Unread
 from understudy.actors.session.services import SessionServices
-from understudy.actors.session.turn import Ending, Turn, failed
-from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, WorkDone, current_context, receive
-from understudy.storage.entries import TurnOpened
-from understudy.storage.errors import QuotaExceeded, StoreConflict
-from understudy.storage.records import (
-    IdempotencyKey,
-    Message,
-    Role,
-    RunEvent,
-    Session,
-    SessionStatus,
-    TurnStatus,
-    new_id,
-)
+from understudy.actors.session.toolcalls import AWAITING
+from understudy.actors.session.turn import Turn
+from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, Work, WorkDone, current_context, receive
+from understudy.storage.errors import StoreConflict
+from understudy.storage.records import IdempotencyKey, RunEvent, Session, SessionStatus, TurnStatus, new_id
 
 MAX_QUEUE = 16
 """Messages that may wait behind a running turn."""
-
-OPENING_BOUND = 5.0
-"""Seconds within which a turn must be recorded, or it is refused."""
 
 
 class SessionActor(Server):
@@ -90,8 +79,9 @@ class SessionActor(Server):
         self._id = session_id
         self._services = services
         self._session: Session | None = None
-        self._history: list[Message] | None = None
+        self._conversation: Conversation | None = None
         self._current: Running | None = None
+        self._compacting: Work | None = None
         self._queue: deque[tuple[StartTurn, Deferred[TurnStarted]]] = deque()
         self._resetting = False
         self._successor: str | None = None
@@ -105,7 +95,7 @@ class SessionActor(Server):
         if session is None:
             raise NotFound("there is no such session")
         if session.message_count == 0:
-            self._history = []  # no turn ever ran here: nothing to look for, and nothing to read later
+            self._conversation = Conversation()  # no turn ever ran here: nothing to look for, and nothing to read later
         elif (turn := await store.running_turn(self._id)) is not None:
             content, rest = await find_streamed(store, session, turn)
             group, event = bury(session, turn, content, rest, self._services.now())
@@ -135,7 +125,8 @@ class SessionActor(Server):
             "queued": len(self._queue),
             "lastSeq": self.events.last_seq if self.events else 0,
             "readers": self.events.readers if self.events else 0,
-            "messagesCached": len(self._history or ()),
+            "messagesCached": len(self._conversation.messages) if self._conversation else 0,
+            "summarised": bool(self._conversation and self._conversation.summary),
         }
 
     # --- what can be asked -------------------------------------------------------------------------------------
@@ -295,6 +286,7 @@ class SessionActor(Server):
         ending = ending or running.why or TIMED_OUT
         finished_at = await turn.close(ending)
         running.status = ending.status
+        self._note_health(turn, ending)
         self._session = attrs.evolve(self._require(), last_active_at=finished_at)
         self.system.tell(
             METRICS,
@@ -307,100 +299,62 @@ class SessionActor(Server):
             ),
         )
 
+    def _note_health(self, turn: Turn, ending: Ending) -> None:
+        key = turn.session.key
+        if self._services.health is not None and turn.recital is None and ending.status is not TurnStatus.CANCELLED:
+            self._services.health.ended(key.workspace_id, key.agent_id, key.uid, ending.error_code)
+
     async def _converse(self, turn: Turn) -> Ending:
         try:
             await turn.converse()
         except DomainError as error:
             return failed(error)
-        return Ending(TurnStatus.COMPLETED)
+        return COMPLETED
 
     async def _open(self, running: Running) -> Turn | None:
         """Record the question and the turn, and answer the asker; None when it was answered otherwise.
 
         Cancelled before the record was offered: nothing is changed. Raises the `DomainError` the asker is refused with.
         """
-        services, session, message = self._services, self._require(), running.message
+        services, message = self._services, running.message
         chronicle = Chronicle(
             services.prices, services.now, request_id=message.request_id, traceparent=message.traceparent
         )
-        began = trio.current_time()
         self._set_state("thinking")
-        config: AgentConfig = await self.system.ask(
-            AGENTS, ResolveAgent(session.key.workspace_id, session.key.agent_id)
-        )
-        now = services.now()
-        if session.message_count and has_expired(
-            session.last_active_at,
-            now,
-            idle_timeout=config.idle_timeout,
-            daily_reset_hour=config.daily_reset_hour,
-            timezone=config.timezone,
-        ):
+        opening = Opening(self._require(), running, services, self._set_state)
+        key = opening.session.key
+        config: AgentConfig = await self.system.ask(AGENTS, ResolveAgent(key.workspace_id, key.agent_id))
+        if opening.must_start_anew(config):
             await self._replace()
             self._hand_over(message, running.started)
             return None
-        if self._history is None:
-            self._history = list(await services.store.messages(session.id, limit=HISTORY_LIMIT))
-        log = self._log()
-        turn_id, first_seq, is_new = new_id("trn"), log.last_seq, session.message_count == 0
-        question = Message(new_id("msg"), session.id, turn_id, Role.USER, message.message, now)
-        recorder = Recorder(session, turn_id, log, services.writer, services.now)
-        recorder.add("session_resolved", {"sessionId": session.id, "isNew": is_new, "turnId": turn_id})
-        wanted = allowances(
-            config,
-            session.key,
-            self._history,
-            message.message,
-            now=now,
-            prices=services.prices,
-            user_monthly=services.user_token_budget,
-        )
-        opened = TurnOpened(
-            session.epoch,
-            turn_id,
-            session.id,
-            first_seq,
-            now,
-            question,
-            idempotency=message.idempotency,
-            quotas=tuple(each.reservation for each in wanted),
-        )
-        running.offered = True
+        preface = await opening.admit(config)
+        conversation = await self._recollect()
         try:
-            with trio.move_on_after(OPENING_BOUND) as bound:
-                await recorder.flush(opened)
-        except QuotaExceeded as lacking:
-            running.offered = False
-            raise wanted[lacking.which].refusal(now) from None
+            recorded = await opening.record(config, conversation, self._log(), preface, chronicle, new_id("trn"))
         except StoreConflict:
             running.offered = False
             if message.idempotency is None or (replay := await self._find_replay(message.idempotency)) is None:
                 raise Conflict("this idempotency key is in use") from None
             running.started.reply(replay)
             return None
-        if bound.cancelled_caught:
+        if recorded is None:
             running.started.fail(Unavailable("the database is away; try again", retry_after=1.0))
             raise OpeningLost
-        self._session = attrs.evolve(session, message_count=session.message_count + 1, last_active_at=now)
-        self._history.append(question)
-        chronicle.note("resolve_session", began, isNew=is_new)
-        turn = Turn(
-            self._session,
-            turn_id,
-            config,
-            self._history,
-            recorder,
-            services.models,
-            services.tools,
-            services.now,
-            self._set_state,
-            chronicle,
-            services.recall,
-        )
-        running.started.reply(TurnStarted(turn_id, session.id, is_new, first_seq))
+        turn = recorded.turn
+        self._session = turn.session
+        conversation.messages.append(recorded.question)
+        running.started.reply(TurnStarted(turn.id, turn.session.id, recorded.is_new, recorded.first_seq))
         self._watch_readers(running)
-        self.system.tell(METRICS, TurnBegan(session.key.agent_id))
+        self.system.tell(METRICS, TurnBegan(key.agent_id))
         return turn
+
+    async def _recollect(self) -> Conversation:
+        """What was said so far; read from the database when nobody has asked for it since the actor started."""
+        if self._conversation is None:
+            said = await self._services.store.messages(self._id, limit=HISTORY_LIMIT)
+            self._conversation = Conversation([m for m in said if not m.compacted], self._require().summary)
+        return self._conversation
 
     @receive
     def work_done(self, message: WorkDone) -> None:
@@ -414,15 +368,29 @@ class SessionActor(Server):
     def _turn_over(self, running: Running) -> None:
         if running.unread is not None:
             running.unread.cancel()
-        if running.turn is not None and running.why is ROLLED_BACK and self._history is not None:
-            self._history = [m for m in self._history if m.turn_id != running.turn.id]
-        elif self._history is not None and len(self._history) > HISTORY_LIMIT:
-            del self._history[: len(self._history) - HISTORY_LIMIT]
+        if self._conversation is not None:
+            if running.turn is not None and running.why is ROLLED_BACK:
+                self._conversation.take_back(running.turn.id)
+            self._conversation.trim()
         self._current = None
         self._set_state("idle")
         for tell in running.on_quiet:
             tell()
         self._next()
+        if running.turn is not None:
+            self._make_room_ahead(running.turn)
+
+    def _make_room_ahead(self, turn: Turn) -> None:
+        """Put the beginning of a conversation that grows long into a summary, beside whatever comes next."""
+        conversation, thresholds = self._conversation, self._services.thresholds
+        if conversation is None or not thresholds.soft <= turn.fullness or conversation.compacting.locked():
+            return
+        self._compacting = self.work(self._compact, turn, conversation, name="compaction")
+
+    async def _compact(self, turn: Turn, conversation: Conversation) -> None:
+        async with conversation.compacting:
+            session, room = self._require(), window_of(turn.config, self._services.window).room
+            await Compactor(self._services).compact(session, turn.config, conversation, room, turn.id)
 
     def _next(self) -> None:
         while self._queue and self._current is None and not self._resetting:
@@ -443,6 +411,8 @@ class SessionActor(Server):
     async def _replace(self) -> str:
         """Archive this session and open its successor; from now on everything is sent on to that one."""
         session = self._require()
+        if self._compacting is not None:
+            self._compacting.cancel()
         old, new = await self._services.store.reset(self._id, self._services.now())
         self._session = attrs.evolve(session, status=old.status, archived_at=old.archived_at)
         self._successor = new.id
@@ -458,8 +428,8 @@ class SessionActor(Server):
             deferred.fail(refusal)
         else:
             self._session = moved
-            if self._history is not None:
-                self._history.append(note)
+            if self._conversation is not None:
+                self._conversation.messages.append(note)
             self.labels = {**self.labels, "agent": moved.key.agent_id}
             self.system.tell(DIRECTORY, Left(session.key, self._id))
             self.system.tell(DIRECTORY, Moved(moved.key, self._id))
@@ -492,9 +462,14 @@ class SessionActor(Server):
 
     @receive
     def unread(self, message: Unread) -> None:
-        """The grace of a turn is over."""
-        if message.running is self._current and not self._log().readers:
-            message.running.cancel(CANCELLED_UNREAD)
+        """The grace of a turn is over. One that waits for somebody's consent goes on, however long nobody reads it."""
+        running = message.running
+        if running is not self._current or self._log().readers:
+            return
+        if self._state == AWAITING:
+            running.unread = self.after(max(running.message.grace or 0.0, 1.0), message)
+        else:
+            running.cancel(CANCELLED_UNREAD)
 
     # --- small things ------------------------------------------------------------------------------------------
 

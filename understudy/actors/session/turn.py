@@ -4,115 +4,100 @@ A turn is linked work of its session's actor. It ends in exactly one way, and th
 reader does. Cancelling it closes the provider's connection and its tools; what had been streamed is kept.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
 
-import attrs
 import trio
 
 from understudy.actors.agents.config import AgentConfig
-from understudy.actors.errors import DomainError
+from understudy.actors.errors import ContextTooLarge, DomainError
+from understudy.actors.inference.errors import ContextTooLong
 from understudy.actors.inference.messages import (
     Finished,
     ModelRequest,
-    PromptCache,
     TextDelta,
     ToolCallCompleted,
     ToolCallStarted,
     ToolSpec,
 )
 from understudy.actors.inference.retry import RetryBudget
+from understudy.actors.session.caps import longest_answer
 from understudy.actors.session.chronicle import Chronicle
-from understudy.actors.session.context import NOTHING_KNOWN, build_context
+from understudy.actors.session.compacting import Compactor
+from understudy.actors.session.compaction import share
+from understudy.actors.session.context import COMMAND, NOTHING_KNOWN, Context, Material, fit, window_of
+from understudy.actors.session.conversation import Conversation
+from understudy.actors.session.ending import Answer, Ending
 from understudy.actors.session.facts import turn_ended
-from understudy.actors.session.ports import ModelStreams, Recall
 from understudy.actors.session.recorder import Recorder, storable
-from understudy.actors.tools.messages import ToolContext, ToolResult
+from understudy.actors.session.services import SessionServices
+from understudy.actors.session.toolcalls import ToolCalls
+from understudy.actors.tools.messages import ToolContext
 from understudy.storage.entries import MessagesAdded, TurnClosed
-from understudy.storage.records import Message, Role, Session, ToolCall, TurnStatus, Usage, new_id
+from understudy.storage.records import Message, Role, Session, ToolCall, TurnStatus, new_id
 
-MAX_PARALLEL_TOOLS = 4
-"""Tools of one round that run side by side."""
-
-
-class Tools(Protocol):
-    """What a turn needs of the toolbox."""
-
-    def specs(self, names: Collection[str] | None = None) -> tuple[ToolSpec, ...]:
-        """The tools with these names, as offered to a model; unknown names are left out."""
-        ...
-
-    def is_serial(self, name: str) -> bool:
-        """Whether calls of this tool must not run beside others of their round."""
-        ...
-
-    async def run(self, call: ToolCall, context: ToolContext, *, allowed: Collection[str] | None = None) -> ToolResult:
-        """Run one call in this task, if it is *allowed*; failures are results. Cancelled means stopped."""
-        ...
-
-
-@attrs.frozen
-class Ending:
-    """How a turn ended; the error's words are what its asker is told."""
-
-    status: TurnStatus
-    error_code: str | None = None
-    error_message: str | None = None
-    rolled_back: bool = False
-
-
-@attrs.define
-class Answer:
-    """What the model has said and done so far in this turn."""
-
-    text: list[str] = attrs.field(factory=list)
-    usage: Usage = attrs.field(factory=Usage)
-    cache: PromptCache = attrs.field(factory=PromptCache)
-    tools_used: dict[str, None] = attrs.field(factory=dict)
-    model: str | None = None
-    calls_made: int = 0
-    reason: str = "stop"
-
-    @property
-    def content(self) -> str:
-        """All text of the turn, over its rounds: what the `content` events add up to."""
-        return "".join(self.text)
+SQUEEZE = 0.7
+"""How much of a context that the provider found too long is sent the second time."""
 
 
 class Turn:
-    """One turn under way. Made by the session's actor, run as its linked work, cancelled through ``cancel``."""
+    """One turn under way. Made by the session's actor, run as its linked work, cancelled through ``cancel``.
+
+    With a *recital* it answers that, and asks no model: a slash command. *preface* stands before the agent's prompt;
+    *hold* stops the clock that ends a turn which takes too long.
+    """
 
     def __init__(
         self,
         session: Session,
         turn_id: str,
         config: AgentConfig,
-        history: list[Message],
+        conversation: Conversation,
         recorder: Recorder,
-        models: ModelStreams,
-        tools: Tools,
-        now: Callable[[], datetime],
-        set_state: Callable[[str], None],
+        services: SessionServices,
         chronicle: Chronicle,
-        recall: Recall | None = None,
+        *,
+        set_state: Callable[[str], None],
+        hold: Callable[[], AbstractContextManager[None]],
+        preface: str = "",
+        recital: str | None = None,
     ) -> None:
         self.id = turn_id
         self.session = session
         self.config = config
         self.answer = Answer()
-        self.started_at = now()
-        self._history = history
+        self.started_at = services.now()
+        self.recital = recital
+        self.fullness = 0.0
+        """How full the context was when the model was asked last: a share of the window."""
+        self._conversation = conversation
         self._recorder = recorder
-        self._models = models
-        self._tools = tools
-        self._now = now
+        self._services = services
+        self._now = services.now
         self._set_state = set_state
         self._chronicle = chronicle
-        self._recall = recall
+        self._preface = preface
         self._known: Mapping[str, str] = NOTHING_KNOWN
+        self._window = window_of(config, services.window)
+        self._room = self._window.room
+        self._squeezed = False
         self._round_text: list[str] = []
         self._retries = RetryBudget()
+        key = session.key
+        context = ToolContext(
+            workspace_id=key.workspace_id,
+            uid=key.uid,
+            agent_id=key.agent_id,
+            session_id=session.id,
+            turn_id=turn_id,
+            timezone=config.timezone,
+            skills=config.skills,
+            files=config.file_access,
+        )
+        self._calls = ToolCalls(
+            services.tools, services.consent, context, config.tools, recorder, chronicle, set_state, hold
+        )
 
     async def converse(self) -> None:
         """Run the rounds until the model has answered.
@@ -120,6 +105,9 @@ class Turn:
         Events are committed and published meanwhile. Raises a `DomainError` when the provider fails; cancelled, the
         provider's connection and the tools are closed before this returns, and what was noted stays with the recorder.
         """
+        if self.recital is not None:
+            self._say(self.recital)
+            return
         refusal: DomainError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._recorder.keep_flushing)
@@ -132,52 +120,133 @@ class Turn:
             raise refusal
 
     async def _rounds(self) -> None:
-        offered = self._tools.specs(self.config.tools)
-        if self._recall is not None:
-            asked = next((told.content for told in reversed(self._history) if told.role is Role.USER), "")
-            began = trio.current_time()
-            self._known = await self._recall(self.config.system_prompt, self.session.key, asked)
-            if self._known:
-                self._chronicle.note("memory", began, values=sorted(self._known))
+        await self._remember()
+        offered = self._services.tools.specs(self.config.tools)
+        most = self.config.budget.max_tool_calls
         for left in range(self.config.max_tool_rounds, -1, -1):
             # The last round is asked without tools, so that the user gets an answer and not a sixth call.
-            calls = await self._infer(offered if left else ())
-            if not calls:
+            calls_left = None if most is None else most - self.answer.calls_made
+            last = left == 0 or calls_left == 0
+            if last and offered and self.answer.calls_made:
+                self._chronicle.truncated = True
+            calls = await self._infer(() if last else offered)
+            if last or not calls:
                 return
-            await self._call_tools(calls)
+            await self._call_tools(calls, calls_left)
+
+    async def _remember(self) -> None:
+        """Learn what the prompt asks to know of the user."""
+        recall = self._services.recall
+        if recall is None:
+            return
+        told = self._conversation.messages
+        asked = next((said.content for said in reversed(told) if said.role is Role.USER), "")
+        began = trio.current_time()
+        self._known = await recall(self.config.system_prompt, self.session.key, asked)
+        if self._known:
+            self._chronicle.note("memory", began, values=sorted(self._known))
 
     async def _infer(self, tools: tuple[ToolSpec, ...]) -> list[ToolCall]:
-        """One round: stream the model's answer into the log; returns the tool calls it asks for."""
-        config = self.config
+        """One round: stream the model's answer into the log; returns the tool calls it asks for.
+
+        A provider that finds the conversation too long is asked once more, with less of it.
+        """
+        context = await self._context(tools)
+        try:
+            return await self._ask(context)
+        except ContextTooLong as error:
+            if self._squeezed or self._round_text:
+                raise ContextTooLarge(f"{error.message}; there is nothing more to leave out") from error
+        self._squeezed = True
+        self._retries.spent += 1
+        self._room = min(self._room, int(context.characters * SQUEEZE))
+        await self._compact()
+        try:
+            return await self._ask(await self._context(tools))
+        except ContextTooLong as error:
+            raise ContextTooLarge(f"{error.message}; there is nothing more to leave out") from error
+
+    async def _context(self, tools: tuple[ToolSpec, ...]) -> Context:
+        """What the model is told; the beginning of the conversation is put into a summary first, when it must be."""
         began = trio.current_time()
+        context = self._fit(tools)
+        if self.fullness >= self._services.thresholds.hard and not self.answer.calls_made and await self._compact():
+            context = self._fit(tools)
+        self._chronicle.note(
+            "context",
+            began,
+            messages=len(context.messages),
+            tools=len(tools),
+            estimatedTokens=context.tokens,
+            **context.losses,
+        )
+        return context
+
+    def _fit(self, tools: tuple[ToolSpec, ...]) -> Context:
+        conversation = self._conversation
+        material = Material(
+            self.config,
+            conversation.messages,
+            self._now(),
+            self.session.key,
+            self._preface,
+            conversation.summary,
+            self._known,
+            tools,
+        )
+        context = fit(material, self._room)
+        self.fullness = share(context.wanted, len(conversation.messages), self._room)
+        return context
+
+    async def _compact(self) -> bool:
+        """Put the beginning of the conversation into a summary; whether there is less to tell than before."""
+        services, conversation = self._services, self._conversation
+        if services.compaction is None:
+            return False
+        before = len(conversation.messages)
+        # A summary that the turn before had begun is waited for: it may be all that is needed.
+        async with conversation.compacting:
+            if len(conversation.messages) < before:
+                return True
+            done = await Compactor(services).compact(
+                self.session,
+                self.config,
+                conversation,
+                self._room,
+                self.id,
+                chronicle=self._chronicle,
+                retries=self._retries,
+            )
+        if done is not None:
+            self._recorder.add("compacted", {"messages": done.messages, "turnId": self.id})
+        return done is not None
+
+    async def _ask(self, context: Context) -> list[ToolCall]:
+        config = self.config
         request = ModelRequest(
             provider=config.provider,
             model=config.model_id,
-            messages=build_context(config, self._history, self._now(), self.session.key, self._known),
-            tools=tools,
+            messages=context.messages,
+            tools=context.tools,
             temperature=config.temperature,
-            max_output_tokens=config.max_output_tokens,
+            max_output_tokens=longest_answer(config, self._services.prices, self._chronicle.charges, context.tokens),
             fallbacks=config.fallbacks,
             endpoint=config.endpoint,
             thinking_tokens=config.thinking_tokens,
         )
-        self._chronicle.note("context", began, messages=len(request.messages), tools=len(tools))
         self._set_state("thinking")
         self._round_text = []
         calls: list[ToolCall] = []
         base = self.answer.calls_made
         with self._chronicle.inference(request, self._retries) as note:
             note.text = self._round_text
-            async with self._models.stream(request, self._retries) as events:
+            async with self._services.models.stream(request, self._retries) as events:
                 async for event in events:
                     match event:
                         case TextDelta(said):
-                            text = storable(said)
                             if not self._round_text:
                                 self._set_state("streaming")
-                            self._round_text.append(text)
-                            self.answer.text.append(text)
-                            self._recorder.text(text)
+                            self._say(storable(said))
                         case ToolCallStarted(index, call_id, name):
                             self._recorder.add(
                                 "tool_call", {"index": base + index, "name": name, "toolCallId": call_id}
@@ -201,53 +270,24 @@ class Turn:
         self.answer.calls_made += len(calls)
         return calls
 
-    async def _call_tools(self, calls: Sequence[ToolCall]) -> None:
-        """Run the calls of one round side by side; note the calls and their results, in the order of the calls."""
-        self._set_state("tool")
-        asked = self._message(Role.ASSISTANT, "".join(self._round_text), tool_calls=tuple(calls))
+    def _say(self, text: str) -> None:
+        self._round_text.append(text)
+        self.answer.text.append(text)
+        self._recorder.text(text)
+
+    async def _call_tools(self, calls: Sequence[ToolCall], most: int | None) -> None:
+        """Run the calls of one round, the first *most* of them; note calls and results, in the order of the calls."""
         session = self.session
-        context = ToolContext(
-            workspace_id=session.key.workspace_id,
-            uid=session.key.uid,
-            agent_id=session.key.agent_id,
-            session_id=session.id,
-            turn_id=self.id,
-            timezone=self.config.timezone,
-            skills=self.config.skills,
-            files=self.config.file_access,
-        )
-        results: dict[int, ToolResult] = {}
-        serial = any(self._tools.is_serial(call.name) for call in calls)
-        slots = trio.Semaphore(1 if serial else MAX_PARALLEL_TOOLS)
-
-        async def run(position: int, call: ToolCall) -> None:
-            async with slots:
-                began = trio.current_time()
-                result = await self._tools.run(call, context, allowed=self.config.tools)
-            results[position] = result
-            self._chronicle.tool(began, call, result)
-            self.answer.tools_used[call.name] = None
-            self._recorder.add(
-                "tool_result",
-                {
-                    "name": call.name,
-                    "durationMs": result.duration_ms,
-                    "toolCallId": call.id,
-                    "ok": result.ok,
-                },
-            )
-
-        async with trio.open_nursery() as nursery:
-            for position, call in enumerate(calls):
-                nursery.start_soon(run, position, call)
+        asked = self._message(Role.ASSISTANT, "".join(self._round_text), tool_calls=tuple(calls))
+        results = await self._calls.run(calls, most)
         answered = [
-            self._message(Role.TOOL, storable(results[position].content), tool_call_id=call.id)
-            for position, call in enumerate(calls)
+            self._message(Role.TOOL, storable(result.content), tool_call_id=call.id)
+            for call, result in zip(calls, results, strict=True)
         ]
         # One group: a call without its result must never be in the history, most providers refuse such a one.
         noted = (asked, *answered)
         await self._recorder.flush(MessagesAdded(session.epoch, session.id, noted))
-        self._history.extend(noted)
+        self._conversation.messages.extend(noted)
         self._round_text = []
 
     async def close(self, ending: Ending) -> datetime:
@@ -263,8 +303,9 @@ class Turn:
         message = None
         if rest or ending.status is TurnStatus.COMPLETED:
             status = "complete" if ending.status is TurnStatus.COMPLETED else ending.status.value
+            status = status if self.recital is None else COMMAND
             message = self._message(Role.ASSISTANT, rest, status=status, tokens=answer.usage.completion_tokens)
-        tools_used = tuple(answer.tools_used)
+        tools_used = tuple(self._calls.used)
         if ending.status is TurnStatus.COMPLETED:
             self._recorder.add(
                 "done",
@@ -280,7 +321,7 @@ class Turn:
                     "toolsUsed": list(tools_used),
                     "turnId": self.id,
                     "agentId": session.key.agent_id,
-                    "model": answer.model,
+                    **({"model": answer.model} if answer.model is not None else {}),
                     "finishReason": answer.reason,
                     "durationMs": round((finished_at - self.started_at).total_seconds() * 1000),
                 },
@@ -305,7 +346,9 @@ class Turn:
                 charges=self._chronicle.charges,
                 trace=self._chronicle.trace(),
             ),
-            *turn_ended(
+            *()
+            if self.recital is not None
+            else turn_ended(
                 session,
                 self.id,
                 ending.status,
@@ -319,7 +362,7 @@ class Turn:
             ),
         )
         if message is not None and not ending.rolled_back:
-            self._history.append(message)
+            self._conversation.messages.append(message)
         return finished_at
 
     def _message(
@@ -344,8 +387,3 @@ class Turn:
             tool_call_id=tool_call_id,
             tokens=tokens,
         )
-
-
-def failed(error: DomainError) -> Ending:
-    """The ending of a turn whose provider, agent or limits refused."""
-    return Ending(TurnStatus.FAILED, error.code, error.message)

@@ -1,0 +1,140 @@
+"""Putting the beginning of a conversation into a summary: asked of the agent's model, stored, and told."""
+
+import logging
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from understudy.actors.agents.config import AgentConfig
+from understudy.actors.errors import DomainError
+from understudy.actors.facts import fact
+from understudy.actors.inference.messages import Finished, TextDelta
+from understudy.actors.inference.rehearsal import PROVIDER as BUILTIN
+from understudy.actors.inference.retry import RetryBudget
+from understudy.actors.session.chronicle import Chronicle
+from understudy.actors.session.compaction import LONGEST_SUMMARY, cut, extract, oldest_part, summary_request
+from understudy.actors.session.conversation import Conversation
+from understudy.actors.session.recorder import storable
+from understudy.actors.session.services import SessionServices
+from understudy.storage.entries import Compaction, Published
+from understudy.storage.errors import StoreUnavailable
+from understudy.storage.records import Message, Session
+
+COMPACTED = "agent.compacted"
+"""The fact that a summary took the place of messages."""
+
+PATIENCE = 45.0
+"""Seconds that the model has for a summary; then it is a plain extract."""
+
+log = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class Compacted:
+    """What was done: how many messages a summary stands for now, and whether the model wrote it."""
+
+    messages: int
+    by_model: bool
+
+
+class Compactor:
+    """Makes summaries of one session's conversation."""
+
+    def __init__(self, services: SessionServices) -> None:
+        self._services = services
+
+    async def compact(
+        self,
+        session: Session,
+        config: AgentConfig,
+        conversation: Conversation,
+        room: int,
+        turn_id: str,
+        *,
+        chronicle: Chronicle | None = None,
+        retries: RetryBudget | None = None,
+    ) -> Compacted | None:
+        """Put the older part of *conversation* into a summary; None when there is nothing to gain, or no database.
+
+        Within a turn, whose *chronicle* notes and bills it, the turn's own messages stay. Without one it is billed to
+        *turn_id* with the summary. A model that fails, says nothing or takes longer than `PATIENCE` does not matter:
+        the summary is then a plain extract. Cancelled, nothing is changed. Raises `Fenced`. The caller holds the
+        conversation's lock.
+        """
+        services = self._services
+        if services.compaction is None:
+            return None
+        part = tuple(oldest_part(conversation.messages, room, running=chronicle is not None))
+        if not part:
+            return None
+        notes = chronicle or Chronicle(services.prices, services.now, request_id=None, traceparent=None)
+        began = trio.current_time()
+        written = await self._ask(config, conversation.summary, part, room, notes, retries or RetryBudget())
+        summary = cut(written) if written else extract(conversation.summary, part)
+        try:
+            await services.compaction.compact(
+                Compaction(
+                    session.id,
+                    session.epoch,
+                    turn_id,
+                    part[-1].id,
+                    summary,
+                    facts=(self._fact(session, part, by_model=bool(written)),),
+                    charges=() if chronicle is not None else notes.charges,
+                )
+            )
+        except StoreUnavailable as error:
+            log.warning("a conversation stays as long as it is: %s", error)
+            return None
+        conversation.summarised(part, summary)
+        notes.note("compaction", began, messages=len(part), byModel=bool(written))
+        return Compacted(len(part), by_model=bool(written))
+
+    async def _ask(
+        self,
+        config: AgentConfig,
+        previous: str | None,
+        part: Sequence[Message],
+        room: int,
+        notes: Chronicle,
+        retries: RetryBudget,
+    ) -> str:
+        """The model's summary; nothing when it gives none that is whole."""
+        if config.provider == BUILTIN:
+            return ""  # it is no language model: an extract says more than it could
+        request = summary_request(config, previous, part, room)
+        text: list[str] = []
+        whole = False
+        try:
+            with trio.move_on_after(PATIENCE), notes.inference(request, retries) as note:
+                note.text = text
+                async with self._services.models.stream(request, retries) as events:
+                    async for event in events:
+                        if isinstance(event, TextDelta):
+                            text.append(event.text)
+                            if sum(map(len, text)) > 2 * LONGEST_SUMMARY:
+                                break
+                        elif isinstance(event, Finished):
+                            note.finished = event
+                            whole = True
+        except DomainError as error:
+            log.warning("no model summarised a conversation, so it is an extract: %s", error)
+            return ""
+        return storable("".join(text).strip()) if whole else ""
+
+    def _fact(self, session: Session, part: Sequence[Message], *, by_model: bool) -> Published:
+        key, last = session.key, part[-1].id
+        return fact(
+            COMPACTED,
+            uid=key.uid,
+            workspace_id=key.workspace_id,
+            data={
+                "agentId": key.agent_id,
+                "sessionId": session.id,
+                "messagesCompacted": len(part),
+                "byModel": by_model,
+            },
+            at=self._services.now(),
+            id=f"evt_{last.removeprefix('msg_')}",
+        )

@@ -1,0 +1,47 @@
+"""What a turn came to: what the model has said and done, and the way it ended."""
+
+import attrs
+
+from understudy.actors.errors import DomainError, TimedOut, TurnCancelled
+from understudy.actors.inference.messages import PromptCache
+from understudy.storage.records import TurnStatus, Usage
+
+
+@attrs.frozen
+class Ending:
+    """How a turn ended; the error's words are what its asker is told."""
+
+    status: TurnStatus
+    error_code: str | None = None
+    error_message: str | None = None
+    rolled_back: bool = False
+
+
+@attrs.define
+class Answer:
+    """What the model has said and done so far in this turn."""
+
+    text: list[str] = attrs.field(factory=list)
+    usage: Usage = attrs.field(factory=Usage)
+    cache: PromptCache = attrs.field(factory=PromptCache)
+    model: str | None = None
+    calls_made: int = 0
+    reason: str = "stop"
+
+    @property
+    def content(self) -> str:
+        """All text of the turn, over its rounds: what the `content` events add up to."""
+        return "".join(self.text)
+
+
+def failed(error: DomainError) -> Ending:
+    """The ending of a turn whose provider, agent or limits refused."""
+    return Ending(TurnStatus.FAILED, error.code, error.message)
+
+
+COMPLETED = Ending(TurnStatus.COMPLETED)
+CANCELLED_BY_REQUEST = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was cancelled")
+CANCELLED_BY_NEXT = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was interrupted by a newer message")
+ROLLED_BACK = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was taken back", rolled_back=True)
+CANCELLED_UNREAD = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was cancelled: nobody was reading it")
+TIMED_OUT = Ending(TurnStatus.FAILED, TimedOut.code, "the turn took longer than it may")
