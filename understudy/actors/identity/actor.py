@@ -9,20 +9,25 @@ import trio
 
 from understudy.actors.audit.ports import Writer
 from understudy.actors.clock import utc_now
-from understudy.actors.errors import Unauthenticated, Unavailable
+from understudy.actors.errors import Unauthenticated
 from understudy.actors.identity.accounts import Accounts
 from understudy.actors.identity.cache import Standings, Verified
-from understudy.actors.identity.keys import InternalKey, KeyRing
+from understudy.actors.identity.keys import KeyRing
 from understudy.actors.identity.messages import (
     IDENTITY,
     Authenticate,
     AuthenticateKey,
+    CreateKey,
     KeyPrincipal,
+    KeyView,
+    ListKeys,
     Login,
     Logout,
+    NewKey,
     Principal,
     Refresh,
     Register,
+    RevokeKey,
     SignedIn,
     TokenPair,
 )
@@ -118,8 +123,7 @@ class Identity(Server):
             access_seconds=settings.jwt_access_seconds,
             refresh_seconds=settings.jwt_refresh_seconds,
         )
-        key = settings.internal_api_key
-        self._keys = KeyRing([InternalKey.of("internal", key)] if key else [])
+        self._keys = KeyRing(settings.internal_api_key, store.keys, now)
         self._verified: Lru[bytes, Verified] = Lru(REMEMBERED)
         self._standings = Standings(REMEMBERED, MAX_AGE)
         self._hits = self._misses = 0
@@ -171,14 +175,27 @@ class Identity(Server):
         return _admit(verified, standing.version, enabled=standing.enabled)
 
     @receive
-    def authenticate_key(self, message: AuthenticateKey) -> KeyPrincipal:
-        """Whose internal key this is."""
-        if not self._keys:
-            raise Unavailable("no internal key is configured")
-        holder = self._keys.find(message.key)
+    def authenticate_key(self, message: AuthenticateKey) -> KeyPrincipal | Deferred[KeyPrincipal]:
+        """Whose internal key this is: at once when it is known, else by the database."""
+        holder = self._keys.at_hand(message.key)
         if holder is None:
-            raise Unauthenticated("the key is not valid")
-        return holder
+            return self.answer(message, self._find_key, message.key)
+        return self._used(holder)
+
+    @receive
+    def create_key(self, message: CreateKey) -> Deferred[NewKey]:
+        """Make an internal key."""
+        return self.answer(message, self._keys.create, message)
+
+    @receive
+    def list_keys(self, message: ListKeys) -> Deferred[tuple[KeyView, ...]]:
+        """Every internal key."""
+        return self.answer(message, self._keys.list)
+
+    @receive
+    def revoke_key(self, message: RevokeKey) -> Deferred[None]:
+        """End an internal key."""
+        return self.answer(message, self._keys.revoke, message)
 
     @receive
     def sweep(self, message: _Sweep) -> None:
@@ -226,6 +243,14 @@ class Identity(Server):
         version = user.token_version if user is not None else 0
         standing = self._standings.observe(uid, version, enabled=enabled, now=trio.current_time())
         return _admit(verified, standing.version, enabled=standing.enabled)
+
+    async def _find_key(self, secret: str) -> KeyPrincipal:
+        return self._used(await self._keys.look_up(secret))
+
+    def _used(self, holder: KeyPrincipal) -> KeyPrincipal:
+        if holder.id is not None and self._keys.due(holder):
+            self.work(self._keys.note, holder.id, name="note a key's use")
+        return holder
 
     async def _logout(self, message: Logout) -> None:
         await self._accounts.logout(await self._caller(message))

@@ -5,6 +5,7 @@ left out of each ``repr``.
 """
 
 from datetime import datetime
+from enum import StrEnum
 
 import attrs
 
@@ -121,19 +122,97 @@ class Authenticate(Ask[Principal]):
     token: str = attrs.field(repr=False)
 
 
+class KeyScope(StrEnum):
+    """What an internal key may be good for."""
+
+    ALL = "*"
+    """Everything, also what comes later."""
+    ADMIN_READ = "admin:read"
+    """Agents, users' use and sessions, the list of keys."""
+    ADMIN_WRITE = "admin:write"
+    """Making and revoking keys, and acting on actors."""
+    DIAGNOSTICS = "diagnostics"
+    """Checks, circuit breakers and the actor tree."""
+    AUTONOMOUS = "autonomous"
+    """Running agents on behalf of any user."""
+    AUDIT = "audit"
+    """The audit log of everybody."""
+    METRICS = "metrics"
+    """What was spent, in the node's numbers."""
+
+
 @attrs.frozen
 class KeyPrincipal:
-    """The holder of an internal key: its name, and what it may do (``all``: everything)."""
+    """The holder of an internal key: its name, and what it may do. ``id`` is None for the key of the settings."""
 
     name: str
     scopes: tuple[str, ...]
+    id: str | None = None
+
+    def allows(self, scope: str) -> bool:
+        """Whether the key is good for *scope*."""
+        return KeyScope.ALL in self.scopes or scope in self.scopes
 
 
 @attrs.frozen
 class AuthenticateKey(Ask[KeyPrincipal]):
-    """Whose internal key this is. Does not block.
+    """Whose internal key this is. Does not block for a key seen in the last 5 s, else one read of the database.
 
-    Refused with `Unauthenticated` (no such key), `Unavailable` (no internal key is configured).
+    Refused with `Unauthenticated` (no such key, revoked, run out), `Unavailable` (no internal key is configured).
     """
 
     key: str = attrs.field(repr=False)
+
+
+@attrs.frozen
+class KeyView:
+    """What may be seen of a key. That of the settings has no ``id`` and no times, and is changed in the settings."""
+
+    id: str | None
+    name: str
+    scopes: tuple[str, ...]
+    created_by: str
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+@attrs.frozen
+class NewKey:
+    """A key that was made, and its secret, which nobody will ever see again."""
+
+    key: KeyView
+    secret: str = attrs.field(repr=False)
+
+
+@attrs.frozen
+class CreateKey(Ask[NewKey]):
+    """Make a key that is good for ``scopes``, all of which the holder of the key ``by`` has.
+
+    Refused with `Invalid` (it would have run out already), `Forbidden` (more than ``by`` may), `Conflict` (a key that
+    counts has the name; there are too many), `Unavailable`.
+    """
+
+    by: KeyPrincipal
+    name: str
+    scopes: tuple[str, ...]
+    expires_at: datetime | None = None
+    request_id: str | None = None
+
+
+@attrs.frozen
+class ListKeys(Ask[tuple[KeyView, ...]]):
+    """Every key, newest first, those that were revoked behind the others. Refused with `Unavailable`."""
+
+
+@attrs.frozen
+class RevokeKey(Ask[None]):
+    """Let a key open nothing from now on; revoked once, it stays so.
+
+    Refused with `NotFound`, `Forbidden` (it may more than ``by``), `Unavailable`.
+    """
+
+    by: KeyPrincipal
+    key_id: str
+    request_id: str | None = None

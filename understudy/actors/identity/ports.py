@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from understudy.storage.records import LockoutRule, Membership, RefreshToken, Rotation, User, Workspace
+from understudy.storage.oversight import InternalKey
+from understudy.storage.records import AuditEntry, LockoutRule, Membership, RefreshToken, Rotation, User, Workspace
 
 
 class Users(Protocol):
@@ -89,8 +90,40 @@ class Memberships(Protocol):
         ...
 
 
+class KeyStore(Protocol):
+    """The internal keys, known by their hashes."""
+
+    async def find(self, digest: bytes) -> InternalKey | None:
+        """The key whose secret has this SHA-256."""
+        ...
+
+    async def get(self, key_id: str) -> InternalKey | None:
+        """The key with this id."""
+        ...
+
+    async def any(self, now: datetime) -> bool:
+        """Whether there is a key that counts."""
+        ...
+
+    async def list(self) -> tuple[InternalKey, ...]:
+        """The keys, newest first, those that were revoked behind the others."""
+        ...
+
+    async def add(self, key: InternalKey, audit: AuditEntry) -> None:
+        """Store a key. Raises `StoreConflict` (``key name``, ``number of keys``)."""
+        ...
+
+    async def revoke(self, key_id: str, audit: AuditEntry, *, now: datetime) -> InternalKey | None:
+        """Make a key open nothing any more."""
+        ...
+
+    async def used(self, key_id: str, at: datetime) -> None:
+        """Note that the key opened something."""
+        ...
+
+
 class AccountStore(Protocol):
-    """The four together."""
+    """They together."""
 
     @property
     def users(self) -> Users:
@@ -110,4 +143,9 @@ class AccountStore(Protocol):
     @property
     def workspaces(self) -> Memberships:
         """The memberships."""
+        ...
+
+    @property
+    def keys(self) -> KeyStore:
+        """The internal keys."""
         ...
