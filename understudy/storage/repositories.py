@@ -26,6 +26,7 @@ from understudy.storage.memory_profiles import MemoryProfilesRepository
 from understudy.storage.onboarding import OnboardingRepository
 from understudy.storage.outbox import OutboxRepository
 from understudy.storage.pool import Pool
+from understudy.storage.retention import RetentionRepository
 from understudy.storage.schedule import ScheduleRepository
 from understudy.storage.sessions import SessionRepository
 from understudy.storage.skills import SkillUsageRepository
@@ -68,6 +69,7 @@ class Repositories:
     jobs: JobRepository
     claims: ClaimRepository
     schedule: ScheduleRepository
+    retention: RetentionRepository
     compaction: CompactionRepository
     approvals: ApprovalRepository
     health: HealthRepository
@@ -103,6 +105,7 @@ class Repositories:
             jobs=JobRepository(pool),
             claims=ClaimRepository(pool),
             schedule=ScheduleRepository(pool),
+            retention=RetentionRepository(pool),
             compaction=CompactionRepository(pool),
             approvals=ApprovalRepository(pool),
             health=HealthRepository(pool),

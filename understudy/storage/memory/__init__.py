@@ -22,6 +22,7 @@ from understudy.storage.memory.loop import MemoryApprovals, MemoryCompaction, Me
 from understudy.storage.memory.memories import MemoryMemories
 from understudy.storage.memory.memory_profiles import MemoryMemoryProfiles
 from understudy.storage.memory.onboarding import MemoryOnboarding
+from understudy.storage.memory.retention import MemoryRetention
 from understudy.storage.memory.skills import MemorySkillUsage
 from understudy.storage.memory.spending import MemoryCosts, MemorySnapshots, MemoryTraces
 from understudy.storage.memory.tables import Tables
@@ -66,6 +67,7 @@ class MemoryStore:
         self.jobs = MemoryJobs(tables)
         self.claims = MemoryClaims(tables)
         self.schedule = MemorySchedule(tables)
+        self.retention = MemoryRetention(tables)
         self.webhooks = MemoryWebhooks(tables)
         self.deliveries = MemoryDeliveries(tables)
         self.journal = MemoryJournal(tables)
