@@ -151,7 +151,7 @@ class DeliveryRepository(Repository):
         """
 
         async def work(connection: Connection[Any]) -> Webhook | None:
-            found = await rows(connection, f"SELECT {WEBHOOK} FROM webhooks WHERE id = %s FOR UPDATE", queue)
+            found = await rows(connection, f"SELECT {WEBHOOK} FROM webhooks WHERE id = %s FOR NO KEY UPDATE", queue)
             webhook = read_webhook(found[0]) if found else None
             tried = [
                 _Tried(a.id, a.claim, a.status.value, a.response_status, a.duration_ms, a.error, a.next_attempt_at)

@@ -70,7 +70,10 @@ class WebhookRepository(Repository):
 
         async def work(connection: Connection[Any]) -> Webhook | None:
             found = await rows(
-                connection, f"SELECT {WEBHOOK} FROM webhooks WHERE id = %s AND uid = %s FOR UPDATE", webhook_id, uid
+                connection,
+                f"SELECT {WEBHOOK} FROM webhooks WHERE id = %s AND uid = %s FOR NO KEY UPDATE",
+                webhook_id,
+                uid,
             )
             if not found:
                 return None

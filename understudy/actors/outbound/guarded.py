@@ -99,24 +99,27 @@ class GuardedClient:
         max_bytes: int = 1_048_576,
         timeout: float = 10.0,
         max_redirects: int = 5,
+        follow: bool = True,
     ) -> Fetched:
         """Send one request and read its answer, at most *max_bytes* of it after decompression.
 
         *timeout* (seconds) covers all: names, connections, redirects, body. Redirects to another origin lose
-        credentials. Cancelled means closed. Raises `OutboundRefused`, `OutboundFailed`, `OutboundTimedOut`.
+        credentials; with ``follow=False`` a redirect is the answer. Cancelled means closed. Raises `OutboundRefused`,
+        `OutboundFailed`, `OutboundTimedOut`.
         """
         given = {name.lower(): value for name, value in (headers or {}).items()}
         sent = {"user-agent": self._user_agent, "accept": "*/*", **given, "accept-encoding": "gzip"}
         try:
             with trio.fail_after(timeout):
-                return await self._follow(check_url(url), method, sent, content, max_bytes, max_redirects)
+                left = max_redirects if follow else None
+                return await self._follow(check_url(url), method, sent, content, max_bytes, left)
         except trio.TooSlowError as error:
             raise OutboundTimedOut(f"{_shown(url)} took longer than {timeout:g} s") from error
         except HttpFault as error:
             raise OutboundFailed(f"{_shown(url)}: {error}") from error
 
     async def _follow(
-        self, url: httpx.URL, method: str, headers: dict[str, str], content: bytes, max_bytes: int, left: int
+        self, url: httpx.URL, method: str, headers: dict[str, str], content: bytes, max_bytes: int, left: int | None
     ) -> Fetched:
         redirects = 0
         while True:
@@ -125,7 +128,7 @@ class GuardedClient:
                 head = await _send(connection, url, method, headers, content)
                 found = {name.decode(): value.decode("latin-1") for name, value in head.headers}
                 location = found.get("location")
-                if head.status not in _REDIRECTS or location is None:
+                if head.status not in _REDIRECTS or location is None or left is None:
                     body, truncated = await _read(connection, found.get("content-encoding", ""), max_bytes)
                     return Fetched(str(url), head.status, found, body, truncated, redirects)
             finally:
