@@ -1,3 +1,4 @@
+# ruff: noqa: S608  # queries are put together from constants of this module only; values are parameters
 """What operators look at across all tenants."""
 
 from datetime import datetime
@@ -9,24 +10,23 @@ from understudy.storage.records import Agent, AgentVersion, Usage
 from understudy.storage.repository import Repository
 
 _decode = msgspec.json.Decoder().decode
-_LIVING = "FROM agent_configs a WHERE a.deleted_at IS NULL"
+_LIVING = "a.deleted_at IS NULL AND a.workspace_id IS NOT NULL"
 
 
 class AdminRepository(Repository):
     """Everybody's agents and use. Limited to nobody's rows: for the holders of internal keys only."""
 
     async def agents(self, *, limit: int = 100, offset: int = 0) -> tuple[tuple[Agent, ...], int]:
-        """One page of the agents of all workspaces, by workspace and id, and how many there are on all pages."""
+        """One page of all workspaces' own agents, by workspace and id, and how many there are on all pages."""
         found = await self._rows(
             "SELECT a.key, a.workspace_id, a.id, a.created_at, a.updated_at,"
             " v.id, v.version, v.config::text, v.created_at, v.created_by, v.label"
             " FROM agent_configs a JOIN agent_config_versions v ON v.agent_key = a.key AND v.version = a.version"
-            " WHERE a.deleted_at IS NULL"
-            " ORDER BY a.workspace_id NULLS FIRST, a.id LIMIT %s OFFSET %s",
+            f" WHERE {_LIVING} ORDER BY a.workspace_id, a.id LIMIT %s OFFSET %s",
             limit,
             offset,
         )
-        ((total,),) = await self._rows(f"SELECT count(*) {_LIVING}")
+        ((total,),) = await self._rows(f"SELECT count(*) FROM agent_configs a WHERE {_LIVING}")
         agents = []
         for key, workspace_id, agent_id, created_at, updated_at, *version in found:
             id_, number, config, at, by, label = version

@@ -12,9 +12,11 @@ from understudy.actors.agents.catalogue import Catalogue
 from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import (
     AGENTS,
+    AgentDocument,
     AgentPage,
     AgentView,
     Capabilities,
+    CheckAgent,
     CreateAgent,
     DeleteAgent,
     GetAgent,
@@ -140,6 +142,11 @@ class Agents(Server):
     def capabilities(self, message: ListCapabilities) -> Deferred[Capabilities]:
         """What an agent can do."""
         return self.answer(message, self._catalogue.capabilities, message.workspace_id, message.agent_id)
+
+    @receive
+    def check(self, message: CheckAgent) -> Deferred[AgentDocument]:
+        """See whether an agent could be made."""
+        return self.answer(message, self._catalogue.check, message)
 
     @receive
     def create(self, message: CreateAgent) -> Deferred[AgentView]:

@@ -17,6 +17,7 @@ from understudy.actors.agents.messages import (
     Author,
     Capabilities,
     Capability,
+    CheckAgent,
     CreateAgent,
     DeleteAgent,
     GetVersion,
@@ -114,6 +115,12 @@ class Catalogue:
         )
         skills = tuple(skill for skill in document.skills if skill in self._skills)
         return Capabilities(agent_id, skills, tools, document.tools.deny)
+
+    async def check(self, message: CheckAgent) -> AgentDocument:
+        """What the document would be stored as."""
+        if message.agent_id in self._builtin or message.agent_id in self._seeds:
+            raise _taken(message.agent_id)
+        return await self._checked(message.agent_id, message.document)
 
     async def create(self, message: CreateAgent) -> AgentView:
         """Make an agent."""

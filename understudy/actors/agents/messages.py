@@ -164,6 +164,17 @@ class ListCapabilities(Ask[Capabilities]):
 
 
 @attrs.frozen
+class CheckAgent(Ask[AgentDocument]):
+    """What `CreateAgent` would make of the document: nothing is stored.
+
+    Refused with `Invalid`; `Conflict` when the id is one of everybody's agents'.
+    """
+
+    agent_id: str
+    document: AgentDocument
+
+
+@attrs.frozen
 class CreateAgent(Ask[AgentView]):
     """A new agent. Refused with `Invalid`; `Conflict` when the id is taken or the workspace has no room for more."""
 

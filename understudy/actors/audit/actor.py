@@ -1,4 +1,4 @@
-"""The actor through which others leave lines in the audit log."""
+"""The actor through which others leave lines in the audit log, and read it."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -6,8 +6,20 @@ from typing import ClassVar
 
 import trio
 
-from understudy.actors.audit.messages import AUDIT, AuditEntry, Record, RecordNow
-from understudy.actors.audit.ports import Writer
+from understudy.actors.audit.messages import (
+    AUDIT,
+    AuditEnd,
+    AuditEntry,
+    AuditLine,
+    AuditPage,
+    ReadAudit,
+    Record,
+    RecordNow,
+    Verified,
+    VerifyAudit,
+    WalkAudit,
+)
+from understudy.actors.audit.ports import AuditLog, Writer
 from understudy.actors.serving import Server
 from understudy.runtime import ChildSpec, Deferred, Exit, receive
 from understudy.storage.entries import Audited
@@ -25,8 +37,9 @@ class Audit(Server):
 
     mailbox_limit: ClassVar[int] = LONGEST_BACKLOG
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, log: AuditLog) -> None:
         self._writer = writer
+        self._log = log
         self._waiting: deque[AuditEntry] = deque()
         self._writing = False
         self._written = self._dropped = 0
@@ -47,6 +60,26 @@ class Audit(Server):
         """Write the line and say so."""
         return self.answer(message, self._write_one, message.entry)
 
+    @receive
+    def read(self, message: ReadAudit) -> Deferred[AuditPage]:
+        """One page of lines."""
+        return self.answer(message, self._read, message)
+
+    @receive
+    def walk(self, message: WalkAudit) -> Deferred[tuple[AuditLine, ...]]:
+        """The next lines."""
+        return self.answer(message, self._walk, message)
+
+    @receive
+    def end(self, message: AuditEnd) -> Deferred[int]:
+        """Where the log ends."""
+        return self.answer(message, self._log.end)
+
+    @receive
+    def verify(self, message: VerifyAudit) -> Deferred[Verified]:
+        """Whether the log is whole."""
+        return self.answer(message, self._verify)
+
     async def stopping(self, reason: Exit) -> None:
         """Write what still waits, if the database takes it in time."""
         with trio.move_on_after(LAST_CHANCE):
@@ -56,6 +89,18 @@ class Audit(Server):
     def snapshot(self) -> Mapping[str, object]:
         """How many lines wait, were written, and were dropped for want of room or because they cannot be stored."""
         return {"waiting": len(self._waiting), "written": self._written, "dropped": self._dropped}
+
+    async def _read(self, message: ReadAudit) -> AuditPage:
+        return AuditPage(*await self._log.list(message.wanted, limit=message.limit, offset=message.offset))
+
+    async def _walk(self, message: WalkAudit) -> tuple[AuditLine, ...]:
+        return await self._log.scan(message.wanted, after=message.after, limit=message.limit)
+
+    async def _verify(self) -> Verified:
+        verdict = await self._log.verify()
+        if verdict.broken_at is None:
+            return Verified(verdict.entries)
+        return Verified(verdict.entries, verdict.broken_at, await self._log.at(verdict.broken_at))
 
     async def _write_one(self, entry: AuditEntry) -> None:
         await self._writer.write(Audited(entry))
@@ -90,6 +135,6 @@ class Audit(Server):
             self._waiting.popleft()
 
 
-def audit_spec(writer: Writer) -> ChildSpec:
+def audit_spec(writer: Writer, log: AuditLog) -> ChildSpec:
     """The child at `AUDIT`."""
-    return ChildSpec(AUDIT, Audit, args=(writer,), shutdown=LAST_CHANCE + 2.0)
+    return ChildSpec(AUDIT, Audit, args=(writer, log), shutdown=LAST_CHANCE + 2.0)

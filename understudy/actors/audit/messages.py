@@ -1,9 +1,14 @@
-"""How a line gets into the audit log."""
+"""How a line gets into the audit log, and how the log is read."""
+
+from datetime import datetime
 
 import attrs
 
 from understudy.runtime import Ask
+from understudy.storage.oversight import AuditFilter as AuditFilter
+from understudy.storage.oversight import AuditLine as AuditLine
 from understudy.storage.records import AuditEntry as AuditEntry
+from understudy.storage.records import new_id
 
 AUDIT = "audit"
 """The address of the audit actor."""
@@ -21,3 +26,56 @@ class RecordNow(Ask[None]):
     """Write the entry; it is committed when this is answered. Refused with `Unavailable`."""
 
     entry: AuditEntry
+
+
+def act_of_key(event: str, key: str, *, request_id: str | None, at: datetime, **about: object) -> AuditEntry:
+    """The line for what the holder of the internal key named *key* did."""
+    return AuditEntry(new_id("aud"), event, "medium", at, request_id=request_id, metadata={"key": key, **about})
+
+
+@attrs.frozen
+class AuditPage:
+    """Some lines, newest first, of ``total``."""
+
+    lines: tuple[AuditLine, ...]
+    total: int
+
+
+@attrs.frozen
+class ReadAudit(Ask[AuditPage]):
+    """One page of the lines that ``wanted`` is about. Refused with `Unavailable`."""
+
+    wanted: AuditFilter
+    limit: int = 100
+    offset: int = 0
+
+
+@attrs.frozen
+class WalkAudit(Ask[tuple[AuditLine, ...]]):
+    """The next lines behind the place ``after``, oldest first; none when there are no more."""
+
+    wanted: AuditFilter
+    after: int = 0
+    limit: int = 1000
+
+
+@attrs.frozen
+class AuditEnd(Ask[int]):
+    """The place of the last line, 0 for an empty log. Refused with `Unavailable`."""
+
+
+@attrs.frozen
+class Verified:
+    """What checking the chain found: how many lines, and the first that does not fit with its place, if there is one.
+
+    A place without a line: that one, or those behind it, were taken out.
+    """
+
+    entries: int
+    broken_at: int | None = None
+    broken: AuditLine | None = None
+
+
+@attrs.frozen
+class VerifyAudit(Ask[Verified]):
+    """Check every seal of the log: reads all of it, so ask with time. Refused with `Unavailable`."""

@@ -69,6 +69,11 @@ def resident_bytes() -> int | None:
     return _kilobytes(Path("/proc/self/status"), "VmRSS:")
 
 
+def heap_bytes() -> int | None:
+    """Memory for data that this process has asked for, touched or not; None where the system does not tell."""
+    return _kilobytes(Path("/proc/self/status"), "VmData:")
+
+
 def available_bytes() -> int | None:
     """Memory that can be had without swapping; None where the system does not tell."""
     return _kilobytes(Path("/proc/meminfo"), "MemAvailable:")

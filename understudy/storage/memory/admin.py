@@ -18,7 +18,11 @@ class MemoryAdmin:
     async def agents(self, *, limit: int = 100, offset: int = 0) -> tuple[tuple[Agent, ...], int]:
         """As the real one."""
         self._tables.check()
-        living = [agent for key, agent in self._tables.agents.items() if key not in self._tables.deleted_agents]
+        living = [
+            agent
+            for key, agent in self._tables.agents.items()
+            if agent.workspace_id is not None and key not in self._tables.deleted_agents
+        ]
         living.sort(key=lambda agent: (agent.workspace_id or "", agent.id))
         return tuple(living[offset : offset + limit]), len(living)
 

@@ -1,0 +1,1 @@
+"""What users begin with."""
