@@ -18,6 +18,8 @@ from understudy.actors.inference.endpoints import Endpoints
 from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import open_clients
+from understudy.actors.mcp.library import RemoteTools
+from understudy.actors.mcp.tree import McpServerPlan
 from understudy.actors.memory.recall import Recall
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.session.services import SessionServices
@@ -58,14 +60,15 @@ async def run(settings: Settings, *, on_progress: Callable[[str], None], on_read
     """Run the server until cancelled; then drain it within ``settings.drain_timeout`` and return.
 
     *on_progress* is told what is being waited for, *on_ready* the URL once requests are served. Raises `ConfigError`
-    (an agent in it cannot be run, a price cannot be read), `AddressInUse`, `StorageError` or `ActorCrashed` when it
+    (an agent in it cannot be run, a price cannot be read, an extra is missing), `AddressInUse`, `StorageError` or `ActorCrashed` when it
     cannot start, `SystemDown` when the root supervisor gave up.
     """
     agents = configured_agents(settings)
     prices = configured_prices(settings)
+    mcp_servers = configured_mcp_servers(settings)
     sockets = bind(settings.host, settings.port)
     try:
-        await _run(settings, agents, prices, sockets, on_progress, on_ready)
+        await _run(settings, agents, prices, mcp_servers, sockets, on_progress, on_ready)
     finally:
         for bound in sockets:
             bound.close()
@@ -75,6 +78,7 @@ async def _run(
     settings: Settings,
     agents: tuple[AgentView, ...],
     prices: PriceBook,
+    mcp_servers: tuple[McpServerPlan, ...],
     sockets: Sequence[socket.socket],
     on_progress: Callable[[str], None],
     on_ready: Callable[[str], None],
@@ -104,7 +108,8 @@ async def _run(
                 ]
                 if settings.shell_tool:
                     tools += shell_tools(settings.data_dir / "workspaces")
-                toolbox = Toolbox(tools, report=tool_ran, cache=cache)
+                remote_tools = RemoteTools(server.name for server in mcp_servers)
+                toolbox = Toolbox(tools, report=tool_ran, cache=cache, others=remote_tools)
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)
                 services = Services(
@@ -129,6 +134,8 @@ async def _run(
                     builtin_skills=builtin,
                     skills_folder=settings.data_dir / "skills",
                     agents=agents,
+                    mcp_servers=mcp_servers,
+                    remote_tools=remote_tools,
                 )
                 for child in node_tree(settings, services):
                     await system.spawn(child)
@@ -194,6 +201,19 @@ def configured_prices(settings: Settings) -> PriceBook:
         raise ConfigError(tuple(Problem("prices_file", "prices", said) for said in error.problems)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError((Problem("prices_file", "configuration", f"cannot be read: {error}"),)) from None
+
+
+def configured_mcp_servers(settings: Settings) -> tuple[McpServerPlan, ...]:
+    """How the configured MCP servers are reached. Raises `ConfigError` when there is nothing to do it with."""
+    if not settings.mcp_servers:
+        return ()
+    try:
+        # An extra, and slow to import: for those alone who have servers.
+        from understudy.actors.mcp.client.connect import plan
+    except ImportError as error:
+        said = f"this needs the extra: pip install 'understudy[mcp]' ({error})"
+        raise ConfigError((Problem("mcp.servers", "configuration", said),)) from None
+    return tuple(plan(server) for server in settings.mcp_servers)
 
 
 def http_settings(settings: Settings) -> HttpSettings:

@@ -6,6 +6,7 @@
     diagnostics
     inference      dynamic           one actor per provider
     tools          one_for_one       host, skills, usage
+    mcp            one_for_one       one actor per MCP server; absent without any
     sessions       one_for_one       directory, live (dynamic, one actor per session), recovery
 
 The listener is no part of it, since it belongs to the floor above; the composition root starts it last.
@@ -34,6 +35,9 @@ from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.inference.provider import ProviderLimits
 from understudy.actors.inference.tree import inference_tree
 from understudy.actors.limits.actor import limits_spec
+from understudy.actors.mcp.checks import mcp_checks
+from understudy.actors.mcp.library import RemoteTools
+from understudy.actors.mcp.tree import McpServerPlan, mcp_spec
 from understudy.actors.memory.actor import memory_spec
 from understudy.actors.memory.ports import MemoryKeeper
 from understudy.actors.memory_profiles.actor import memory_profiles_spec
@@ -165,12 +169,17 @@ class Services:
     builtin_skills: Mapping[str, Skill]
     skills_folder: Path
     agents: tuple[AgentView, ...] = ()
+    mcp_servers: tuple[McpServerPlan, ...] = ()
+    remote_tools: RemoteTools = attrs.field(factory=lambda: RemoteTools(()))
 
 
 def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | SupervisorSpec | DynamicSpec, ...]:
     """The children of the root, in the order in which they start."""
     stores, writer = services.stores, services.sessions.writer
-    checks = standard_checks(settings, services.probe, stores.audit)
+    checks = (
+        *standard_checks(settings, services.probe, stores.audit),
+        *mcp_checks(server.name for server in services.mcp_servers),
+    )
     return (
         services.storage,
         SupervisorSpec(METRICS.partition("/")[0], children=(metrics_spec(services.probe),)),
@@ -186,6 +195,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
             seeds=services.agents,
             skills=services.skills.tools,
             texts=services.skills.texts,
+            roster=services.remote_tools,
         ),
         memory_spec(stores.memories),
         memory_profiles_spec(stores.memory_profiles),
@@ -205,5 +215,6 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
                 skill_usage_spec(services.skills, stores.skill_usage),
             ),
         ),
+        *((mcp_spec(services.mcp_servers, services.remote_tools),) if services.mcp_servers else ()),
         sessions_spec(services.sessions, idle_after=settings.session_idle_after),
     )
