@@ -236,6 +236,21 @@ class Settings:
         unset="none",
         doc="Private networks (CIDR) that requests made for agents may also reach; public addresses they always may.",
     )
+    allow_insecure_webhooks: bool = setting(
+        values.boolean,
+        "false",
+        env="ALLOW_INSECURE_WEBHOOKS",
+        group=_WEB,
+        doc="Let webhooks be at `http` URLs too; otherwise only at `https`.",
+    )
+    webhook_retries: tuple[float, ...] = setting(
+        values.durations(0.01, 86400, 20),
+        "5s,30s,2m,10m,1h",
+        env="UNDERSTUDY_WEBHOOK_RETRIES",
+        group=_WEB,
+        key="webhooks.retries",
+        doc="How long after each failed try a webhook's delivery is tried again, a fifth more or less each time.",
+    )
     cors_origins: tuple[str, ...] = setting(
         values.origins,
         None,

@@ -84,6 +84,19 @@ def _seconds(raw: object) -> float | None:
     return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(spelt))
 
 
+def durations(low: float, high: float, most: int) -> Callable[[object], tuple[float, ...]]:
+    """A parser of one to *most* durations, as a list or separated by commas; returned in seconds."""
+    parse = duration(low, high)
+
+    def parse_all(raw: object) -> tuple[float, ...]:
+        parts = raw if isinstance(raw, list) else str(raw).split(",")
+        if not 1 <= len(parts) <= most:
+            raise BadValue(f"give 1 to {most} durations, such as 5s,30s,2m")
+        return tuple(parse(part) for part in parts)
+
+    return parse_all
+
+
 def show_duration(seconds: float) -> str:
     """*seconds* in the largest unit that keeps it whole: 900 is ``15m``."""
     for unit in ("w", "d", "h", "m"):
