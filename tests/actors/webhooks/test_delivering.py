@@ -28,7 +28,7 @@ OWNER = Owner(MIRA)
 async def until_status(stage: Stage, webhook_id: str, status: DeliveryStatus) -> None:
     """Wait (in the clock that jumps) until the newest delivery is that."""
     while (await stage.store.webhooks.history(MIRA, webhook_id, limit=1))[0].status is not status:
-        await trio.sleep(1)
+        await trio.sleep(5)
 
 
 async def test_a_fact_is_delivered_at_once_in_its_envelope(autojump_clock: MockClock) -> None:
@@ -69,7 +69,7 @@ async def test_tries_come_as_the_schedule_says_and_the_last_failure_is_a_dead_le
         assert (dead.attempts, dead.error, dead.next_attempt_at) == (6, "answered 500", None)
         assert len({request.headers["webhook-id"] for request in stage.network.got}) == 1
         assert len({request.body for request in stage.network.got}) == 1
-        await trio.sleep(86_400)
+        await trio.sleep(4000)
         assert len(stage.network.got) == 6
 
 
