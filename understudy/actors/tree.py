@@ -3,10 +3,11 @@
     storage        rest_for_one      postgres (embedded only), database, journal, outbox
     telemetry      one_for_one       metrics
     limits, presence, audit, identity, workspaces, agents, memory, memory_profiles, idempotency, costs, traces,
-    diagnostics
+    onboarding, admin, diagnostics
     inference      dynamic           one actor per provider
     tools          one_for_one       host, skills, usage
     mcp            one_for_one       one actor per MCP server; absent without any
+    webhooks       one_for_one       directory, live (dynamic, one actor per webhook with something to do), sweeper
     sessions       one_for_one       directory, live (dynamic, one actor per session), recovery
 
 The listener is no part of it, since it belongs to the floor above; the composition root starts it last.
@@ -18,14 +19,17 @@ from typing import Protocol
 
 import attrs
 
+from understudy.actors.admin.actor import admin_spec
+from understudy.actors.admin.ports import AdminStores, UsersLines
 from understudy.actors.agents.actor import agents_spec
 from understudy.actors.agents.messages import AgentView
 from understudy.actors.agents.ports import AgentStore
 from understudy.actors.audit.actor import audit_spec
+from understudy.actors.audit.ports import AuditLog
 from understudy.actors.costs.actor import costs_spec
 from understudy.actors.costs.ports import Bill
 from understudy.actors.diagnostics.actor import diagnostics_spec
-from understudy.actors.diagnostics.ports import AuditChain, DatabaseProbe, Runs
+from understudy.actors.diagnostics.ports import DatabaseProbe, Runs
 from understudy.actors.diagnostics.standard import DiagnosticSettings, standard_checks
 from understudy.actors.idempotency.actor import idempotency_spec
 from understudy.actors.idempotency.ports import Keys
@@ -45,6 +49,8 @@ from understudy.actors.memory_profiles.ports import ProfileStore
 from understudy.actors.metrics.actor import metrics_spec
 from understudy.actors.metrics.messages import METRICS
 from understudy.actors.metrics.ports import Totals
+from understudy.actors.onboarding.actor import onboarding_spec
+from understudy.actors.onboarding.ports import OnboardingStore
 from understudy.actors.presence.actor import presence_spec
 from understudy.actors.session.services import SessionServices
 from understudy.actors.session.tree import sessions_spec
@@ -57,6 +63,9 @@ from understudy.actors.tools.host import tool_host_spec
 from understudy.actors.tools.messages import HOST
 from understudy.actors.traces.actor import traces_spec
 from understudy.actors.traces.ports import TraceStore
+from understudy.actors.webhooks.ports import WebhookStore
+from understudy.actors.webhooks.tree import webhooks_spec
+from understudy.actors.webhooks.webhook import Delivering
 from understudy.actors.workspaces.actor import workspaces_spec
 from understudy.actors.workspaces.ports import GrantStore, WorkspaceStore
 from understudy.runtime import ChildSpec, DynamicSpec, SupervisorSpec
@@ -86,6 +95,11 @@ class TreeSettings(IdentitySettings, DiagnosticSettings, Protocol):
         ...
 
     @property
+    def user_token_budget(self) -> int | None:
+        """Tokens that a user may use in a month; None is no limit."""
+        ...
+
+    @property
     def session_idle_after(self) -> float:
         """Seconds that a session stays in memory with nothing to do."""
         ...
@@ -95,7 +109,11 @@ class Probe(DatabaseProbe, Totals, Protocol):
     """What diagnostics and metrics ask of the database."""
 
 
-class Stores(AccountStore, Protocol):
+class AuditTrail(AuditLog, UsersLines, Protocol):
+    """The audit log, as a whole and by user."""
+
+
+class Stores(AccountStore, AdminStores, Protocol):
     """The repositories that actors above storage read."""
 
     @property
@@ -139,13 +157,23 @@ class Stores(AccountStore, Protocol):
         ...
 
     @property
-    def audit(self) -> AuditChain:
+    def audit(self) -> AuditTrail:
         """The audit log."""
+        ...
+
+    @property
+    def onboarding(self) -> OnboardingStore:
+        """What users begin with."""
         ...
 
     @property
     def diagnostics(self) -> Runs:
         """Stored diagnostic runs."""
+        ...
+
+    @property
+    def webhooks(self) -> WebhookStore:
+        """Webhooks, and the history of their deliveries."""
         ...
 
     @property
@@ -162,6 +190,7 @@ class Services:
     stores: Stores
     probe: Probe
     sessions: SessionServices
+    webhooks: Delivering
     providers: Collection[str]
     tools: Callable[[], tuple[ToolSpec, ...]]
     cache: ToolCache
@@ -185,7 +214,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         SupervisorSpec(METRICS.partition("/")[0], children=(metrics_spec(services.probe),)),
         limits_spec(rate_limit_max=settings.rate_limit_max, user_rate_limit_max=settings.user_rate_limit_max),
         presence_spec(),
-        audit_spec(writer),
+        audit_spec(writer, stores.audit),
         identity_spec(settings, stores, writer),
         workspaces_spec(stores),
         agents_spec(
@@ -202,6 +231,8 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         idempotency_spec(stores.idempotency),
         costs_spec(stores.costs),
         traces_spec(stores.traces),
+        onboarding_spec(settings.model, stores.onboarding),
+        admin_spec(stores, monthly_tokens=settings.user_token_budget),
         diagnostics_spec(checks, engine=services.probe, runs=stores.diagnostics, providers=services.providers),
         inference_tree(
             services.providers,
@@ -216,5 +247,6 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
             ),
         ),
         *((mcp_spec(services.mcp_servers, services.remote_tools),) if services.mcp_servers else ()),
+        webhooks_spec(stores.webhooks, services.webhooks),
         sessions_spec(services.sessions, idle_after=settings.session_idle_after),
     )

@@ -21,7 +21,7 @@ when you cannot go on sensibly without the answer.
 _RESEARCHER = f"""\
 You are a researcher. You find out, compare and weigh; you do not persuade.
 
-Read the sources yourself with `http_get` and `feed_read` before you rely on them, prefer those closest to the matter, \
+Read the sources yourself with `http_get` and `rss_read` before you rely on them, prefer those closest to the matter, \
 and name each one with its address beside what you took from it. Tell apart what a source says, what several agree on, \
 and what you conclude. Where they contradict each other, say so. End with what remains open.
 {_COMMON}"""
@@ -47,7 +47,7 @@ _KINDS = {
         "Researcher",
         "Finds out and compares, with its sources named.",
         _RESEARCHER,
-        ("datetime_now", "calculator", "http_get", "feed_read", "memory_search", "memory_write"),
+        ("datetime_now", "calculator", "http_get", "rss_read", "memory_search", "memory_write"),
         ("web_research", "summarise"),
         0.3,
     ),
