@@ -71,7 +71,7 @@ async def test_another_workspaces_heartbeat_cannot_be_seen_changed_or_deleted(st
     assert [beat.id for beat, _ in await heartbeats.list(theirs.workspace_id)] == [theirs.id]
     assert await heartbeats.change(theirs.workspace_id, mine.id, lambda beat: beat, line()) is None
     assert await heartbeats.runs(theirs.workspace_id, mine.id, limit=9, offset=0) is None
-    assert not await heartbeats.delete(theirs.workspace_id, mine.id, line())
+    assert not await heartbeats.delete(theirs.workspace_id, mine.id, lambda _: None, line())
     assert [beat.id for beat, _ in await heartbeats.list(mine.workspace_id)] == [mine.id]
 
 
@@ -86,7 +86,7 @@ async def test_a_workspace_has_room_for_so_many(store: Store) -> None:
 async def test_a_deleted_heartbeat_takes_its_runs_along_and_is_due_no_more(store: Store) -> None:
     beat = await made(store)
     run = await claimed(store, beat)
-    assert await store.repositories.heartbeats.delete(beat.workspace_id, beat.id, line())
+    assert await store.repositories.heartbeats.delete(beat.workspace_id, beat.id, lambda _: None, line())
     assert await store.repositories.heartbeats.runs(beat.workspace_id, beat.id, limit=9, offset=0) is None
     assert await store.repositories.heartbeat_runs.load(beat.id) is None
     assert await store.repositories.heartbeat_runs.due(at(900), now=at(900), limit=10) == ()

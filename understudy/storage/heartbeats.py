@@ -13,6 +13,7 @@ from understudy.storage.errors import StoreConflict
 from understudy.storage.heartbeat_records import Heartbeat, HeartbeatRun, RunStatus
 from understudy.storage.records import AuditEntry
 from understudy.storage.repository import Repository, Row, rows
+from understudy.storage.rowsecurity import Tenant
 
 _decode = msgspec.json.Decoder().decode
 BEAT = (
@@ -73,6 +74,7 @@ class HeartbeatRepository(Repository):
             " ORDER BY due_at DESC LIMIT 1) r ON true"
             " WHERE h.workspace_id = %s ORDER BY h.created_at, h.id",
             workspace_id,
+            tenant=Tenant(workspace_id=workspace_id),
         )
         return tuple((beat_of(row[:WIDTH]), run_of(row[WIDTH:]) if row[WIDTH] else None) for row in found)
 
@@ -118,19 +120,26 @@ class HeartbeatRepository(Repository):
 
         return await self._transact(work)
 
-    async def delete(self, workspace_id: str, heartbeat_id: str, audit: AuditEntry) -> bool:
-        """Delete the workspace's heartbeat with its runs and what it has seen; whether there was one."""
+    async def delete(
+        self, workspace_id: str, heartbeat_id: str, check: Callable[[Heartbeat], None], audit: AuditEntry
+    ) -> bool:
+        """Delete the workspace's heartbeat with its runs and what it has seen, unless *check* raises.
+
+        Whether there was one.
+        """
 
         async def work(connection: Connection[Any]) -> bool:
-            gone = await rows(
+            found = await rows(
                 connection,
-                "DELETE FROM heartbeat_configs WHERE workspace_id = %s AND id = %s RETURNING id",
+                f"SELECT {BEAT} FROM heartbeat_configs h WHERE h.workspace_id = %s AND h.id = %s FOR UPDATE",
                 workspace_id,
                 heartbeat_id,
             )
-            if not gone:
+            if not found:
                 # Perhaps it was deleted by our own first attempt, whose answer was lost: then its line is in the log.
                 return bool(await rows(connection, "SELECT FROM audit_log WHERE id = %s", audit.id))
+            check(beat_of(found[0]))
+            await rows(connection, "DELETE FROM heartbeat_configs WHERE id = %s", heartbeat_id)
             await add_audit(connection, audit)
             return True
 
@@ -145,6 +154,7 @@ class HeartbeatRepository(Repository):
             " WHERE h.workspace_id = %s AND h.id = %s",
             workspace_id,
             heartbeat_id,
+            tenant=Tenant(workspace_id=workspace_id),
         )
         if counted is None:
             return None
@@ -155,6 +165,7 @@ class HeartbeatRepository(Repository):
             heartbeat_id,
             limit,
             offset,
+            tenant=Tenant(workspace_id=workspace_id),
         )
         return tuple(run_of(row) for row in found), counted[0]
 

@@ -61,11 +61,15 @@ class MemoryHeartbeats:
         self._tables.append_audit(audit)
         return changed, self._last(beat.id)
 
-    async def delete(self, workspace_id: str, heartbeat_id: str, audit: AuditEntry) -> bool:
+    async def delete(
+        self, workspace_id: str, heartbeat_id: str, check: Callable[[Heartbeat], None], audit: AuditEntry
+    ) -> bool:
         """As the real one."""
         self._tables.check()
-        if self._own(workspace_id, heartbeat_id) is None:
+        beat = self._own(workspace_id, heartbeat_id)
+        if beat is None:
             return any(line.entry.id == audit.id for line in self._tables.audit)
+        check(beat)
         del self.beats[heartbeat_id], self.runs_of[heartbeat_id]
         self._tables.append_audit(audit)
         return True

@@ -1,0 +1,101 @@
+"""Feeds of every form and temper, as bytes."""
+
+import gzip
+import time
+
+import pytest
+
+from understudy.actors.heartbeats.feeds import FeedItem, NotAFeed, item_key, newest_first, parse_feed
+
+RSS = b"""<?xml version="1.0"?><rss version="2.0"><channel><title>News</title><link>http://a.example/</link>
+<item><title>Second &amp; last</title><link>http://a.example/2</link><guid isPermaLink="false">n-2</guid>
+<pubDate>Tue, 03 Mar 2026 10:00:00 GMT</pubDate><description>&lt;p&gt;Two &lt;b&gt;words&lt;/b&gt;&lt;script&gt;x()&lt;/script&gt;</description></item>
+<item><title>First</title><link>http://a.example/1</link><pubDate>Mon, 02 Mar 2026 10:00:00 GMT</pubDate></item>
+<item><title>Bare</title></item></channel></rss>"""
+
+ATOM = b"""<?xml version="1.0" encoding="utf-8"?><feed xmlns="http://www.w3.org/2005/Atom"><title>News</title>
+<id>urn:feed</id><updated>2026-03-02T10:00:00Z</updated><entry><title>Gr\xc3\xbc\xc3\x9fe</title>
+<id>urn:1</id><link href="http://a.example/1"/><updated>2026-03-02T10:00:00Z</updated><summary>About it</summary>
+</entry></feed>"""
+
+RDF = b"""<?xml version="1.0"?><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+xmlns="http://purl.org/rss/1.0/"><channel rdf:about="http://a.example/"><title>News</title></channel>
+<item rdf:about="http://a.example/1"><title>One</title><link>http://a.example/1</link></item></rdf:RDF>"""
+
+
+def test_rss_is_read_with_keys_by_guid_then_link_then_title_and_date() -> None:
+    second, first, bare = parse_feed(RSS, "application/rss+xml", 10)
+    assert second.key == item_key("n-2", "http://elsewhere", "other title", "")
+    assert (second.title, second.link, second.summary) == ("Second & last", "http://a.example/2", "Two words")
+    assert first.key == item_key("", "http://a.example/1", "", "")
+    assert bare.key == item_key("", "", "Bare", "")
+    assert newest_first([first, second]) == [second, first]
+    assert newest_first([first, bare, second]) == [first, bare, second], "without all dates, as the feed has it"
+
+
+def test_atom_and_rss_one_are_read() -> None:
+    (entry,) = parse_feed(ATOM, "application/atom+xml; charset=utf-8", 10)
+    assert (entry.title, entry.link, entry.summary) == ("Grüße", "http://a.example/1", "About it")
+    assert entry.key == item_key("urn:1", "", "", "")
+    (item,) = parse_feed(RDF, "", 10)
+    assert (item.title, item.link) == ("One", "http://a.example/1")
+
+
+def test_no_more_items_are_read_than_are_wanted() -> None:
+    assert len(parse_feed(RSS, "application/xml", 2)) == 2
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html><body>no</body></html>", b'{"items": []}', b"\x00\xff" * 500, gzip.compress(RSS)]
+)
+def test_what_is_no_feed_is_said_to_be_none(body: bytes) -> None:
+    with pytest.raises(NotAFeed):
+        parse_feed(body, "text/html", 10)
+
+
+def test_a_feed_that_says_a_slow_encoding_is_not_decoded_at_all() -> None:
+    with pytest.raises(NotAFeed, match="punycode"):
+        parse_feed(b'<?xml version="1.0" encoding="punycode"?>' + b"x" * 1_000_000, "application/xml", 10)
+    (entry,) = parse_feed(ATOM, "application/atom+xml; charset=punycode", 10)
+    assert entry.title == "Grüße"
+
+
+def test_broken_encodings_are_borne() -> None:
+    wrong = RSS.replace(b"Bare", b"B\xe4r\xff")
+    assert len(parse_feed(wrong, "application/rss+xml; charset=utf-8", 10)) == 3
+    latin = RSS.replace(b'version="1.0"?', b'version="1.0" encoding="iso-8859-1"?').replace(b"Bare", b"B\xe4r")
+    assert parse_feed(latin, "application/xml", 10)[2].title == "Bär"
+
+
+def test_entities_that_multiply_are_not_expanded_and_outside_ones_not_fetched() -> None:
+    levels = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+    laughs = f'<?xml version="1.0"?><!DOCTYPE rss [<!ENTITY l0 "ha">{levels}]>'.encode()
+    bomb = laughs + RSS.partition(b"?>")[2].replace(b"Bare", b"&l9;")
+    began = time.perf_counter()
+    for item in parse_feed(bomb, "application/xml", 10):
+        assert len(item.title) <= 300
+    assert time.perf_counter() - began < 2
+    outside = b'<?xml version="1.0"?><!DOCTYPE rss [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
+    for item in parse_feed(outside + RSS.partition(b"?>")[2].replace(b"Bare", b"[&x;]"), "application/xml", 10):
+        assert item.title in {"Second & last", "First", "[]", "[&x;]"}
+
+
+@pytest.mark.parametrize(
+    "filler", [b"<item><title>x</title></item>", b"<a>", b"&lt;", b"<![CDATA[", b"<item><description>&lt;div "]
+)
+def test_a_heap_of_anything_is_read_in_bounded_time(filler: bytes) -> None:
+    body = RSS.partition(b"<item>")[0] + filler * (60_000 // len(filler))
+    began = time.perf_counter()
+    try:
+        assert len(parse_feed(body, "application/rss+xml", 1000)) <= 1000
+    except NotAFeed:
+        pass
+    assert time.perf_counter() - began < 8
+
+
+def test_keywords_are_found_in_title_or_summary_in_capitals_or_not() -> None:
+    item = FeedItem(b"k", "Release of Straße 3", summary="with Breaking changes")
+    assert item.matches(())
+    assert item.matches(("STRASSE",))
+    assert item.matches(("nothing", "breaking"))
+    assert not item.matches(("nothing",))
