@@ -37,6 +37,10 @@ from understudy.actors.tools.remembering import memory_tools
 from understudy.actors.tools.shell import shell_tools
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.actors.tree import Services, node_tree
+from understudy.actors.webhooks.fanout import webhook_consumer
+from understudy.actors.webhooks.poster import GuardedPoster
+from understudy.actors.webhooks.schedule import RetrySchedule
+from understudy.actors.webhooks.webhook import Delivering
 from understudy.config import ConfigError, Problem, Settings
 from understudy.http.app import create_app
 from understudy.http.listener import Listener
@@ -60,8 +64,8 @@ async def run(settings: Settings, *, on_progress: Callable[[str], None], on_read
     """Run the server until cancelled; then drain it within ``settings.drain_timeout`` and return.
 
     *on_progress* is told what is being waited for, *on_ready* the URL once requests are served. Raises `ConfigError`
-    (an agent in it cannot be run, a price cannot be read, an extra is missing), `AddressInUse`, `StorageError` or `ActorCrashed` when it
-    cannot start, `SystemDown` when the root supervisor gave up.
+    (an agent in it cannot be run, a price cannot be read, an extra is missing), `AddressInUse`, `StorageError` or
+    `ActorCrashed` when it cannot start, `SystemDown` when the root supervisor gave up.
     """
     agents = configured_agents(settings)
     prices = configured_prices(settings)
@@ -113,7 +117,13 @@ async def _run(
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)
                 services = Services(
-                    storage=storage_tree(pool, settings.data_dir, settings.database_url, on_progress),
+                    storage=storage_tree(
+                        pool,
+                        settings.data_dir,
+                        settings.database_url,
+                        on_progress,
+                        consumers=(webhook_consumer(system, stores.deliveries),),
+                    ),
                     stores=stores,
                     probe=Probe(pool),
                     sessions=SessionServices(
@@ -126,6 +136,11 @@ async def _run(
                         prices=prices,
                         user_token_budget=settings.user_token_budget,
                         recall=Recall(system),
+                    ),
+                    webhooks=Delivering(
+                        stores.deliveries,
+                        GuardedPoster(outbound, insecure=settings.allow_insecure_webhooks),
+                        schedule=RetrySchedule(settings.webhook_retries),
                     ),
                     providers=clients,
                     tools=toolbox.specs,
