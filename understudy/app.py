@@ -11,9 +11,11 @@ import trio
 
 from understudy.actors.agents.messages import AgentView
 from understudy.actors.agents.seeds import read_seeds
+from understudy.actors.approvals.consent import ApprovalRules, Consent
 from understudy.actors.clock import utc_now
 from understudy.actors.costs.prices import BadPrices, PriceBook
 from understudy.actors.diagnostics.messages import DIAGNOSTICS, Draining
+from understudy.actors.healing.health import Health
 from understudy.actors.inference.endpoints import Endpoints
 from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.timeouts import Timeouts
@@ -22,6 +24,8 @@ from understudy.actors.mcp.library import RemoteTools
 from understudy.actors.mcp.tree import McpServerPlan
 from understudy.actors.memory.recall import Recall
 from understudy.actors.outbound.guarded import GuardedClient
+from understudy.actors.session.compaction import Thresholds
+from understudy.actors.session.ground import BadSoul, Ground, read_soul
 from understudy.actors.session.services import SessionServices
 from understudy.actors.skills.folders import builtin_skills
 from understudy.actors.skills.library import SkillLibrary
@@ -87,6 +91,7 @@ async def _run(
     on_progress: Callable[[str], None],
     on_ready: Callable[[str], None],
 ) -> None:
+    ground = Ground(configured_soul(settings), settings.data_dir / "workspaces")
     pool = Pool(settings.database_url or "", max_size=16)
     timeouts = model_timeouts(settings)
     clients = open_clients(settings.providers, timeouts=timeouts)
@@ -136,6 +141,12 @@ async def _run(
                         prices=prices,
                         user_token_budget=settings.user_token_budget,
                         recall=Recall(system),
+                        ground=ground,
+                        window=settings.context_tokens,
+                        thresholds=Thresholds(settings.compaction_soft, settings.compaction_hard),
+                        compaction=stores.compaction,
+                        consent=Consent(system, approval_rules(settings), utc_now),
+                        health=Health(system) if settings.agent_failures else None,
                     ),
                     webhooks=Delivering(
                         stores.deliveries,
@@ -229,6 +240,23 @@ def configured_mcp_servers(settings: Settings) -> tuple[McpServerPlan, ...]:
         said = f"this needs the extra: pip install 'understudy[mcp]' ({error})"
         raise ConfigError((Problem("mcp.servers", "configuration", said),)) from None
     return tuple(plan(server) for server in settings.mcp_servers)
+
+
+def configured_soul(settings: Settings) -> str:
+    """The house rules of all agents. Raises `ConfigError` when the operator's own are of no use."""
+    try:
+        return read_soul(settings.data_dir)
+    except BadSoul as error:
+        raise ConfigError((Problem("data_dir", "SOUL.md", str(error)),)) from None
+
+
+def approval_rules(settings: Settings) -> ApprovalRules:
+    """Which tool calls need somebody's consent, as it is set."""
+    return ApprovalRules.parse(
+        settings.approval_required,
+        settings.approval_timeout,
+        allow_on_timeout=settings.approval_on_timeout == "allow",
+    )
 
 
 def http_settings(settings: Settings) -> HttpSettings:

@@ -8,6 +8,7 @@
     tools          one_for_one       host, skills, usage
     mcp            one_for_one       one actor per MCP server; absent without any
     webhooks       one_for_one       directory, live (dynamic, one actor per webhook with something to do), sweeper
+    approvals, healing
     sessions       one_for_one       directory, live (dynamic, one actor per session), recovery
 
 The listener is no part of it, since it belongs to the floor above; the composition root starts it last.
@@ -24,6 +25,8 @@ from understudy.actors.admin.ports import AdminStores, UsersLines
 from understudy.actors.agents.actor import agents_spec
 from understudy.actors.agents.messages import AgentView
 from understudy.actors.agents.ports import AgentStore
+from understudy.actors.approvals.actor import approvals_spec
+from understudy.actors.approvals.ports import ApprovalStore
 from understudy.actors.audit.actor import audit_spec
 from understudy.actors.audit.ports import AuditLog
 from understudy.actors.costs.actor import costs_spec
@@ -31,6 +34,7 @@ from understudy.actors.costs.ports import Bill
 from understudy.actors.diagnostics.actor import diagnostics_spec
 from understudy.actors.diagnostics.ports import DatabaseProbe, Runs
 from understudy.actors.diagnostics.standard import DiagnosticSettings, standard_checks
+from understudy.actors.healing.actor import HealingRules, HealthStore, healing_spec
 from understudy.actors.idempotency.actor import idempotency_spec
 from understudy.actors.idempotency.ports import Keys
 from understudy.actors.identity.actor import IdentitySettings, identity_spec
@@ -97,6 +101,16 @@ class TreeSettings(IdentitySettings, DiagnosticSettings, Protocol):
     @property
     def user_token_budget(self) -> int | None:
         """Tokens that a user may use in a month; None is no limit."""
+        ...
+
+    @property
+    def agent_failures(self) -> int:
+        """How many turns of an agent may fail in a row; 0 is any number."""
+        ...
+
+    @property
+    def agent_pause(self) -> float:
+        """Seconds for which an agent that failed so often is left alone."""
         ...
 
     @property
@@ -177,6 +191,16 @@ class Stores(AccountStore, AdminStores, Protocol):
         ...
 
     @property
+    def approvals(self) -> ApprovalStore:
+        """Requests for consent to tool calls."""
+        ...
+
+    @property
+    def health(self) -> HealthStore:
+        """How often agents have failed in a row."""
+        ...
+
+    @property
     def skill_usage(self) -> UsageStore:
         """Counts of what became of skills' tools."""
         ...
@@ -248,5 +272,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         ),
         *((mcp_spec(services.mcp_servers, services.remote_tools),) if services.mcp_servers else ()),
         webhooks_spec(stores.webhooks, services.webhooks),
+        approvals_spec(stores.approvals),
+        healing_spec(stores.health, HealingRules(settings.agent_failures, settings.agent_pause)),
         sessions_spec(services.sessions, idle_after=settings.session_idle_after),
     )
