@@ -31,6 +31,7 @@ from understudy.http.routes import (
     sessions,
     skills,
     traces,
+    webhooks,
     workspaces,
 )
 from understudy.http.security import SECURITY_HEADERS
@@ -52,6 +53,7 @@ BLUEPRINTS = tuple(
         traces,
         sessions,
         workspaces,
+        webhooks,
         health,
         metrics,
         diagnostics,
