@@ -17,6 +17,7 @@ _MODELS = "Models"
 _IDENTITY = "Identity"
 _LIMITS = "Limits"
 _SESSIONS = "Sessions"
+_LOOP = "Agent loop"
 _TOOLS = "Tools"
 _WEB = "Web"
 _LOG = "Log"
@@ -218,6 +219,70 @@ class Settings:
         env="UNDERSTUDY_SESSION_IDLE_AFTER",
         group=_SESSIONS,
         doc="How long a session's actor stays in memory with nothing to do. The conversation itself is kept for good.",
+    )
+    context_tokens: int = setting(
+        values.integer(1000, 100_000_000, "a count"),
+        "128000",
+        env="UNDERSTUDY_MAX_CONTEXT_TOKENS",
+        group=_LOOP,
+        key="context.max_tokens",
+        doc="How many tokens a model reads, answer included, where the agent's `model.maxContextTokens` does not say.",
+    )
+    compaction_soft: float = setting(
+        values.share(0.05, 1),
+        "0.70",
+        env="UNDERSTUDY_COMPACTION_SOFT",
+        group=_LOOP,
+        key="context.compaction_soft",
+        doc="How full the context is, as a share, when its beginning is put into a summary after the turn.",
+    )
+    compaction_hard: float = setting(
+        values.share(0.05, 1),
+        "0.85",
+        env="UNDERSTUDY_COMPACTION_THRESHOLD",
+        group=_LOOP,
+        key="context.compaction_threshold",
+        doc="How full the context is, as a share, when a turn first waits for that summary.",
+    )
+    approval_required: tuple[str, ...] = setting(
+        values.names,
+        "shell_exec",
+        env="UNDERSTUDY_REQUIRE_APPROVAL",
+        group=_LOOP,
+        key="approval.require",
+        doc="Whose calls somebody must agree to: names of tools, and `agent:<id>` for all calls of an agent.",
+    )
+    approval_timeout: float = setting(
+        values.duration(0.1, 86_400),
+        "5m",
+        env="UNDERSTUDY_APPROVAL_TIMEOUT",
+        group=_LOOP,
+        key="approval.timeout",
+        doc="How long a call waits for that.",
+    )
+    approval_on_timeout: str = setting(
+        values.one_of("deny", "allow"),
+        "deny",
+        env="UNDERSTUDY_APPROVAL_ON_TIMEOUT",
+        group=_LOOP,
+        key="approval.on_timeout",
+        doc="What becomes of a call that nobody decided: `deny` or `allow`.",
+    )
+    agent_failures: int = setting(
+        values.integer(0, 1000, "a count"),
+        "3",
+        env="UNDERSTUDY_MAX_CONSECUTIVE_FAILURES",
+        group=_LOOP,
+        key="healing.max_failures",
+        doc="How many turns of an agent may fail in a row in a workspace before it is paused there; 0 is any number.",
+    )
+    agent_pause: float = setting(
+        values.duration(0.1, 30 * 86_400),
+        "15m",
+        env="UNDERSTUDY_AGENT_PAUSE",
+        group=_LOOP,
+        key="healing.pause",
+        doc="How long it then stays paused, unless an operator resumes it.",
     )
     shell_tool: bool = setting(
         values.boolean,

@@ -55,6 +55,20 @@ def _whole(raw: object) -> int | None:
     return None
 
 
+def share(low: float, high: float) -> Callable[[object], float]:
+    """A parser of shares of a whole (``0.85``, ``85%``) from *low* to *high*."""
+
+    def parse(raw: object) -> float:
+        spelt = "" if isinstance(raw, bool) else str(raw).strip()
+        found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)\s*(%?)", spelt)
+        value = -1.0 if found is None else float(found[1]) / (100 if found[2] else 1)
+        if not low <= value <= high:
+            raise BadValue(f"give a share from {low:g} to {high:g}, such as 0.85 or 85%")
+        return value
+
+    return parse
+
+
 def duration(low: float, high: float) -> Callable[[object], float]:
     """A parser of durations (``15m``, ``1h30m``, ``7d``; a plain number is seconds) from *low* to *high* seconds."""
 

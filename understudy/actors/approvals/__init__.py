@@ -1,0 +1,1 @@
+"""Consent to tool calls: asked for, given or refused by people, and kept."""

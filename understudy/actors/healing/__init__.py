@@ -1,0 +1,1 @@
+"""Agents that keep failing are left alone for a while."""
