@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from understudy.actors.agents.messages import AgentDocument, AgentId, Source
 from understudy.http.schemas import Wire
@@ -21,8 +21,18 @@ class AgentReplacement(AgentDocument, frozen=True, kw_only=True):
     id: AgentId | None = None
 
 
+class AgentGrant(Wire, frozen=True):
+    """Until when the workspace may run another one's agent (null: for good), and whether it may only talk to it."""
+
+    readonly: bool
+    expires_at: datetime | None
+
+
 class Agent(AgentDocument, frozen=True, kw_only=True):
-    """An agent. What comes with the server has no workspace and no times."""
+    """An agent. What comes with the server has no workspace and no times.
+
+    One that was granted to the workspace says how, and whose it is.
+    """
 
     id: str
     workspace_id: str | None
@@ -30,6 +40,7 @@ class Agent(AgentDocument, frozen=True, kw_only=True):
     source: Source
     created_at: datetime | None
     updated_at: datetime | None
+    grant: AgentGrant | UnsetType = UNSET
 
 
 class AgentList(Wire, frozen=True):

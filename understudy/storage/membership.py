@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from understudy.storage.batch import encode
 from understudy.storage.errors import Missing, NotAllowed, StoreConflict
-from understudy.storage.records import MemberChange, Workspace, WorkspaceRole
+from understudy.storage.records import Json, MemberChange, Workspace, WorkspaceRole
 
 MOST_MEMBERS = 500
 """Members that a workspace may have: they are read in one go."""
@@ -70,5 +70,10 @@ def check_change(old: Workspace, new: Workspace, role: WorkspaceRole, members: i
         raise NotAllowed("plan")
     if new.plan == PERSONAL != old.plan and members > 1:
         raise StoreConflict("members")
-    if len(encode(new.settings)) > LARGEST_SETTINGS:
+    check_size(new.settings)
+
+
+def check_size(settings: Json) -> None:
+    """Raise `StoreConflict` (``size of settings``) when there is more of them than is kept."""
+    if len(encode(settings)) > LARGEST_SETTINGS:
         raise StoreConflict("size of settings")

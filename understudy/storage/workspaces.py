@@ -9,7 +9,14 @@ import psycopg.types.json
 from understudy.storage.activity import read_activity
 from understudy.storage.connection import Connection
 from understudy.storage.errors import Missing, NotAllowed, StoreConflict
-from understudy.storage.membership import MOST_MEMBERSHIPS, MOST_OWNED, check_change, plan_membership, suffices
+from understudy.storage.membership import (
+    MOST_MEMBERSHIPS,
+    MOST_OWNED,
+    check_change,
+    check_size,
+    plan_membership,
+    suffices,
+)
 from understudy.storage.records import (
     Activity,
     AuditEntry,
@@ -72,8 +79,10 @@ class WorkspaceRepository(Repository):
     async def create(self, workspace: Workspace, audit: AuditEntry) -> None:
         """Store a new workspace, with its owner as the only member.
 
-        Raises `StoreConflict`: ``number of workspaces`` that one user may own, ``number of memberships``.
+        Raises `StoreConflict`: ``number of workspaces`` that one user may own, ``number of memberships``, ``size of
+        settings``.
         """
+        check_size(workspace.settings)
 
         async def work(connection: Connection[Any]) -> None:
             if await rows(connection, "SELECT FROM workspaces WHERE id = %s", workspace.id):

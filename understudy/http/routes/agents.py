@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
+import attrs
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 from quart import Blueprint
 
 from understudy.actors.agents.messages import (
@@ -128,7 +129,7 @@ async def create_agent() -> Reply:
     errors=("RATE_LIMIT",),
 )
 async def list_agents() -> Reply:
-    """List the agents of the workspace, and those that are everybody's.
+    """List the agents of the workspace, those that are everybody's, and those that other workspaces granted to it.
 
     `source` says which is which. Without `limit` it is all of them.
     """
@@ -369,6 +370,7 @@ def _agent(agent: AgentView) -> schemas_agents.Agent:
         source=agent.source,
         created_at=agent.created_at,
         updated_at=agent.updated_at,
+        grant=UNSET if (grant := agent.grant) is None else schemas_agents.AgentGrant(**attrs.asdict(grant)),
         **msgspec.structs.asdict(agent.document),
     )
 

@@ -1,15 +1,136 @@
-"""`/workspaces`: where the caller belongs."""
+"""`/workspaces`: where the caller belongs, who else does, and what they let each other run."""
 
+from typing import Annotated, Any, TypeVar
+
+from msgspec import UNSET, Meta
 from quart import Blueprint
 
-from understudy.actors.workspaces.messages import WORKSPACES, ListWorkspaces
+from understudy.actors.limits.messages import Bucket
+from understudy.actors.workspaces.messages import (
+    WORKSPACES,
+    Author,
+    ChangeWorkspace,
+    CreateWorkspace,
+    GetActivity,
+    GetWorkspace,
+    ListWorkspaces,
+    MemberChange,
+    PutGrant,
+    RemoveMember,
+    ResolveWorkspace,
+    Restrictions,
+    RevokeGrant,
+    SetMember,
+    WorkspaceChange,
+    WorkspaceRole,
+)
 from understudy.http import schemas
-from understudy.http.access import signed_in
+from understudy.http import schemas_workspaces as shapes
+from understudy.http.access import idempotency_key, limited, once, signed_in
+from understudy.http.decode import body, query
+from understudy.http.errors import invalid
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
-from understudy.http.request import this_request
+from understudy.http.request import ApiRequest, this_request
+from understudy.http.show_workspaces import (
+    detail_of,
+    grant_of,
+    member_of,
+    restrictions_of,
+    stats_of,
+    workspace_of,
+)
+from understudy.runtime import Ask
 
 routes = Blueprint("workspaces", __name__, url_prefix="/workspaces")
+
+PATIENCE = 15.0
+"""Seconds for a workspace to be read or changed while the database is slow."""
+
+NO_SETTINGS = frozenset({"name", "plan", "settings", *schemas.Workspace.__struct_encode_fields__}) | frozenset(
+    shapes.WorkspaceDetail.__struct_encode_fields__
+)
+"""Names in a change that are no settings: who sends back what they read has changed none of these."""
+
+R = TypeVar("R")
+
+_WORKSPACE = {
+    "id": "ws_5",
+    "name": "Acme support",
+    "ownerId": "usr_71ab",
+    "plan": "team",
+    "createdAt": 1772438400000,
+    "settings": {"timezone": "Europe/Vienna"},
+    "yourRole": "owner",
+}
+_MEMBER = {
+    "uid": "usr_71ab",
+    "email": "mira@example.org",
+    "name": "Mira",
+    "role": "member",
+    "joinedAt": "2026-03-02T08:00:00Z",
+}
+_NEW_GRANT = {"receivingWorkspaceId": "ws_6", "agentId": "ops-helper", "expiresAt": "2027-01-01T00:00:00Z"}
+_GRANT = {
+    **_NEW_GRANT,
+    "id": "gr_5qd0b1aX",
+    "grantingWorkspaceId": "ws_5",
+    "readonly": True,
+    "createdBy": "usr_71ab",
+    "createdAt": "2026-03-02T08:00:00Z",
+    "updatedAt": "2026-03-02T08:00:00Z",
+}
+_RESTRICTIONS = {"allowedProviders": ["claude", "ollama"], "allowedModels": None}
+_STATS = {
+    "workspaceId": "ws_5",
+    "days": 30,
+    "sessions": {"active": 4, "total": 61},
+    "messages": 812,
+    "activeUsers": 3,
+    "tokens": {"prompt": 910233, "completion": 120411},
+    "costUsd": 7.31,
+    "toolCalls": 214,
+    "byAgent": [{"agentId": "chad", "messages": 640, "costUsd": 5.9}],
+    "daily": [{"date": "2026-03-01", "messages": 30, "costUsd": 0.22}],
+}
+_ERRORS = ("FORBIDDEN", "RATE_LIMIT")
+
+
+class StatsQuery(schemas.Wire, frozen=True):
+    """How many days."""
+
+    days: Annotated[int, Meta(ge=1, le=365)] = 30
+
+
+@routes.post("")
+@operation(
+    "createWorkspace",
+    Auth.JWT,
+    body=shapes.NewWorkspace,
+    replies={201: schemas.Workspace},
+    headers=("X-Idempotency-Key",),
+    errors=("CONFLICT", "RATE_LIMIT"),
+    example={"name": "Acme support", "plan": "team", "settings": {"timezone": "Europe/Vienna"}},
+    reply_example=_WORKSPACE,
+)
+async def create_workspace() -> Reply:
+    """Make a workspace, which you own.
+
+    On the plan `personal` you are its only member; on `team` and `enterprise` there may be others.
+    """
+    request = this_request()
+    principal = await signed_in(request)
+    await limited(request, Bucket("user", principal.uid))
+    request.log_fields = {"uid": principal.uid}
+    given = body(request, shapes.NewWorkspace)
+
+    async def do() -> Reply:
+        settings = {} if given.settings is UNSET else given.settings
+        new = CreateWorkspace(principal.uid, given.name, given.plan.value, settings, request.id)
+        view = await _ask(request, None, new)
+        return json(workspace_of(view), 201, ((b"location", f"/workspaces/{view.workspace.id}".encode()),))
+
+    return await once(request, idempotency_key(request, principal.uid, ""), do)
 
 
 @routes.get("")
@@ -19,16 +140,223 @@ async def list_workspaces() -> Reply:
     request = this_request()
     principal = await signed_in(request)
     views = await request.node.ask(WORKSPACES, ListWorkspaces(principal.uid))
-    workspaces = [
-        schemas.Workspace(
-            id=view.workspace.id,
-            name=view.workspace.name,
-            owner_id=view.workspace.owner_id,
-            plan=view.workspace.plan,
-            created_at=int(view.workspace.created_at.timestamp() * 1000),
-            settings=dict(view.workspace.settings),
-            your_role=view.role.value,
-        )
-        for view in views
-    ]
-    return json(schemas.WorkspaceList(workspaces=workspaces))
+    return json(schemas.WorkspaceList(workspaces=[workspace_of(view) for view in views]))
+
+
+@routes.get("/<id>")
+@operation(
+    "getWorkspace",
+    Auth.JWT,
+    replies={200: shapes.WorkspaceDetail},
+    errors=_ERRORS,
+    reply_example={**_WORKSPACE, **_RESTRICTIONS, "members": [_MEMBER], "grants": [_GRANT]},
+)
+async def get_workspace(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Read a workspace that you belong to.
+
+    Owners and admins also see its members, its restrictions, and the grants that it gave and was given.
+    """
+    request = this_request()
+    author = await _author(request, id, WorkspaceRole.VIEWER)
+    return json(detail_of(await _ask(request, id, GetWorkspace(author.uid, id))))
+
+
+@routes.put("/<id>/settings")
+@operation(
+    "changeWorkspace",
+    Auth.JWT,
+    body=shapes.SettingsChange,
+    replies={200: schemas.Workspace},
+    errors=(*_ERRORS, "CONFLICT"),
+    example={"name": "Acme support", "timezone": "Europe/Vienna"},
+    reply_example=_WORKSPACE,
+)
+async def change_workspace(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Change a workspace's name, plan or settings.
+
+    What the body does not name stays, and a setting that is null is taken away. Settings have at most 16 KB;
+    `timezone` (of the IANA database) is the one by which its agents tell the time. Takes the role admin, and owner for
+    another plan; a workspace of several members cannot become `personal`.
+    """
+    request = this_request()
+    author = await _author(request, id)
+    given = body(request, shapes.SettingsChange)
+    others = {key: value for key, value in body(request, dict[str, Any]).items() if key not in NO_SETTINGS}
+    change = WorkspaceChange(
+        name=None if given.name is UNSET else given.name,
+        plan=None if given.plan is UNSET else given.plan.value,
+        settings=others if given.settings is UNSET else {**given.settings, **others},
+    )
+    return json(workspace_of(await _ask(request, id, ChangeWorkspace(author, change))))
+
+
+@routes.post("/<id>/members")
+@operation(
+    "setMember",
+    Auth.JWT,
+    body=shapes.NewMember,
+    replies={201: shapes.Member, 200: shapes.Member},
+    headers=("X-Idempotency-Key",),
+    errors=(*_ERRORS, "NOT_FOUND", "CONFLICT"),
+    example={"email": "mira@example.org", "role": "member"},
+    reply_example=_MEMBER,
+)
+async def set_member(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Make somebody a member, or give a member another role.
+
+    They are named by `uid` or by `email`, and must have an account. Takes the role admin; only an owner makes an owner
+    or changes one, and the last owner stays one.
+    """
+    request = this_request()
+    author = await _author(request, id)
+    given = body(request, shapes.NewMember)
+    if (given.uid is None) is (given.email is None):
+        raise invalid("uid", "missing" if given.uid is None else "not_alone", "uid: name the user by uid or by email")
+    who = given.uid if given.uid is not None else given.email
+    if who is None or ("@" in who) is not (given.email is not None):
+        raise invalid("email" if given.email is not None else "uid", "invalid_value")
+    named = who
+
+    async def do() -> Reply:
+        done = await _ask(request, id, SetMember(author, named, given.role))
+        return json(member_of(done.member), 201 if done.change is MemberChange.ADDED else 200)
+
+    return await once(request, idempotency_key(request, author.uid, id), do)
+
+
+@routes.delete("/<id>/members/<uid>")
+@operation("removeMember", Auth.JWT, replies={204: None}, errors=(*_ERRORS, "NOT_FOUND", "CONFLICT"))
+async def remove_member(id: str, uid: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Remove a member, or leave.
+
+    It holds from their next request on. Takes the role admin, and owner to remove an owner; everybody may remove
+    themselves, but for the last owner.
+    """
+    request = this_request()
+    author = await _author(request, id, WorkspaceRole.VIEWER)
+    await _ask(request, id, RemoveMember(author, uid))
+    return Reply(204)
+
+
+@routes.get("/<id>/stats")
+@operation(
+    "workspaceStats",
+    Auth.JWT,
+    query=StatsQuery,
+    replies={200: shapes.WorkspaceStats},
+    errors=_ERRORS,
+    reply_example=_STATS,
+)
+async def workspace_stats(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """See what was done in the workspace, and what it cost.
+
+    `days` counts today, by UTC. Takes the role admin.
+    """
+    request = this_request()
+    author = await _author(request, id)
+    asked = query(request, StatsQuery)
+    return json(stats_of(id, asked.days, await _ask(request, id, GetActivity(author.uid, id, asked.days))))
+
+
+@routes.post("/<id>/grants")
+@operation(
+    "grantAgent",
+    Auth.JWT,
+    body=shapes.NewGrant,
+    replies={201: shapes.Grant, 200: shapes.Grant},
+    headers=("X-Idempotency-Key",),
+    errors=(*_ERRORS, "NOT_FOUND", "CONFLICT"),
+    example=_NEW_GRANT,
+    reply_example=_GRANT,
+)
+async def grant_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Let the members of another workspace run an agent of this one.
+
+    What they use is billed to them. The same agent and workspace again change the grant. A `readonly` grant lets them
+    talk to the agent, and not start sub-agents from it; no grant lets them change it. An agent of their own, or one of
+    everybody's, keeps its name: the granted one is then not seen. Takes the role admin.
+    """
+    request = this_request()
+    author = await _author(request, id)
+    given = body(request, shapes.NewGrant)
+    wish = PutGrant(author, given.receiving_workspace_id, given.agent_id, given.readonly, given.expires_at)
+
+    async def do() -> Reply:
+        grant, is_new = await _ask(request, id, wish)
+        return json(grant_of(grant), 201 if is_new else 200)
+
+    return await once(request, idempotency_key(request, author.uid, id), do)
+
+
+@routes.delete("/<id>/grants")
+@operation(
+    "revokeGrant",
+    Auth.JWT,
+    body=shapes.GrantSelector,
+    query=shapes.GrantSelector,
+    replies={204: None},
+    errors=(*_ERRORS, "NOT_FOUND"),
+    example={"receivingWorkspaceId": "ws_6", "agentId": "ops-helper"},
+)
+async def revoke_grant(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Take a grant back; the next turn is refused.
+
+    It is named in the body or in the query: by `grantId`, or by `receivingWorkspaceId` and `agentId`. By its id, the
+    workspace that received it may give it back, too. Takes the role admin.
+    """
+    request = this_request()
+    author = await _author(request, id)
+    named = (body if request.payload.strip() else query)(request, shapes.GrantSelector)
+    which: str | tuple[str, str]
+    match named:
+        case shapes.GrantSelector(grant_id=str(grant), receiving_workspace_id=None, agent_id=None):
+            which = grant
+        case shapes.GrantSelector(grant_id=None, receiving_workspace_id=str(receiver), agent_id=str(agent)):
+            which = (receiver, agent)
+        case _:
+            raise invalid("grantId", "missing", "grantId: name the grant, or receivingWorkspaceId and agentId")
+    await _ask(request, id, RevokeGrant(author, which))
+    return Reply(204)
+
+
+@routes.put("/<id>/restrictions")
+@operation(
+    "restrictWorkspace",
+    Auth.JWT,
+    body=shapes.Restrictions,
+    replies={200: shapes.Restrictions},
+    errors=_ERRORS,
+    example=_RESTRICTIONS,
+    reply_example=_RESTRICTIONS,
+)
+async def restrict_workspace(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Say on which providers and models agents may run in the workspace.
+
+    null, or a list that is left out, is any; an empty list is none. It holds for every turn that begins from now on:
+    one on a model that is not allowed is refused (`MODEL_RESTRICTED`), and fallbacks that are not are never asked.
+    Takes the role admin.
+    """
+    request = this_request()
+    author = await _author(request, id)
+    given = body(request, shapes.Restrictions)
+    providers, models = (
+        None if names is None else tuple(dict.fromkeys(names))
+        for names in (given.allowed_providers, given.allowed_models)
+    )
+    change = WorkspaceChange(restrictions=Restrictions(providers, models))
+    restrictions = (await _ask(request, id, ChangeWorkspace(author, change))).workspace.restrictions
+    return json(restrictions_of(restrictions))
+
+
+async def _author(request: ApiRequest, workspace_id: str, needs: WorkspaceRole = WorkspaceRole.ADMIN) -> Author:
+    """The caller, if they may act in the workspace of the path as *needs*."""
+    principal = await signed_in(request)
+    await request.node.ask(WORKSPACES, ResolveWorkspace(principal.uid, workspace_id, needs))
+    await limited(request, Bucket("user", principal.uid))
+    request.log_fields = {"uid": principal.uid, "workspace": workspace_id}
+    return Author(workspace_id, principal.uid, request.id)
+
+
+async def _ask(request: ApiRequest, workspace_id: str | None, message: Ask[R]) -> R:
+    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
+        return await request.node.ask(WORKSPACES, message, timeout=PATIENCE)

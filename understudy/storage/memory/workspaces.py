@@ -7,7 +7,14 @@ from typing import TypeVar
 import attrs
 
 from understudy.storage.errors import Missing, NotAllowed, StoreConflict
-from understudy.storage.membership import MOST_MEMBERSHIPS, MOST_OWNED, check_change, plan_membership, suffices
+from understudy.storage.membership import (
+    MOST_MEMBERSHIPS,
+    MOST_OWNED,
+    check_change,
+    check_size,
+    plan_membership,
+    suffices,
+)
 from understudy.storage.memory.tables import Tables
 from understudy.storage.records import (
     Activity,
@@ -96,6 +103,7 @@ class MemoryWorkspaces:
     async def create(self, workspace: Workspace, audit: AuditEntry) -> None:
         """As the real one."""
         self._tables.check()
+        check_size(workspace.settings)
         if workspace.id in self._tables.workspaces:
             return
         owned = [each for each in self._tables.workspaces.values() if each.owner_id == workspace.owner_id]
