@@ -54,6 +54,8 @@ def call(request: Any, name: str, arguments: Any) -> dict[str, Any] | None:
 
             return text(json.dumps(dict(os.environ)))
         case "hang":
+            sys.stderr.write("hanging\n")
+            sys.stderr.flush()
             return None
         case "die":
             sys.stderr.write("I have had enough\n")
