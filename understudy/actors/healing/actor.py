@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 import attrs
 import trio
 
+from understudy.actors.audit.messages import AUDIT, Record, act_of_key
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import AgentPaused
 from understudy.actors.facts import fact
@@ -123,6 +124,10 @@ class Healing(Server):
         ]
         for key in found:
             self._resumed(key, message.by)
+            line = act_of_key(
+                RESUMED, message.by, request_id=message.request_id, at=self._now(), agentId=key[1], workspaceId=key[0]
+            )
+            self.system.tell(AUDIT, Record(line))
         return tuple(workspace_id for workspace_id, _ in found)
 
     @receive

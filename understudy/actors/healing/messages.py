@@ -45,3 +45,4 @@ class ResumeAgent(Ask[tuple[str, ...]]):
     agent_id: str
     workspace_id: str | None
     by: str
+    request_id: str | None = None

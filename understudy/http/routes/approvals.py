@@ -1,0 +1,164 @@
+"""`/approvals`: tool calls that wait for somebody's consent."""
+
+from quart import Blueprint
+
+from understudy.actors.approvals.messages import (
+    APPROVALS,
+    Approval,
+    ApprovalStatus,
+    Decide,
+    ListApprovals,
+)
+from understudy.actors.limits.messages import Bucket
+from understudy.actors.workspaces.messages import WorkspaceRole
+from understudy.http import schemas_approvals
+from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.decode import optional_body, query
+from understudy.http.operation import Auth, operation
+from understudy.http.paging import next_link
+from understudy.http.replies import Reply, json
+from understudy.http.request import ApiRequest, this_request
+
+routes = Blueprint("approvals", __name__, url_prefix="/approvals")
+
+PATIENCE = 10.0
+"""Seconds for a decision to be stored."""
+
+_EXAMPLE = {
+    "id": "apr_5c1e",
+    "uid": "usr_71ab",
+    "agentId": "ops-helper",
+    "sessionId": "ses_71ab",
+    "turnId": "trn_09fe",
+    "toolCallId": "call_1",
+    "tool": "shell_exec",
+    "arguments": '{"command": "df -h"}',
+    "status": "pending",
+    "requestedAt": "2026-03-02T09:15:00Z",
+    "expiresAt": "2026-03-02T09:20:00Z",
+    "decidedAt": None,
+    "decidedBy": None,
+    "note": None,
+}
+_DECIDED = {**_EXAMPLE, "status": "approved", "decidedAt": "2026-03-02T09:16:00Z", "decidedBy": "usr_71ab"}
+_HEADERS = ("X-Workspace-Id", "X-Idempotency-Key")
+_ERRORS = ("FORBIDDEN", "NOT_FOUND", "CONFLICT", "RATE_LIMIT")
+
+
+@routes.get("")
+@operation(
+    "listApprovals",
+    Auth.WORKSPACE,
+    query=schemas_approvals.ApprovalsQuery,
+    replies={200: schemas_approvals.ApprovalList},
+    reply_example={"approvals": [_EXAMPLE], "total": 1, "limit": 50, "offset": 0},
+    headers=("X-Workspace-Id",),
+    errors=("FORBIDDEN", "RATE_LIMIT"),
+)
+async def list_approvals() -> Reply:
+    """List tool calls that wait for consent, newest first.
+
+    Those of your own conversations; the roles admin and owner see the whole workspace's. `status` finds decided ones,
+    which are kept for 30 days.
+    """
+    request = this_request()
+    workspace_id, uid, theirs = await _caller(request, WorkspaceRole.VIEWER)
+    asked = query(request, schemas_approvals.ApprovalsQuery)
+    wanted = ListApprovals(
+        workspace_id,
+        theirs,
+        None if asked.status is schemas_approvals.ApprovalFilter.ALL else ApprovalStatus(asked.status.value),
+        asked.limit,
+        asked.offset,
+    )
+    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
+        page = await request.node.ask(APPROVALS, wanted, timeout=PATIENCE)
+    request.log_fields = {"uid": uid, "workspace": workspace_id}
+    shown = schemas_approvals.ApprovalList(
+        approvals=[_shown(approval) for approval in page.approvals],
+        total=page.total,
+        limit=asked.limit,
+        offset=asked.offset,
+    )
+    return json(shown, headers=next_link(request, limit=asked.limit, offset=asked.offset, total=page.total))
+
+
+@routes.post("/<id>/approve")
+@operation(
+    "approve",
+    Auth.WORKSPACE,
+    body=schemas_approvals.Decision,
+    replies={200: schemas_approvals.Approval},
+    headers=_HEADERS,
+    errors=_ERRORS,
+    example={"note": "go ahead"},
+    reply_example=_DECIDED,
+)
+async def approve(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Let a tool call run.
+
+    Takes the person whose conversation it is, or the role admin. Answered once the decision is stored; one that was
+    decided, has expired or was cancelled is 409.
+    """
+    return await _decide(id, approve=True)
+
+
+@routes.post("/<id>/deny")
+@operation(
+    "deny",
+    Auth.WORKSPACE,
+    body=schemas_approvals.Decision,
+    replies={200: schemas_approvals.Approval},
+    headers=_HEADERS,
+    errors=_ERRORS,
+    example={"note": "not on a Friday"},
+    reply_example={**_DECIDED, "status": "denied", "note": "not on a Friday"},
+)
+async def deny(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+    """Refuse a tool call.
+
+    The agent is told so, with the note, and goes on without it. Otherwise as approving.
+    """
+    return await _decide(id, approve=False)
+
+
+async def _decide(approval_id: str, *, approve: bool) -> Reply:
+    request = this_request()
+    workspace_id, uid, theirs = await _caller(request, WorkspaceRole.MEMBER)
+    given = optional_body(request, schemas_approvals.Decision)
+    request.log_fields = {"uid": uid, "workspace": workspace_id}
+    wanted = Decide(workspace_id, approval_id, approve, uid, given.note, theirs, request.id)
+
+    async def do() -> Reply:
+        with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
+            return json(_shown(await request.node.ask(APPROVALS, wanted, timeout=PATIENCE)))
+
+    return await once(request, idempotency_key(request, uid, workspace_id), do)
+
+
+async def _caller(request: ApiRequest, needs: WorkspaceRole) -> tuple[str, str, str | None]:
+    """The workspace, the caller, and whose requests they may see: None for everybody's."""
+    principal = await signed_in(request)
+    view = await in_workspace(request, principal, needs)
+    await limited(request, Bucket("user", principal.uid))
+    sees_all = view.role in {WorkspaceRole.OWNER, WorkspaceRole.ADMIN}
+    return view.workspace.id, principal.uid, None if sees_all else principal.uid
+
+
+def _shown(approval: Approval) -> schemas_approvals.Approval:
+    return schemas_approvals.Approval(
+        id=approval.id,
+        uid=approval.uid,
+        agent_id=approval.agent_id,
+        session_id=approval.session_id,
+        turn_id=approval.turn_id,
+        tool_call_id=approval.tool_call_id,
+        tool=approval.tool,
+        arguments=approval.arguments,
+        status=approval.status.value,
+        requested_at=approval.requested_at,
+        expires_at=approval.expires_at,
+        decided_at=approval.decided_at,
+        decided_by=approval.decided_by,
+        note=approval.note,
+    )
