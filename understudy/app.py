@@ -20,6 +20,7 @@ from understudy.actors.inference.endpoints import Endpoints
 from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import open_clients
+from understudy.actors.jobs.standard import standard_jobs
 from understudy.actors.mcp.library import RemoteTools
 from understudy.actors.mcp.tree import McpServerPlan
 from understudy.actors.memory.recall import Recall
@@ -148,6 +149,7 @@ async def _run(
                         consent=Consent(system, approval_rules(settings), utc_now),
                         health=Health(system) if settings.agent_failures else None,
                     ),
+                    jobs=standard_jobs(system, stores),
                     webhooks=Delivering(
                         stores.deliveries,
                         GuardedPoster(outbound, insecure=settings.allow_insecure_webhooks),

@@ -10,6 +10,7 @@
     webhooks       one_for_one       directory, live (dynamic, one actor per webhook with something to do), sweeper
     approvals, healing
     sessions       one_for_one       directory, live (dynamic, one actor per session), recovery
+    jobs           one_for_one       running (dynamic, one actor per job being done), dispatcher, queue, schedule
 
 The listener is no part of it, since it belongs to the floor above; the composition root starts it last.
 """
@@ -42,6 +43,8 @@ from understudy.actors.identity.ports import AccountStore
 from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.inference.provider import ProviderLimits
 from understudy.actors.inference.tree import inference_tree
+from understudy.actors.jobs.standard import JobPlan
+from understudy.actors.jobs.tree import JobStores, jobs_spec
 from understudy.actors.limits.actor import limits_spec
 from understudy.actors.mcp.checks import mcp_checks
 from understudy.actors.mcp.library import RemoteTools
@@ -89,6 +92,21 @@ class TreeSettings(IdentitySettings, DiagnosticSettings, Protocol):
         ...
 
     @property
+    def job_concurrency(self) -> int:
+        """Jobs that are done at a time."""
+        ...
+
+    @property
+    def job_lease(self) -> float:
+        """Seconds that a job stays with a node that is not heard of."""
+        ...
+
+    @property
+    def timezone(self) -> str:
+        """The time zone of the built-in schedule."""
+        ...
+
+    @property
     def rate_limit_max(self) -> int:
         """Chats per user and minute; 0 is no limit."""
         ...
@@ -127,7 +145,7 @@ class AuditTrail(AuditLog, UsersLines, Protocol):
     """The audit log, as a whole and by user."""
 
 
-class Stores(AccountStore, AdminStores, Protocol):
+class Stores(AccountStore, AdminStores, JobStores, Protocol):
     """The repositories that actors above storage read."""
 
     @property
@@ -215,6 +233,7 @@ class Services:
     probe: Probe
     sessions: SessionServices
     webhooks: Delivering
+    jobs: JobPlan
     providers: Collection[str]
     tools: Callable[[], tuple[ToolSpec, ...]]
     cache: ToolCache
@@ -275,4 +294,12 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         approvals_spec(stores.approvals),
         healing_spec(stores.health, HealingRules(settings.agent_failures, settings.agent_pause)),
         sessions_spec(services.sessions, idle_after=settings.session_idle_after),
+        jobs_spec(
+            stores,
+            services.jobs.kinds,
+            services.jobs.scheduled,
+            concurrency=settings.job_concurrency,
+            lease=settings.job_lease,
+            timezone=settings.timezone,
+        ),
     )

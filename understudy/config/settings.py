@@ -18,6 +18,7 @@ _IDENTITY = "Identity"
 _LIMITS = "Limits"
 _SESSIONS = "Sessions"
 _LOOP = "Agent loop"
+_JOBS = "Jobs"
 _TOOLS = "Tools"
 _WEB = "Web"
 _LOG = "Log"
@@ -283,6 +284,27 @@ class Settings:
         group=_LOOP,
         key="healing.pause",
         doc="How long it then stays paused, unless an operator resumes it.",
+    )
+    job_concurrency: int = setting(
+        values.integer(1, 1000, "a count"),
+        "4",
+        env="JOB_CONCURRENCY",
+        group=_JOBS,
+        doc="Background jobs that this server does at a time; of one workspace it is never more than two.",
+    )
+    job_lease: float = setting(
+        values.duration(1, 3600),
+        "30s",
+        env="UNDERSTUDY_JOB_LEASE",
+        group=_JOBS,
+        doc="How long a job stays with a server that is not heard of any more, before another attempt is made.",
+    )
+    timezone: str = setting(
+        values.time_zone,
+        "UTC",
+        env="UNDERSTUDY_TIMEZONE",
+        group=_JOBS,
+        doc="The time zone of the built-in schedule: its nightly jobs run between 01:00 and 05:00 there.",
     )
     shell_tool: bool = setting(
         values.boolean,

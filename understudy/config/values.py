@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -162,6 +163,15 @@ def one_of(*choices: str) -> Callable[[object], str]:
         return choice
 
     return parse
+
+
+def time_zone(raw: object) -> str:
+    """The name of a time zone in the IANA database."""
+    name = text(raw)
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise BadValue("give a time zone by its IANA name, such as Europe/Berlin") from None
 
 
 def path(raw: object) -> Path:

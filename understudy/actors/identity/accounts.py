@@ -1,7 +1,7 @@
 """Accounts and their tokens: what registration, login, refresh and logout do, apart from any actor."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, assert_never
 
 from understudy.actors.audit.ports import Writer
@@ -35,9 +35,6 @@ from understudy.storage.records import (
     Workspace,
     new_id,
 )
-
-FORGET_FAILURES_AFTER = timedelta(days=1)
-"""Well past the longest lock and the window after it: a row this old counts for nothing any more."""
 
 VersionSeen = Callable[[str, int], None]
 """Called with a user's id and new token version, before anybody is answered."""
@@ -144,12 +141,6 @@ class Accounts:
         if row is None or row.revoked_at is not None or row.rotated_at is not None:
             raise _spent()
         return claims.uid
-
-    async def sweep(self) -> None:
-        """Delete tokens and failures that no longer matter."""
-        now = self._now()
-        await self._store.tokens.sweep(now=now)
-        await self._store.lockouts.sweep(before=now - FORGET_FAILURES_AFTER)
 
     def _read_refresh(self, token: str) -> RefreshClaims:
         try:

@@ -45,13 +45,11 @@ from understudy.actors.lru import Lru
 from understudy.actors.metrics.messages import METRICS, CacheUsed
 from understudy.actors.serving import Server
 from understudy.runtime import ChildSpec, Deferred, receive
-from understudy.storage.errors import StoreUnavailable
 
 MAX_AGE = 30.0
 """Seconds that an account's standing is believed without asking the database again."""
 REMEMBERED = 20_000
 """How many verified tokens, and how many accounts, are remembered at most."""
-SWEEP_EVERY = 3600.0
 TELL_METRICS_EVERY = 5.0
 
 
@@ -87,11 +85,6 @@ class IdentitySettings(Protocol):
     def password_min_length(self) -> int:
         """The shortest password that registration takes."""
         ...
-
-
-@attrs.frozen
-class _Sweep:
-    """Timer: delete what has run out."""
 
 
 @attrs.frozen
@@ -139,8 +132,7 @@ class Identity(Server):
         )
 
     async def started(self) -> None:
-        """Begin to sweep and to report."""
-        self.every(SWEEP_EVERY, _Sweep())
+        """Begin to report."""
         self.every(TELL_METRICS_EVERY, _TellMetrics())
 
     @receive
@@ -196,11 +188,6 @@ class Identity(Server):
     def revoke_key(self, message: RevokeKey) -> Deferred[None]:
         """End an internal key."""
         return self.answer(message, self._keys.revoke, message)
-
-    @receive
-    def sweep(self, message: _Sweep) -> None:
-        """Delete expired tokens and old failures, beside the mailbox."""
-        self.work(self._sweep, name="sweep")
 
     @receive
     def tell_metrics(self, message: _TellMetrics) -> None:
@@ -265,12 +252,6 @@ class Identity(Server):
         if message.refresh_token is None:
             raise Unauthenticated("neither an access token nor a refresh token was given")
         return await self._accounts.owner_of_refresh(message.refresh_token)
-
-    async def _sweep(self) -> None:
-        try:
-            await self._accounts.sweep()
-        except StoreUnavailable:
-            return  # the next hour's sweep finds the same rows
 
     def _version_seen(self, uid: str, version: int) -> None:
         self._standings.observe(uid, version, enabled=True, now=trio.current_time())

@@ -57,10 +57,6 @@ class Tokens(Protocol):
         """Revoke all of a user's tokens; how many."""
         ...
 
-    async def sweep(self, *, now: datetime) -> int:
-        """Delete the expired; how many."""
-        ...
-
 
 class Lockouts(Protocol):
     """Failures to sign in, counted by subject."""
@@ -75,10 +71,6 @@ class Lockouts(Protocol):
 
     async def clear(self, subject: str) -> None:
         """Forget the subject's failures."""
-        ...
-
-    async def sweep(self, *, before: datetime) -> int:
-        """Forget subjects that last failed before then and are not locked; how many."""
         ...
 
 

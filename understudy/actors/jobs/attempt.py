@@ -1,6 +1,7 @@
 """One attempt at a job, for as long as its lease is held."""
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
@@ -41,15 +42,13 @@ async def _hold(services: JobServices, job: Job, attempt_scope: trio.CancelScope
     while True:
         await trio.sleep(services.lease / BEATS)
         began = trio.current_time()
-        with trio.move_on_at(held_until) as patience:
-            try:
-                counts = await services.claims.renew(
-                    job.id, job.token, services.now() + timedelta(seconds=services.lease)
-                )
-            except StoreUnavailable:
-                continue  # while the lease lasts there is another beat
+        counts: bool | None = None  # nobody knows: while the lease lasts there is another beat
+        with trio.move_on_at(held_until), suppress(StoreUnavailable):
+            until = services.now() + timedelta(seconds=services.lease)
+            counts = await services.claims.renew(job.id, job.token, until)
+        if counts:
             held_until = began + services.lease
-        if patience.cancelled_caught or not counts:
+        elif counts is False or trio.current_time() >= held_until:
             attempt_scope.cancel()
             return
 

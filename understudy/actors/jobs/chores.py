@@ -18,7 +18,7 @@ APPROVALS_KEPT = timedelta(days=90)
 """How long it can be read who decided what an agent asked consent for."""
 
 FAILURES_KEPT = timedelta(days=1)
-"""How long a failed sign-in counts towards a longer lock."""
+"""Well past the longest lock and the window after it: a failed sign-in this old counts for nothing any more."""
 
 
 class Tokens(Protocol):

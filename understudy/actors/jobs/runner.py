@@ -34,7 +34,11 @@ class JobRunner(Actor):
         self._over = False
 
     async def started(self) -> None:
-        """Begin, if the claim still counts: an incarnation that an operator restarted finds that it does not."""
+        """Begin, if the claim still counts.
+
+        It does not for an incarnation that an operator restarted: the one before gave it back. That one starts, as the
+        operator wants, and leaves at once; the job is begun anew by whoever claims it.
+        """
         job, services = self._job, self._services
         self.labels = {
             "type": job.type,
@@ -48,7 +52,7 @@ class JobRunner(Actor):
             self.work(self._live, name=job.type)
         else:
             self._over = True
-            self.stop()
+            self.after(0.0, StopJob())
 
     async def stopping(self, reason: Exit) -> None:
         """Cancel what is going on and give the lease back, unless the job is over."""
