@@ -132,7 +132,8 @@ async def test_settings_are_merged_taken_away_by_null_and_kept_otherwise(platfor
     again = await mira.call("PUT", at(mira, "/settings"), {"colour": None, "deep": {"b": 2}})
     assert again.json()["settings"] == {"timezone": "Asia/Tokyo", "deep": {"b": 2}}
     assert (again.json()["name"], again.json()["plan"]) == ("Renamed", "team")
-    for wrong in ({"timezone": "Nowhere"}, {"plan": "pro"}, {"name": ""}, {"k": "v" * 17_000}, []):
+    refused: list[Any] = [{"timezone": "Nowhere"}, {"plan": "pro"}, {"name": ""}, {"k": "v" * 17_000}, []]
+    for wrong in refused:
         assert await status(mira, "PUT", at(mira, "/settings"), wrong) == (400, "VALIDATION")
     assert (await mira.get(at(mira))).json()["settings"] == again.json()["settings"]
 
