@@ -22,6 +22,12 @@ AGENT = {
 }
 
 
+def brief_rules(folder: Path) -> None:
+    """House rules of the operator's own, short enough that what a turn needs is easily reckoned."""
+    (folder / "data").mkdir(mode=0o700)
+    (folder / "data" / "SOUL.md").write_text("Be kind.")
+
+
 def counters(dsn: str, scope: str) -> list[tuple[int, int]]:
     """What is used and what is reserved of the allowances whose scope begins so."""
     with psycopg.connect(dsn) as connection:
@@ -31,6 +37,7 @@ def counters(dsn: str, scope: str) -> list[tuple[int, int]]:
 
 async def test_of_a_hundred_turns_at_once_exactly_those_run_that_the_quota_allows(tmp_path: Path, pg_dsn: str) -> None:
     told: Counter[int] = Counter()
+    brief_rules(tmp_path)
     with trio.fail_after(90):
         async with stand_in(Behaviour(first_ms=math.inf)) as provider:
             environment = {
@@ -80,6 +87,7 @@ async def test_a_users_budget_is_over_all_agents_and_nobody_elses(tmp_path: Path
         answer = await client.chat("hello")
         return answer.status_code, answer.json().get("code")
 
+    brief_rules(tmp_path)
     with trio.fail_after(60):
         environment = {"USER_TOKEN_BUDGET_MONTHLY": "4400", "UNDERSTUDY_MODEL": "builtin/rehearsal"}
         async with (

@@ -113,6 +113,7 @@ async def running_node(
             "JWT_SECRET": JWT_SECRET,
             "RATE_LIMIT_MAX": "0",
             "USER_RATE_LIMIT_MAX": "0",
+            "UNDERSTUDY_MAX_CONSECUTIVE_FAILURES": "0",
             **({"DATABASE_URL": database_url} if database_url else {}),
             **(environment or {}),
         },

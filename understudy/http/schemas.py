@@ -73,7 +73,7 @@ class ChatRequest(Conversation, frozen=True, kw_only=True):
 
     message: Annotated[str, Meta(min_length=1, max_length=10_000, examples=["What time is it?"])]
     on_busy: OnBusy = OnBusy.ENQUEUE
-    webhook_url: str | None = None
+    webhook_url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
 
 
 # Answers
@@ -217,7 +217,7 @@ class ToolCall(Wire, frozen=True):
 
 
 class Message(Wire, frozen=True):
-    """One message of a session."""
+    """One message of a session. ``compacted``: models are told of it by the session's summary only."""
 
     id: str
     role: str
@@ -228,6 +228,7 @@ class Message(Wire, frozen=True):
     tokens: int
     tool_calls: list[ToolCall] | UnsetType = UNSET
     tool_call_id: str | UnsetType = UNSET
+    compacted: bool | UnsetType = UNSET
 
 
 class SessionDetail(Session, frozen=True):

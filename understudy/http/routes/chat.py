@@ -16,6 +16,7 @@ from understudy.actors.session.messages import (
     TurnStarted,
     session_address,
 )
+from understudy.actors.webhooks.messages import WEBHOOKS, AddCallback, CheckCallback
 from understudy.http import schemas
 from understudy.http.access import REPLAYED, idempotency_key, in_workspace, limited, signed_in
 from understudy.http.decode import body
@@ -43,6 +44,9 @@ _ERRORS = (
     "RATE_LIMIT",
     "QUOTA_EXCEEDED",
     "TOKEN_BUDGET_EXCEEDED",
+    "TURN_BUDGET_EXCEEDED",
+    "CONTEXT_TOO_LARGE",
+    "AGENT_PAUSED",
     "PROVIDER_ERROR",
     "CIRCUIT_OPEN",
     "TIMEOUT",
@@ -70,13 +74,19 @@ async def chat() -> Reply:
     """Send a message and wait for the whole answer.
 
     With `X-Idempotency-Key` the same request sent again gets the same answer, or waits for the one still running; the
-    agent does not run twice. `onBusy` says what to do when the session is in the middle of another turn.
+    agent does not run twice. `onBusy` says what to do when the session is in the middle of another turn. With
+    `webhookUrl` the answer is also sent there when it is ready, also when the client has left by then; a stream has no
+    use for it.
     """
     request = this_request()
     uid, workspace_id = await _admit(request)
     given = body(request, schemas.ChatRequest)
     with _context(request, workspace_id):
+        if given.webhook_url is not None:
+            await request.node.ask(WEBHOOKS, CheckCallback(given.webhook_url))
         started = await _start(request, given, uid, workspace_id)
+        if given.webhook_url is not None:
+            await request.node.ask(WEBHOOKS, AddCallback(uid, started.turn_id, given.webhook_url))
         ending = await _ending(request, started)
     if ending["type"] == "error":
         data = ending["data"]
@@ -101,7 +111,8 @@ async def chat_stream() -> StreamReply:
     """Send a message and read the answer as it comes.
 
     Seven events: `session_resolved`, `content`, `tool_call`, `tool_call_complete`, `tool_result`, and at the end
-    `done` or `error`. Each has an id: a client that lost its connection sends the last one as `Last-Event-ID` (the body
+    `done` or `error`. Three more tell what holds a turn up: `approval_requested` and `approval_decided`, for calls that
+    need somebody's consent, and `compacted`, when a summary took the place of the conversation's beginning. Each has an id: a client that lost its connection sends the last one as `Last-Event-ID` (the body
     is then not looked at), and gets the rest of that turn.
     """
     request = this_request()
@@ -146,15 +157,14 @@ async def _admit(request: ApiRequest) -> tuple[str, str]:
 async def _start(request: ApiRequest, given: schemas.ChatRequest, uid: str, workspace_id: str) -> TurnStarted:
     if not given.message.strip():
         raise invalid("message", "too_short", "message: there is nothing in it but white space")
-    if given.webhook_url is not None:
-        raise invalid("webhookUrl", "not_available", "webhookUrl: this server does not deliver webhooks yet")
     request.log_fields = {"uid": uid, "workspace": workspace_id, "agent": given.agent_id}
     turn = StartTurn(
         SessionKey(workspace_id, uid, given.agent_id, given.surface, given.surface_id),
         given.message,
         given.on_busy,
         idempotency_key(request, uid, workspace_id),
-        request.settings.stream_grace,
+        # Whose answer is sent elsewhere is awaited there, whether or not anybody reads it here.
+        request.settings.stream_grace if given.webhook_url is None else request.settings.request_timeout,
     )
     # As long as the request may take: behind another turn it waits for that one's end. With the database away the
     # session itself refuses, much sooner.

@@ -286,6 +286,7 @@ def _message(message: Message) -> schemas.Message:
         tokens=message.tokens,
         tool_calls=calls or UNSET,
         tool_call_id=message.tool_call_id or UNSET,
+        compacted=message.compacted or UNSET,
     )
 
 
