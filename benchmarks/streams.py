@@ -1,6 +1,6 @@
 """Many conversations that stream at once, at the pace of a model: what a token waits between the model and its reader.
 
-    python -m benchmarks.streams [--streams 1000] [--rate 20] [--seconds 10]
+    python -m benchmarks.streams [--streams 1000] [--rate 20] [--settle 10] [--seconds 10]
 
 The server runs on one core; the provider, the readers and PostgreSQL share what is left. Each token carries the moment
 at which the provider sent it. The same readers on the provider itself, in the same run, are the floor.
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -29,9 +30,6 @@ from tests.support.node import running_node
 
 PROVIDER_PORT = 9102
 SERVER_CORE, LOAD_CORE = 0, 1
-SETTLE = 3.0
-"""Seconds that are not measured: turns begin, and the first of them are alone."""
-
 _TOKEN = re.compile(rb"(\d{12,}) ")
 _TAIL = 24
 
@@ -44,6 +42,7 @@ class Heard:
     seconds: float = 0.0
     quiet: int = 0
     refused: int = 0
+    shares: tuple[float, ...] = ()
 
     def percentile(self, share: float) -> float:
         """The delay in milliseconds that *share* of the tokens stayed within."""
@@ -51,10 +50,12 @@ class Heard:
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 if ordered else float("nan")
 
 
-def listen(port: int, wires: list[bytes], seconds: float, marks: list[float]) -> Heard:
-    """Open a stream with each of *wires* and read them all, in this thread, for `SETTLE` and then *seconds*.
+def listen(
+    port: int, wires: list[bytes], settle: float, seconds: float, used: Callable[[], tuple[float, ...]]
+) -> Heard:
+    """Open a stream with each of *wires* and read them all, in this thread, for *settle* and then for *seconds*.
 
-    *marks* gets the moments at which measuring began and ended.
+    *used* is asked when measuring begins and when it ends: seconds of CPU that somebody has used so far.
     """
     heard, selector = Heard(), selectors.DefaultSelector()
     tails: dict[socket.socket, bytes] = {}
@@ -65,10 +66,11 @@ def listen(port: int, wires: list[bytes], seconds: float, marks: list[float]) ->
         made.setblocking(False)
         selector.register(made, selectors.EVENT_READ)
         tails[made], counts[made] = b"", 0
-    begin = time.monotonic() + SETTLE
+    begin, before = time.monotonic() + settle, used()
+    began: float | None = None
     while (now := time.monotonic()) < begin + seconds:
-        if now >= begin and not marks:
-            marks.append(now)
+        if now >= begin and began is None:
+            began, before = now, used()
             counts = dict.fromkeys(counts, 0)
         for key, _ in selector.select(0.1):
             assert isinstance(key.fileobj, socket.socket)
@@ -82,30 +84,30 @@ def listen(port: int, wires: list[bytes], seconds: float, marks: list[float]) ->
             for found in _TOKEN.finditer(text):
                 end = found.end()
                 counts[opened] += 1
-                if marks:
+                if began is not None:
                     heard.delays.append((arrived - int(found[1])) / 1e9)
             tails[opened] = text[max(end, len(text) - _TAIL) :]
             heard.refused += data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 200")
-    marks.append(time.monotonic())
-    heard.seconds = marks[1] - marks[0]
+    heard.seconds = time.monotonic() - (began or begin)
+    heard.shares = tuple((late - early) / heard.seconds for early, late in zip(before, used(), strict=True))
     heard.quiet = sum(count == 0 for count in counts.values())
     for made in tails:
         made.close()
     return heard
 
 
-def row(name: str, heard: Heard, cpu: float | None, database: float | None) -> None:
+def row(name: str, heard: Heard) -> None:
     """One line of the table."""
-    used = "".join(f"{share * 100:10.0f} %" if share is not None else f"{'-':>12}" for share in (cpu, database))
+    used = "".join(f"{share * 100:10.0f} %" for share in heard.shares) or f"{'-':>12}" * 2
     print(
         f"{name:12}{len(heard.delays) / heard.seconds:12.0f}{heard.percentile(0.5):10.1f}{heard.percentile(0.99):10.1f}"
         f"{heard.percentile(1.0):10.1f}{used}{heard.quiet:8d}{heard.refused:9d}"
     )
 
 
-async def main(streams: int, rate: float, seconds: float) -> None:
+async def main(streams: int, rate: float, settle: float, seconds: float) -> None:
     """Run it and print the table."""
-    tokens = int((seconds + SETTLE + 60) * rate)
+    tokens = int((seconds + settle + 60) * rate)
     provider = subprocess.Popen(
         [
             sys.executable,
@@ -149,35 +151,30 @@ async def main(streams: int, rate: float, seconds: float) -> None:
                 )
                 columns = (("tokens/s", 12), ("p50 ms", 10), ("p99 ms", 10), ("max ms", 10))
                 named = "".join(f"{name:>{width}}" for name, width in columns)
-                print(
-                    f"{streams} streams of {rate:g} tokens a second\n{'':12}{named}   server CPU    postgres   quiet  refused"
-                )
-                row("straight", listen(PROVIDER_PORT, [straight] * streams, seconds, []), None, None)
-                marks: list[float] = []
-                before, kin = server.cpu_times(), _kin(server)
-                started = time.monotonic()
-                heard = listen(node.port, wires, seconds, marks)
-                took = time.monotonic() - started
-                after = server.cpu_times()
-                used = (after.user + after.system - before.user - before.system) / took
-                row("understudy", heard, used, (_kin(server) - kin) / took)
+                print(f"{streams} streams of {rate:g} tokens a second")
+                print(f"{'':12}{named}{'server CPU':>12}{'postgres':>12}{'quiet':>8}{'refused':>9}")
+                row("straight", listen(PROVIDER_PORT, [straight] * streams, 3.0, seconds, tuple))
+                row("understudy", listen(node.port, wires, settle, seconds, lambda: (_cpu(server), _kin(server))))
     finally:
         provider.kill()
 
 
+def _cpu(process: psutil.Process) -> float:
+    """Seconds of CPU that a process has used so far."""
+    times = process.cpu_times()
+    return times.user + times.system
+
+
 def _kin(server: psutil.Process) -> float:
     """Seconds of CPU that the server's children have used so far: PostgreSQL."""
-    total = 0.0
-    for child in server.children(recursive=True):
-        times = child.cpu_times()
-        total += times.user + times.system
-    return total
+    return sum(_cpu(child) for child in server.children(recursive=True))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=20.0)
+    parser.add_argument("--settle", type=float, default=10.0, help="seconds before measuring: turns begin")
     parser.add_argument("--seconds", type=float, default=10.0)
     given = parser.parse_args()
-    trio.run(main, given.streams, given.rate, given.seconds)
+    trio.run(main, given.streams, given.rate, given.settle, given.seconds)

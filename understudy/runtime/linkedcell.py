@@ -55,6 +55,7 @@ class LinkedCell(MailCell):
         "envelope",
         "links",
         "progressed",
+        "prune_above",
         "stashed",
         "timers",
         "watching",
@@ -75,6 +76,7 @@ class LinkedCell(MailCell):
         self.collected: list[WorkDone] | None = None
         self.stashed: Envelope | None = None
         self.progressed = 0.0
+        self.prune_above = _PRUNE_ABOVE
 
     def check_incarnation(self, actor: Actor) -> None:
         """Raise `StaleIncarnation` unless *actor* is the present one: what an old one still does is fenced off."""
@@ -200,8 +202,10 @@ class LinkedCell(MailCell):
         deferred: Deferred[Any] = Deferred(slot, self)  # type: ignore[arg-type]  # an ActorCell
         if self.deferred is None:
             self.deferred = {}
-        elif len(self.deferred) > _PRUNE_ABOVE:
+        elif len(self.deferred) > self.prune_above:
             self.deferred = {promise: None for promise in self.deferred if not promise.done}
+            # Twice what is left: looking at them all is then paid for by the promises made since.
+            self.prune_above = max(_PRUNE_ABOVE, 2 * len(self.deferred))
         self.deferred[deferred] = None
         return deferred
 

@@ -56,6 +56,7 @@ class Recorder:
         self._room = trio.Event()
         self._turnstile = trio.Lock()
         self._waiting = 0
+        self._committing = False
 
     def add(self, kind: str, data: dict[str, Any]) -> None:
         """Note an event; it is committed with the next flush. Does not block."""
@@ -76,8 +77,12 @@ class Recorder:
 
     @property
     def crowded(self) -> bool:
-        """Whether so much waits for its commit that whoever makes more should `wait_room` first."""
-        return self._waiting > BACKLOG
+        """Whether whoever makes more should `wait_room` first: a commit is under way, or much waits for one.
+
+        What a model says meanwhile waits in the socket, and is then read at once: the more there is to do, the less
+        each word costs.
+        """
+        return self._committing or self._waiting > BACKLOG
 
     async def wait_room(self) -> None:
         """Wait until the backlog is short enough to take more."""
@@ -109,6 +114,7 @@ class Recorder:
                 group.append(EventsAppended(self._session.epoch, self._session.id, tuple(events)))
             self._pending, kept = [], self._pending
             self._waiting, taken = 0, self._waiting
+            self._committing = True
             try:
                 await self._commit(group, events)
             except BaseException:
@@ -119,7 +125,9 @@ class Recorder:
                 self._waiting += taken
                 self._work.set()
                 raise
-            self._room.set()
+            finally:
+                self._committing = False
+                self._room.set()
 
     async def _commit(self, group: Sequence[Entry], events: Sequence[RunEvent]) -> None:
         while True:
