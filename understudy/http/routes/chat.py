@@ -164,7 +164,7 @@ async def _start(request: ApiRequest, given: schemas.ChatRequest, uid: str, work
         given.on_busy,
         idempotency_key(request, uid, workspace_id),
         # Whose answer is sent elsewhere is awaited there, whether or not anybody reads it here.
-        request.settings.stream_grace if given.webhook_url is None else request.settings.request_timeout,
+        request.settings.stream_grace if given.webhook_url is None else None,
     )
     # As long as the request may take: behind another turn it waits for that one's end. With the database away the
     # session itself refuses, much sooner.
