@@ -3,10 +3,13 @@
 The URL is the operator's: it is not checked against private addresses as what a model asks for is.
 """
 
+import logging
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import httpx2
+import trio
 from mcp.client._transport import TransportStreams
 from mcp.client.streamable_http import streamable_http_client
 
@@ -15,15 +18,19 @@ CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 300.0
 """Between two bytes of an answer; streams on which a server may have nothing to say are opened again after it."""
 
+log = logging.getLogger(__name__)
+
 
 @asynccontextmanager
 async def web(url: str, headers: Mapping[str, str]) -> AsyncGenerator[TransportStreams, None]:
     """A transport of the SDK's. What goes wrong with a connection comes out of the block as httpx2's own errors."""
+    # Reading the authorities' certificates takes tens of milliseconds: not on the loop, and not for nothing.
+    tls = await trio.to_thread.run_sync(httpx2.create_ssl_context) if url.startswith("https:") else False
     async with (
         httpx2.AsyncClient(
             headers={**headers, "accept-encoding": "identity"},
             timeout=httpx2.Timeout(CONNECT_SECONDS, read=SILENCE_SECONDS),
-            transport=_Bounded(),
+            transport=_Bounded(tls),
             trust_env=False,
         ) as client,
         streamable_http_client(url, http_client=client, max_sse_event_size=LARGEST_MESSAGE) as streams,
@@ -34,11 +41,14 @@ async def web(url: str, headers: Mapping[str, str]) -> AsyncGenerator[TransportS
 class _Bounded(httpx2.AsyncBaseTransport):
     """Answers of any length, up to a bound: of a message here, of an event in the SDK. Nothing is inflated."""
 
-    def __init__(self) -> None:
-        self._inner = httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_connections=20))
+    def __init__(self, tls: ssl.SSLContext | bool) -> None:
+        self._inner = httpx2.AsyncHTTPTransport(verify=tls, limits=httpx2.Limits(max_connections=20))
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await self._inner.handle_async_request(request)
+        if response.status_code >= 400:
+            # The SDK tells that there was an error, and not which.
+            log.info("MCP server at %s answered %d", request.url.host, response.status_code)
         if response.headers.get("content-encoding", "identity") != "identity":
             await response.aclose()
             raise httpx2.DecodingError("the server sent an encoding that it was not asked for", request=request)
