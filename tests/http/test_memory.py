@@ -217,7 +217,7 @@ async def test_a_search_for_nothing_or_for_too_much_is_refused(mira: Caller, ask
 async def test_a_server_without_pgvector_still_finds_by_words_and_says_so(platform: Platform, mira: Caller) -> None:
     await remember(platform, mira, "I like green tea")
     async with platform.pool.connection() as connection:
-        await connection.execute("DROP EXTENSION vector")
+        await connection.execute("DROP EXTENSION vector CASCADE")
     found = (await call(mira, "GET", "/search?q=tea")).json()
     assert found["embedder"] is None
     assert [(hit["score"], hit["sources"]) for hit in found["results"]] == [(1.0, ["bm25"])]

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 
@@ -194,6 +195,6 @@ async def test_strangers_and_the_unknown_are_turned_away(platform: Platform, mir
     for method, path, body in (*CHANGES, *(("GET", path, None) for path in READS)):
         anonymous = await platform.client.request(method, f"{ROOT}{path}", json=body)
         assert problem(anonymous) == (401, "UNAUTHENTICATED")
-        elsewhere = await call(stranger, method, path, body, x_workspace_id=mira.workspace_id)
+        elsewhere = await call(attrs.evolve(stranger, workspace_id=mira.workspace_id), method, path, body)
         assert problem(elsewhere) == (403, "FORBIDDEN")
     assert (await call(stranger, "GET", "")).json() == {"profiles": []}

@@ -8,7 +8,7 @@ import attrs
 import pytest
 import trio
 
-from tests.support.storage import START, Store, at
+from tests.support.storage import START, Store, at, closed, message, opened
 from understudy.storage.errors import StoreConflict, Unstorable
 from understudy.storage.migrate import load_migrations
 from understudy.storage.pool import Pool
@@ -24,10 +24,17 @@ from understudy.storage.records import (
     Workspace,
     new_id,
 )
+from understudy.storage.remembered import Scope
 from understudy.storage.repositories import Repositories
 
 Owner = tuple[User, Workspace]
-NORTH, EAST = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
+
+
+def vector(*values: float) -> tuple[float, ...]:
+    return (*values, *[0.0] * (256 - len(values)))
+
+
+NORTH, EAST = vector(1.0), vector(0.0, 1.0)
 
 
 def line() -> AuditEntry:
@@ -53,8 +60,10 @@ async def added(store: Store, *entries: MemoryEntry) -> None:
 
 
 async def found(store: Store, owner: Owner, text: str, *, least: float = 0.5, **more: Any) -> MemoryHits:
+    about = {name: more.pop(name) for name in ("tiers", "faded", "besides", "now") if name in more}
+    scope = Scope(owner[1].id, owner[0].id, **{"now": START} | about)
     given: dict[str, Any] = {"text": text, "embedder": "compass", "embedding": NORTH, "limit": 50, "least": least}
-    return await store.repositories.memories.search(owner[1].id, owner[0].id, **given | more)
+    return await store.repositories.memories.search(scope, **given | {"stale": 0.97} | more)
 
 
 def texts(entries: tuple[MemoryEntry, ...] | None) -> list[str]:
@@ -171,7 +180,13 @@ async def test_nobody_elses_memories_are_seen_found_or_deleted(store: Store) -> 
         assert await memories.remove(stranger, 0, line()) is None
         assert await memories.remove(stranger, secret.id, line()) is None
         hits = await memories.search(
-            workspace_id, uid, text="secret tea", embedder="compass", embedding=NORTH, limit=9, least=0
+            Scope(workspace_id, uid, START),
+            text="secret tea",
+            embedder="compass",
+            embedding=NORTH,
+            limit=9,
+            least=0,
+            stale=1,
         )
         assert hits == MemoryHits((), ())
     assert await memories.profile(noor[0].id) is None
@@ -193,15 +208,15 @@ async def test_likeness_finds_what_points_the_same_way_by_the_same_embedder(stor
     mira = await store.user()
     await added(
         store,
-        entry(mira, "almost", embedding=(3.0, 1.0, 0.0)),
-        entry(mira, "exactly", embedding=(0.5, 0.0, 0.0)),
+        entry(mira, "almost", embedding=vector(3.0, 1.0)),
+        entry(mira, "exactly", embedding=vector(0.5)),
         entry(mira, "east", embedding=EAST),
-        entry(mira, "nowhere", embedding=(0.0, 0.0, 0.0)),
+        entry(mira, "nowhere", embedding=vector()),
         entry(mira, "strange", embedder="sextant", embedding=(1.0,)),
     )
     assert texts((await found(store, mira, "x")).by_vector) == ["exactly", "almost"]
     assert texts((await found(store, mira, "x", limit=1)).by_vector) == ["exactly"]
-    assert (await found(store, mira, "x", embedding=(0.0, 0.0, 0.0))).by_vector == ()
+    assert (await found(store, mira, "x", embedding=vector())).by_vector == ()
 
 
 async def test_faded_daily_entries_can_be_left_out_and_notes_do_not_fade(store: Store) -> None:
@@ -220,12 +235,18 @@ async def test_a_server_without_pgvector_finds_by_words_and_says_so_until_it_has
     workspace = Workspace(new_id("ws"), "Personal", user.id, "personal", START)
     await repositories.users.create(user, workspace)
     async with pool.connection() as connection:
-        await connection.execute("DROP EXTENSION vector")
+        await connection.execute("DROP EXTENSION vector CASCADE")
     await repositories.memories.add(entry((user, workspace), "green tea"), line(), most=9)
 
     async def search() -> MemoryHits:
         return await repositories.memories.search(
-            workspace.id, user.id, text="tea", embedder="compass", embedding=NORTH, limit=9, least=0.5
+            Scope(workspace.id, user.id, START),
+            text="tea",
+            embedder="compass",
+            embedding=NORTH,
+            limit=9,
+            least=0.5,
+            stale=1,
         )
 
     hits = await search()
@@ -236,11 +257,11 @@ async def test_a_server_without_pgvector_finds_by_words_and_says_so_until_it_has
 
 
 async def test_a_role_that_may_not_add_pgvector_still_gets_its_tables(pool: Pool) -> None:
-    (step,) = (each for each in load_migrations() if each.name.endswith("_memory"))
+    (step,) = (each for each in load_migrations() if each.name == "0007_memory")
     async with pool.connection() as connection:
         for statement in (
-            "DROP TABLE memory_entries, user_profiles",
-            "DROP EXTENSION vector",
+            "DROP TABLE memory_entries, user_profiles CASCADE",
+            "DROP EXTENSION vector CASCADE",
             "DROP ROLE IF EXISTS understudy_plain",
             "CREATE ROLE understudy_plain",
             "GRANT ALL ON SCHEMA public TO understudy_plain",
@@ -256,3 +277,65 @@ async def test_a_role_that_may_not_add_pgvector_still_gets_its_tables(pool: Pool
         await connection.execute(b"RESET ROLE")
         await connection.execute(b"DROP OWNED BY understudy_plain")
         await connection.execute(b"DROP ROLE understudy_plain")
+
+
+async def test_what_has_expired_is_not_found_and_then_deleted(store: Store) -> None:
+    mira = await store.user()
+    brief, lasting = entry(mira, "brief tea", expires_at=at(60)), entry(mira, "lasting tea")
+    await added(store, brief, lasting)
+    assert len((await found(store, mira, "tea", now=at(59))).by_words) == 2
+    late = await found(store, mira, "tea", now=at(60))
+    assert texts(late.by_words) == texts(late.by_vector) == ["lasting tea"]
+    assert [await store.repositories.memories.expire(at(60)) for _ in range(2)] == [1, 0]
+    assert texts(await store.repositories.memories.shelf(daily(mira))) == ["lasting tea"]
+
+
+async def test_a_tier_that_is_left_out_is_not_searched(store: Store) -> None:
+    mira = await store.user()
+    await added(store, entry(mira, "daily tea"), entry(mira, "noted tea", tier=MemoryTier.NOTES))
+    hits = await found(store, mira, "tea", tiers=frozenset({MemoryTier.NOTES}))
+    assert texts(hits.by_words) == texts(hits.by_vector) == ["noted tea"]
+
+
+async def test_what_a_workspace_shares_its_members_find_and_nobody_else(store: Store) -> None:
+    mira, noor, vera = [await store.user(f"{name}@example.org") for name in ("mira", "noor", "vera")]
+    shared = entry(mira, "ship the tea", tier=MemoryTier.WORKSPACE, category="decision")
+    memories = store.repositories.memories
+    for _ in range(2):
+        await memories.share(shared, line(), most=1)
+    with pytest.raises(StoreConflict):
+        await memories.share(entry(mira, "more", tier=MemoryTier.WORKSPACE), line(), most=1)
+    colleague = (noor[0], mira[1])
+    for reader in (mira, colleague):
+        hits = await found(store, reader, "tea")
+        assert texts(hits.by_words) == texts(hits.by_vector) == ["ship the tea"]
+    for stranger in (vera, (mira[0], vera[1])):
+        assert await found(store, stranger, "tea") == MemoryHits((), ())
+    assert await memories.shelf(daily(mira)) == ()
+
+
+async def test_what_was_said_is_found_by_its_person_and_not_the_session_that_asks(store: Store) -> None:
+    session = await store.session()
+    turn = opened(session, message=message(session, "trn_1", content="I like green tea"), turn_id="trn_1")
+    await store.write(turn)
+    await store.write(closed(session, "trn_1"))
+    user = User(session.key.uid, "x@example.org", "hash", START)
+    mine = (user, Workspace(session.key.workspace_id, "w", user.id, "personal", START))
+    (said,) = (await found(store, mine, "which teas?")).said
+    assert (said.content, said.tier, said.created_at) == ("I like green tea", MemoryTier.SESSION, START)
+    assert (await found(store, mine, "tea", besides=session.id)).said == ()
+    assert (await found(store, mine, "tea", tiers=frozenset({MemoryTier.DAILY}))).said == ()
+    assert (await found(store, await store.user(), "tea")).said == ()
+
+
+async def test_the_index_of_vectors_is_all_that_a_search_reads_of_them(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute(b"SET enable_seqscan = off")
+        cursor = await connection.execute(
+            b"EXPLAIN SELECT id, position, near FROM memory_entries WHERE bucket = 1 AND near IS NOT NULL"
+            b" AND tier = ANY ('{daily}') AND created_at > now() AND expires_at IS NULL ORDER BY position DESC LIMIT 9"
+        )
+        plan = " ".join(row[0] for row in await cursor.fetchall())
+        await connection.execute(b"RESET enable_seqscan")
+    assert "Index Only Scan using memory_entries_near" in plan
+    assert "Sort" not in plan

@@ -50,7 +50,7 @@ from understudy.actors.mcp.checks import mcp_checks
 from understudy.actors.mcp.library import RemoteTools
 from understudy.actors.mcp.tree import McpServerPlan, mcp_spec
 from understudy.actors.memory.actor import memory_spec
-from understudy.actors.memory.ports import MemoryKeeper
+from understudy.actors.memory.ports import MemoryKeeper, Strengthening
 from understudy.actors.memory_profiles.actor import memory_profiles_spec
 from understudy.actors.memory_profiles.ports import ProfileStore
 from understudy.actors.metrics.actor import metrics_spec
@@ -169,6 +169,11 @@ class Stores(AccountStore, AdminStores, JobStores, Protocol):
         ...
 
     @property
+    def knowledge(self) -> Strengthening:
+        """The graph and the procedures."""
+        ...
+
+    @property
     def memory_profiles(self) -> ProfileStore:
         """How agents remember."""
         ...
@@ -269,7 +274,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
             texts=services.skills.texts,
             roster=services.remote_tools,
         ),
-        memory_spec(stores.memories),
+        memory_spec(stores.memories, strength=stores.knowledge),
         memory_profiles_spec(stores.memory_profiles),
         idempotency_spec(stores.idempotency),
         costs_spec(stores.costs),

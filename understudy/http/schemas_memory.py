@@ -1,4 +1,4 @@
-"""The JSON of `/agent/memory` (contract/platform.md §5)."""
+"""The JSON of `/agent/memory`."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -99,7 +99,10 @@ class NoteDeleted(Wire, frozen=True):
 
 
 class MemoryResult(Wire, frozen=True):
-    """Something that was found: ``score`` from 0 to 1, ``sources`` what found it (``bm25``: words, ``vector``)."""
+    """Something that was found: ``score`` from 0 to 1, ``sources`` what found it.
+
+    They are ``bm25`` (words), ``vector`` and ``graph``. ``category`` is a word of the tier.
+    """
 
     tier: MemoryTier
     id: str
@@ -107,7 +110,7 @@ class MemoryResult(Wire, frozen=True):
     score: float
     sources: list[str]
     date: str
-    category: MemoryCategory
+    category: str
     weight: float
 
 

@@ -13,57 +13,27 @@ import msgspec
 from understudy.storage.batch import audit_row, encode
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict
-from understudy.storage.pool import Pool
+from understudy.storage.memory_search import COLUMNS, MemorySearch, read_entry
 from understudy.storage.records import (
     AuditEntry,
     Json,
-    MemoryCategory,
     MemoryEntry,
-    MemoryHits,
     MemoryTier,
     Profile,
     Shelf,
 )
-from understudy.storage.repository import Repository, Row, rows
+from understudy.storage.repository import rows
 
 _decode = msgspec.json.Decoder().decode
-_COLUMNS = "id, workspace_id, uid, tier, day, category, content, created_at, weight, embedder"
 _MINE = "uid = %(uid)s AND workspace_id = %(workspace)s"
 _ON_SHELF = f"{_MINE} AND tier = %(tier)s AND (%(day)s::date IS NULL OR day = %(day)s::date)"
-_NOT_FADED = "(tier <> 'daily' OR %(faded)s::timestamptz IS NULL OR created_at >= %(faded)s)"
-# Any of the words will do: people ask with more words than what they ask for was written with.
-_BY_WORDS = f"""
-WITH asked AS (SELECT replace(plainto_tsquery('english', %(text)s)::text, ' & ', ' | ')::tsquery AS query)
-SELECT {_COLUMNS} FROM memory_entries, asked
-WHERE {_MINE} AND {_NOT_FADED} AND words @@ query
-ORDER BY ts_rank(words, query) DESC, position DESC LIMIT %(limit)s
-"""
-# The distance is taken only of vectors that this embedder made: others may be of another length, which is an error. It
-# is taken once for each: OFFSET keeps the planner from writing it into every place that names it. And by no index: an
-# approximate one finds the nearest of everybody's, among which there may be none of one's own.
-_BY_VECTOR = f"""
-WITH asked AS MATERIALIZED (SELECT %(embedding)s::real[]::vector AS vector),
-best AS (
-    SELECT id, likeness, position FROM (
-        SELECT id, position, CASE WHEN embedder = %(embedder)s
-            THEN 1 - (embedding::vector <=> (SELECT vector FROM asked)) END AS likeness
-        FROM memory_entries WHERE {_MINE} AND {_NOT_FADED} OFFSET 0
-    ) mine
-    WHERE likeness >= %(least)s AND likeness <> 'NaN' ORDER BY likeness DESC, position DESC LIMIT %(limit)s
-)
-SELECT {_COLUMNS} FROM memory_entries JOIN best USING (id) ORDER BY best.likeness DESC, best.position DESC
-"""
 
 
-class MemoriesRepository(Repository):
+class MemoriesRepository(MemorySearch):
     """Memories, as one person in one workspace has them: every query is about both, and reaches nobody else's.
 
     A change and its line in the audit log are one transaction.
     """
-
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(pool)
-        self._has_vectors = False
 
     async def profile(self, uid: str) -> Profile | None:
         """What is known of the person."""
@@ -80,7 +50,7 @@ class MemoriesRepository(Repository):
         """
 
         async def work(connection: Connection[Any]) -> Profile:
-            await _lock(connection, uid, "profile")
+            await lock_memory(connection, uid, "profile")
             found = await rows(connection, "SELECT profile::text FROM user_profiles WHERE uid = %s", uid)
             encoded = encode(change(_decode(found[0][0]) if found else {})).decode()
             await rows(
@@ -107,13 +77,13 @@ class MemoriesRepository(Repository):
     async def days(self, workspace_id: str, uid: str, *, since: date) -> tuple[MemoryEntry, ...]:
         """The daily entries of this day and later ones: newest day first, each in the order of writing."""
         found = await self._rows(
-            f"SELECT {_COLUMNS} FROM memory_entries WHERE {_MINE} AND tier = 'daily' AND day >= %(since)s"
+            f"SELECT {COLUMNS} FROM memory_entries WHERE {_MINE} AND tier = 'daily' AND day >= %(since)s"
             " ORDER BY day DESC, position",
             uid=uid,
             workspace=workspace_id,
             since=since,
         )
-        return tuple(map(_entry, found))
+        return tuple(map(read_entry, found))
 
     async def add(self, entry: MemoryEntry, audit: AuditEntry, *, most: int) -> tuple[MemoryEntry, ...]:
         """Put *entry* at the end of its shelf; what is on the shelf then.
@@ -123,32 +93,35 @@ class MemoriesRepository(Repository):
         shelf = shelf_of(entry)
 
         async def work(connection: Connection[Any]) -> tuple[MemoryEntry, ...]:
-            await _lock(connection, entry.uid, entry.workspace_id, entry.tier)
+            await lock_memory(connection, entry.uid, entry.workspace_id, entry.tier)
             there = await _entries(connection, shelf)
             if any(known.id == entry.id for known in there):
                 return there  # our own first attempt, whose answer was lost
             if len(there) >= most:
                 raise StoreConflict("number of entries")
-            added = await rows(
-                connection,
-                f"INSERT INTO memory_entries ({_COLUMNS}, embedding)"
-                f" VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::real[]) RETURNING {_COLUMNS}",
-                entry.id,
-                entry.workspace_id,
-                entry.uid,
-                entry.tier.value,
-                entry.day,
-                entry.category.value,
-                entry.content,
-                entry.created_at,
-                entry.weight,
-                entry.embedder,
-                list(entry.embedding),
-            )
+            added = await put_entry(connection, entry)
             await _audit(connection, audit)
-            return (*there, _entry(added[0]))
+            return (*there, added)
 
         return await self._transact(work)
+
+    async def share(self, entry: MemoryEntry, audit: AuditEntry, *, most: int) -> None:
+        """Write *entry*, of the tier ``workspace``, for everybody in its workspace; again is harmless.
+
+        Raises `StoreConflict` (``number of entries``) when there are *most* already.
+        """
+
+        async def work(connection: Connection[Any]) -> None:
+            await lock_memory(connection, entry.workspace_id, entry.tier)
+            shared = "FROM memory_entries WHERE workspace_id = %s AND tier = 'workspace'"
+            if await rows(connection, f"SELECT {shared} AND id = %s", entry.workspace_id, entry.id):
+                return  # our own first attempt, whose answer was lost
+            if (await rows(connection, f"SELECT count(*) {shared}", entry.workspace_id))[0][0] >= most:
+                raise StoreConflict("number of entries")
+            await put_entry(connection, entry)
+            await _audit(connection, audit)
+
+        await self._transact(work)
 
     async def remove(
         self, shelf: Shelf, which: int | str, audit: AuditEntry, *, expected: tuple[str, ...] | None = None
@@ -160,7 +133,7 @@ class MemoriesRepository(Repository):
         """
 
         async def work(connection: Connection[Any]) -> tuple[MemoryEntry, ...] | None:
-            await _lock(connection, shelf.uid, shelf.workspace_id, shelf.tier)
+            await lock_memory(connection, shelf.uid, shelf.workspace_id, shelf.tier)
             there = await _entries(connection, shelf)
             if await rows(connection, "SELECT FROM audit_log WHERE id = %s", audit.id):
                 return there  # our own first attempt, whose answer was lost
@@ -175,48 +148,13 @@ class MemoriesRepository(Repository):
 
         return await self._transact(work)
 
-    async def search(
-        self,
-        workspace_id: str,
-        uid: str,
-        *,
-        text: str,
-        embedder: str,
-        embedding: tuple[float, ...],
-        limit: int,
-        least: float,
-        faded: datetime | None = None,
-    ) -> MemoryHits:
-        """What has any word of *text*, and what has a cosine of at least *least* with *embedding*; so many of each.
-
-        Likeness is exact: no entry is missed for an index's sake. Daily entries from before *faded* are left out.
-        Without pgvector there is no likeness, and the answer says so.
-        """
-        given = {
-            "workspace": workspace_id,
-            "uid": uid,
-            "text": text,
-            "limit": limit,
-            "faded": faded,
-            "embedder": embedder,
-            "embedding": list(embedding),
-            "least": least,
-        }
-
-        async def work(connection: Connection[Any]) -> MemoryHits:
-            by_words = await rows(connection, _BY_WORDS, **given)
-            if not await self._vectors(connection):
-                return MemoryHits(tuple(map(_entry, by_words)))
-            by_vector = await rows(connection, _BY_VECTOR, **given)
-            return MemoryHits(tuple(map(_entry, by_words)), tuple(map(_entry, by_vector)))
-
-        return await self._run(work)
-
-    async def _vectors(self, connection: Connection[Any]) -> bool:
-        """Whether the server can compare vectors. Asked again until it can: the extension may be added any time."""
-        if not self._has_vectors:
-            self._has_vectors = bool(await rows(connection, "SELECT FROM pg_extension WHERE extname = 'vector'"))
-        return self._has_vectors
+    async def expire(self, now: datetime, *, limit: int = 1000) -> int:
+        """Delete entries whose time is over, at most *limit*; how many."""
+        return await self._count(
+            "DELETE FROM memory_entries WHERE id IN (SELECT id FROM memory_entries WHERE expires_at <= %s LIMIT %s)",
+            now,
+            limit,
+        )
 
 
 def shelf_of(entry: MemoryEntry) -> Shelf:
@@ -242,15 +180,15 @@ def _owner(shelf: Shelf) -> dict[str, object]:
 async def _entries(connection: Connection[Any], shelf: Shelf) -> tuple[MemoryEntry, ...]:
     found = await rows(
         connection,
-        f"SELECT {_COLUMNS} FROM memory_entries WHERE {_ON_SHELF} ORDER BY position",
+        f"SELECT {COLUMNS} FROM memory_entries WHERE {_ON_SHELF} ORDER BY position",
         **_owner(shelf),
         tier=shelf.tier.value,
         day=shelf.day,
     )
-    return tuple(map(_entry, found))
+    return tuple(map(read_entry, found))
 
 
-async def _lock(connection: Connection[Any], *whose: str) -> None:
+async def lock_memory(connection: Connection[Any], *whose: str) -> None:
     """One change at a time: held until the transaction ends."""
     key = "|".join(("memory", *whose))
     await rows(connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", key)
@@ -260,17 +198,24 @@ async def _audit(connection: Connection[Any], entry: AuditEntry) -> None:
     await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(entry)]).decode())
 
 
-def _entry(row: Row) -> MemoryEntry:
-    id_, workspace_id, uid, tier, day, category, content, created_at, weight, embedder = row
-    return MemoryEntry(
-        id_,
-        workspace_id,
-        uid,
-        MemoryTier(tier),
-        day,
-        MemoryCategory(category),
-        content,
-        created_at,
-        weight,
-        embedder,
+async def put_entry(connection: Connection[Any], entry: MemoryEntry) -> MemoryEntry:
+    """Write an entry, in the transaction that *connection* is in; as it is read."""
+    added = await rows(
+        connection,
+        f"INSERT INTO memory_entries ({COLUMNS}, embedding)"
+        f" VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::real[]) RETURNING {COLUMNS}",
+        entry.id,
+        entry.workspace_id,
+        entry.uid,
+        entry.tier.value,
+        entry.day,
+        str(entry.category),
+        entry.content,
+        entry.created_at,
+        entry.weight,
+        entry.embedder,
+        entry.expires_at,
+        entry.touched_at,
+        list(entry.embedding),
     )
+    return read_entry(added[0])

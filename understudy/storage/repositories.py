@@ -20,8 +20,10 @@ from understudy.storage.heartbeats import HeartbeatRepository
 from understudy.storage.idempotency import IdempotencyRepository
 from understudy.storage.jobs import JobRepository
 from understudy.storage.keys import KeyRepository
+from understudy.storage.knowledge import KnowledgeRepository
 from understudy.storage.lockouts import LockoutRepository
 from understudy.storage.memories import MemoriesRepository
+from understudy.storage.memory_index import MemoryIndexRepository
 from understudy.storage.memory_profiles import MemoryProfilesRepository
 from understudy.storage.onboarding import OnboardingRepository
 from understudy.storage.outbox import OutboxRepository
@@ -50,6 +52,8 @@ class Repositories:
     agents: AgentRepository
     memories: MemoriesRepository
     memory_profiles: MemoryProfilesRepository
+    memory_index: MemoryIndexRepository
+    knowledge: KnowledgeRepository
     sessions: SessionRepository
     heartbeats: HeartbeatRepository
     heartbeat_runs: HeartbeatRunRepository
@@ -86,6 +90,8 @@ class Repositories:
             agents=AgentRepository(pool),
             memories=MemoriesRepository(pool),
             memory_profiles=MemoryProfilesRepository(pool),
+            memory_index=MemoryIndexRepository(pool),
+            knowledge=KnowledgeRepository(pool),
             sessions=SessionRepository(pool),
             heartbeats=HeartbeatRepository(pool),
             heartbeat_runs=HeartbeatRunRepository(pool),

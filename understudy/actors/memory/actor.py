@@ -1,20 +1,24 @@
 """The actor that remembers."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 from typing import ClassVar
 
+import attrs
+
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Conflict, Detail, Invalid, NotFound, PreconditionFailed
-from understudy.actors.memory import embedder
+from understudy.actors.memory.finder import Finder
 from understudy.actors.memory.merging import check_depth, check_size, merge_patch, replace_keys
 from understudy.actors.memory.messages import (
     LONGEST_ENTRY,
     MEMORY,
     MOST_A_DAY,
     MOST_NOTES,
+    MOST_SHARED,
     AddNote,
     Day,
     EntryView,
@@ -32,17 +36,18 @@ from understudy.actors.memory.messages import (
     ProfileView,
     Remember,
     SearchMemory,
+    Share,
     UpdateProfile,
 )
-from understudy.actors.memory.ports import MemoryKeeper
-from understudy.actors.memory.ranking import LEAST_WEIGHT, faded_before, fuse, weight_at
+from understudy.actors.memory.ports import MemoryKeeper, Strengthening
+from understudy.actors.memory.ranking import weight_at
+from understudy.actors.memory.vectors import Vectors
 from understudy.actors.serving import Server
 from understudy.runtime import ChildSpec, Deferred, receive
-from understudy.storage.errors import StoreConflict
+from understudy.storage.errors import StoreConflict, StoreUnavailable
 from understudy.storage.records import AuditEntry, Json, MemoryEntry, Shelf, new_id
 
-CANDIDATES = 50
-"""How many entries each kind of search may find before they are fused."""
+_STRENGTHENED = frozenset({MemoryTier.GRAPH, MemoryTier.PROCEDURAL})
 
 
 class Memory(Server):
@@ -53,8 +58,17 @@ class Memory(Server):
 
     mailbox_limit: ClassVar[int] = 10_000
 
-    def __init__(self, store: MemoryKeeper, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        store: MemoryKeeper,
+        vectors: Vectors,
+        strength: Strengthening | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._store = store
+        self._vectors = vectors
+        self._strength = strength
+        self._finder = Finder(store, vectors, now)
         self._now = now
         self._written = self._searched = 0
         self._by_words_alone = False
@@ -105,13 +119,19 @@ class Memory(Server):
         return self.answer(message, self._forget_note, message)
 
     @receive
+    def share(self, message: Share) -> Deferred[EntryView]:
+        """Write an entry for the workspace."""
+        return self.answer(message, self._share, message)
+
+    @receive
     def search(self, message: SearchMemory) -> Deferred[Findings]:
         """Find what was remembered."""
         return self.answer(message, self._search, message)
 
     def snapshot(self) -> Mapping[str, object]:
         """How much was written and asked since the start, and what search stands on."""
-        vectors = "none: the database has no pgvector" if self._by_words_alone else embedder.NAME
+        vectors = f"none, words alone: {self._vectors.failure or 'the database has no pgvector'}"
+        vectors = vectors if self._by_words_alone else self._vectors.name
         return {"written": self._written, "searched": self._searched, "vectors": vectors}
 
     async def _profile(self, message: GetProfile) -> ProfileView:
@@ -140,7 +160,9 @@ class Memory(Server):
         return Day(message.day, self._views(await self._store.shelf(shelf)))
 
     async def _remember(self, message: Remember) -> EntryView:
-        entry = self._entry(message.owner, MemoryTier.DAILY, message.category, message.content)
+        entry = await self._entry(message.owner, MemoryTier.DAILY, message.category, message.content)
+        if message.ttl_days is not None:
+            entry = attrs.evolve(entry, expires_at=entry.created_at + timedelta(days=message.ttl_days))
         return (await self._add(message.owner, entry, MOST_A_DAY, "this day has as many entries as it may"))[-1]
 
     async def _forget_entry(self, message: ForgetEntry) -> Day:
@@ -152,35 +174,33 @@ class Memory(Server):
         return self._views(await self._store.shelf(_notes_of(message.owner)))
 
     async def _add_note(self, message: AddNote) -> tuple[EntryView, ...]:
-        entry = self._entry(message.owner, MemoryTier.NOTES, MemoryCategory.NOTE, message.content)
+        entry = await self._entry(message.owner, MemoryTier.NOTES, MemoryCategory.NOTE, message.content)
         return await self._add(message.owner, entry, MOST_NOTES, "there are as many notes as there may be")
 
     async def _forget_note(self, message: ForgetNote) -> tuple[EntryView, ...]:
         return await self._remove(message.owner, _notes_of(message.owner), message.which, message.expected)
 
+    async def _share(self, message: Share) -> EntryView:
+        entry = await self._entry(message.owner, MemoryTier.WORKSPACE, message.type, message.content)
+        audit = self._audit("memory.shared", message.owner, type=message.type.value, entry=entry.id)
+        try:
+            await self._store.share(entry, audit, most=MOST_SHARED)
+        except StoreConflict as conflict:
+            raise Conflict(f"the workspace has as many entries as it may, {MOST_SHARED}") from conflict
+        self._written += 1
+        return self._view(entry, self._now())
+
     async def _search(self, message: SearchMemory) -> Findings:
-        now = self._now()
-        hits = await self._store.search(
-            message.owner.workspace_id,
-            message.owner.uid,
-            text=message.query,
-            embedder=embedder.NAME,
-            embedding=embedder.embed(message.query),
-            limit=CANDIDATES,
-            least=embedder.LEAST_LIKENESS,
-            faded=faded_before(now) if message.for_model else None,
-        )
-        found = {"bm25": hits.by_words}
-        if hits.by_vector is not None:
-            found["vector"] = hits.by_vector
+        found = await self._finder.find(message)
         results = tuple(
-            FoundEntry(self._view(ranked.entry, now), ranked.score, ranked.sources)
-            for ranked in fuse(found)
-            if not message.for_model or weight_at(ranked.entry, now) >= LEAST_WEIGHT
+            FoundEntry(self._view(ranked.entry, found.at), ranked.score, ranked.sources) for ranked in found.ranked
         )
         self._searched += 1
-        self._by_words_alone = hits.by_vector is None
-        return Findings(results[: message.top_k], None if hits.by_vector is None else embedder.NAME)
+        self._by_words_alone = not found.by_vectors
+        used = [hit.entry.id for hit in results if hit.entry.tier in _STRENGTHENED]
+        if message.for_model and used and self._strength is not None:
+            self.work(_strengthen, self._strength, message.owner, used, found.at, name="strengthen")
+        return Findings(results, self._vectors.name if found.by_vectors else None, found.boost.name)
 
     async def _add(self, owner: Owner, entry: MemoryEntry, most: int, full: str) -> tuple[EntryView, ...]:
         audit = self._audit("memory.added", owner, tier=entry.tier.value, entry=entry.id)
@@ -203,7 +223,7 @@ class Memory(Server):
             raise NotFound("there is no such entry")
         return self._views(left)
 
-    def _entry(self, owner: Owner, tier: MemoryTier, category: MemoryCategory, content: str) -> MemoryEntry:
+    async def _entry(self, owner: Owner, tier: MemoryTier, category: str, content: str) -> MemoryEntry:
         content = content.strip()
         if not content:
             raise Invalid("there is nothing to remember", details=(Detail("content", "too_short"),))
@@ -212,6 +232,8 @@ class Memory(Server):
                 f"an entry has at most {LONGEST_ENTRY} characters",
                 details=(Detail("content", "too_long", LONGEST_ENTRY),),
             )
+        # Without a vector it is found by its words, until `memory.reindex` has made one.
+        made = await self._vectors.of(content)
         now = self._now()
         return MemoryEntry(
             id=new_id("mem"),
@@ -222,8 +244,8 @@ class Memory(Server):
             category=category,
             content=content,
             created_at=now,
-            embedder=embedder.NAME,
-            embedding=embedder.embed(content),
+            embedder=self._vectors.name if made is not None else "",
+            embedding=made[0] if made is not None else (),
         )
 
     def _views(self, entries: Iterable[MemoryEntry]) -> tuple[EntryView, ...]:
@@ -248,10 +270,22 @@ class Memory(Server):
         )
 
 
+async def _strengthen(strength: Strengthening, owner: Owner, used: list[str], now: datetime) -> None:
+    """Beside the answer, which does not wait for it."""
+    with suppress(StoreUnavailable):  # used once more or less: nobody is told
+        await strength.touch(owner.workspace_id, owner.uid, used, now=now)
+
+
 def _notes_of(owner: Owner) -> Shelf:
     return Shelf(owner.workspace_id, owner.uid, MemoryTier.NOTES)
 
 
-def memory_spec(store: MemoryKeeper, now: Callable[[], datetime] = utc_now) -> ChildSpec:
-    """The child at `MEMORY`."""
-    return ChildSpec(MEMORY, Memory, args=(store, now))
+def memory_spec(
+    store: MemoryKeeper,
+    now: Callable[[], datetime] = utc_now,
+    *,
+    vectors: Vectors | None = None,
+    strength: Strengthening | None = None,
+) -> ChildSpec:
+    """The child at `MEMORY`; its vectors are the built-in embedder's unless there are others."""
+    return ChildSpec(MEMORY, Memory, args=(store, vectors or Vectors(now=now), strength, now))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 
 import attrs
@@ -20,6 +21,20 @@ MOST_NOTES = 200
 MOST_A_DAY = 200
 """Entries of one person in one workspace on one day."""
 MOST_DAYS = 90
+MOST_SHARED = 5000
+"""Entries that a workspace shares."""
+ALL_TIERS = frozenset(MemoryTier)
+
+
+class WorkspaceType(StrEnum):
+    """What an entry is that a workspace shares."""
+
+    DECISION = "decision"
+    ADR = "adr"
+    STANDUP = "standup"
+    RETROSPECTIVE = "retrospective"
+    INCIDENT = "incident"
+    NOTE = "note"
 
 
 @attrs.frozen
@@ -51,7 +66,7 @@ class EntryView:
     id: str
     tier: MemoryTier
     day: date
-    category: MemoryCategory
+    category: str
     content: str
     created_at: datetime
     weight: float
@@ -67,7 +82,7 @@ class Day:
 
 @attrs.frozen
 class FoundEntry:
-    """An entry that was found, how well it fits from 0 to 1, and by what: ``bm25`` (words), ``vector``."""
+    """An entry that was found, how well it fits from 0 to 1, and by what: ``bm25`` (words), ``vector``, ``graph``."""
 
     entry: EntryView
     score: float
@@ -76,10 +91,15 @@ class FoundEntry:
 
 @attrs.frozen
 class Findings:
-    """What was found, best first. ``embedder`` made the vectors; None when the database cannot compare any."""
+    """What was found, best first.
+
+    ``embedder`` made the vectors; None when there were none to compare: the database cannot, or the embedder failed.
+    ``boost`` is what the question was taken for, and so which tiers counted for more.
+    """
 
     results: tuple[FoundEntry, ...]
     embedder: str | None
+    boost: str = "general"
 
 
 @attrs.frozen
@@ -119,11 +139,15 @@ class GetDay(Ask[Day]):
 
 @attrs.frozen
 class Remember(Ask[EntryView]):
-    """Write an entry for today (in UTC). Refused with `Invalid`; with `Conflict` when the day has its 200."""
+    """Write an entry for today (in UTC), found for ``ttl_days`` or for ever.
+
+    Refused with `Invalid`; with `Conflict` when the day has its 200.
+    """
 
     owner: Owner
     content: str
     category: MemoryCategory = MemoryCategory.NOTE
+    ttl_days: int | None = None
 
 
 @attrs.frozen
@@ -165,9 +189,27 @@ class ForgetNote(Ask[tuple[EntryView, ...]]):
 
 @attrs.frozen
 class SearchMemory(Ask[Findings]):
-    """What was remembered of something. ``for_model``: what has faded is left out."""
+    """What was remembered of something, in these tiers, with a score of ``least`` at least.
+
+    ``for_model``: what has faded is left out, and so are the messages of the session that ``owner`` names; what is
+    found in the graph and among procedures grows stronger for it, and the question's kind is taken into account.
+    """
 
     owner: Owner
     query: str
     top_k: int = 10
     for_model: bool = False
+    tiers: frozenset[MemoryTier] = ALL_TIERS
+    least: float = 0.0
+
+
+@attrs.frozen
+class Share(Ask[EntryView]):
+    """Write an entry for everybody in the workspace.
+
+    Refused with `Invalid`; with `Conflict` when the workspace has its 5,000.
+    """
+
+    owner: Owner
+    content: str
+    type: WorkspaceType = WorkspaceType.NOTE

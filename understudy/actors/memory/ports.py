@@ -1,10 +1,11 @@
 """What memory needs of the storage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
 from understudy.storage.records import AuditEntry, Json, MemoryEntry, MemoryHits, Profile, Shelf
+from understudy.storage.remembered import Scope
 
 
 class MemoryKeeper(Protocol):
@@ -32,6 +33,10 @@ class MemoryKeeper(Protocol):
         """Put an entry on its shelf; what is there then. Raises `StoreConflict` when it is full."""
         ...
 
+    async def share(self, entry: MemoryEntry, audit: AuditEntry, *, most: int) -> None:
+        """Write an entry for the whole workspace. Raises `StoreConflict` when it has too many."""
+        ...
+
     async def remove(
         self, shelf: Shelf, which: int | str, audit: AuditEntry, *, expected: tuple[str, ...] | None = None
     ) -> tuple[MemoryEntry, ...] | None:
@@ -40,15 +45,22 @@ class MemoryKeeper(Protocol):
 
     async def search(
         self,
-        workspace_id: str,
-        uid: str,
+        scope: Scope,
         *,
         text: str,
         embedder: str,
         embedding: tuple[float, ...],
         limit: int,
         least: float,
-        faded: datetime | None = None,
+        stale: float,
     ) -> MemoryHits:
         """What has a word of *text*, and what is like *embedding*."""
+        ...
+
+
+class Strengthening(Protocol):
+    """What makes of use strength. See `storage.knowledge`."""
+
+    async def touch(self, workspace_id: str, uid: str, ids: Sequence[str], *, now: datetime) -> None:
+        """These were used."""
         ...

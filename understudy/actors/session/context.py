@@ -34,6 +34,9 @@ SHORT_DESCRIPTION = 80
 
 NOTHING_KNOWN: Mapping[str, str] = MappingProxyType({})
 
+SUFFIX = "memory.suffix"
+"""Under this name, what is known may hold words that end the prompt, by the agent's memory profile."""
+
 MEMORY = "memory"
 """The placeholder whose value has the best fitting memory first, a line each."""
 
@@ -225,7 +228,7 @@ def _system(material: Material, known: Mapping[str, str]) -> str:
 def system_prompt(
     config: AgentConfig, now: datetime, key: SessionKey | None = None, known: Mapping[str, str] = NOTHING_KNOWN
 ) -> str:
-    """The agent's prompt with its placeholders filled in, then its skills' texts as they are.
+    """The agent's prompt with its placeholders filled in, then its skills' texts and its memory profile's as they are.
 
     With the date at its end, unless the prompt says it itself.
     """
@@ -242,5 +245,6 @@ def system_prompt(
         "workspace.id": key.workspace_id if key is not None else "",
         "workspace.displayName": config.workspace_name or "",
     }
-    prompt = "\n\n".join((render(config.system_prompt, values), *config.instructions))
+    suffix = (known[SUFFIX],) if known.get(SUFFIX) else ()
+    prompt = "\n\n".join((render(config.system_prompt, values), *config.instructions, *suffix))
     return prompt if "date" in placeholders(config.system_prompt) else f"{prompt}\n\nToday is {today}."

@@ -124,8 +124,19 @@ class ModelStreams(Protocol):
 class Recall(Protocol):
     """What is remembered, for prompts that ask for it."""
 
-    async def __call__(self, template: str, key: SessionKey, asked: str) -> Mapping[str, str]:
-        """Values for the placeholders of *template* that are about the user who *asked*. Never refuses."""
+    async def __call__(
+        self,
+        template: str,
+        key: SessionKey,
+        asked: str,
+        profile_id: str | None = None,
+        session_id: str | None = None,
+    ) -> Mapping[str, str]:
+        """Values for the placeholders of *template* that are about the user who *asked*, in this session.
+
+        *profile_id* is the memory profile that the agent's configuration names. Under `context.SUFFIX` is what ends
+        the prompt by the agent's memory profile. Never refuses.
+        """
         ...
 
 

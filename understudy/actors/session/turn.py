@@ -94,6 +94,7 @@ class Turn:
             timezone=config.timezone,
             skills=config.skills,
             files=config.file_access,
+            memory_profile_id=config.memory_profile_id,
         )
         self._calls = ToolCalls(
             services.tools, services.consent, context, config.tools, recorder, chronicle, set_state, hold
@@ -142,7 +143,9 @@ class Turn:
         told = self._conversation.messages
         asked = next((said.content for said in reversed(told) if said.role is Role.USER), "")
         began = trio.current_time()
-        self._known = await recall(self.config.system_prompt, self.session.key, asked)
+        self._known = await recall(
+            self.config.system_prompt, self.session.key, asked, self.config.memory_profile_id, self.session.id
+        )
         if self._known:
             self._chronicle.note("memory", began, values=sorted(self._known))
 

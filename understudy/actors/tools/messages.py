@@ -23,6 +23,7 @@ class ToolContext:
     timezone: str = "UTC"
     skills: tuple[str, ...] = ()
     files: FileAccess = attrs.field(factory=FileAccess)
+    memory_profile_id: str | None = None
 
 
 @attrs.frozen

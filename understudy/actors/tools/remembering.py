@@ -12,16 +12,22 @@ from understudy.actors.memory.messages import (
     LONGEST_QUERY,
     MEMORY,
     AddNote,
+    Findings,
     GetProfile,
     MemoryCategory,
+    MemoryTier,
     Owner,
     Remember,
     SearchMemory,
+    Share,
     UpdateProfile,
+    WorkspaceType,
 )
+from understudy.actors.memory.recall import memory_config, tiers_of
 from understudy.actors.tools.messages import ToolContext
 from understudy.actors.tools.tool import Arguments, Tool, ToolFailed
 from understudy.runtime import Ask, RuntimeFault
+from understudy.storage.records import SessionKey
 
 MOST_FOUND = 20
 PATIENCE = 15.0
@@ -53,6 +59,15 @@ class MemorySearch(Arguments, frozen=True, rename="camel"):
     top_k: Annotated[int, Meta(ge=1, le=MOST_FOUND)] = 5
 
 
+class WorkspaceMemoryWrite(Arguments, frozen=True):
+    """Arguments of ``workspace_memory_write``."""
+
+    content: Annotated[
+        str, Meta(min_length=1, max_length=LONGEST_ENTRY, description="what all should know, as it stands alone")
+    ]
+    type: WorkspaceType = WorkspaceType.NOTE
+
+
 class NoteAdd(Arguments, frozen=True):
     """Arguments of ``note_add``."""
 
@@ -81,13 +96,22 @@ def memory_tools(system: Asker) -> list[Tool]:
             raise ToolFailed("memory is away for the moment") from fault
 
     async def memory_write(arguments: MemoryWrite, context: ToolContext) -> str:
-        await ask(Remember(_owner(context), arguments.content, arguments.category))
+        config = await memory_config(system, _key(context), context.memory_profile_id)
+        await ask(Remember(_owner(context), arguments.content, arguments.category, config.ttl_days))
         return f"remembered: {arguments.content.strip()}"
 
     async def memory_search(arguments: MemorySearch, context: ToolContext) -> str:
-        found = await ask(SearchMemory(_owner(context), arguments.query, arguments.top_k, for_model=True))
-        lines = [f"- {hit.entry.content} ({hit.entry.category}, {hit.entry.day})" for hit in found.results]
-        return "\n".join(lines) or "nothing that was remembered fits"
+        tiers = tiers_of(await memory_config(system, _key(context), context.memory_profile_id))
+        asked = SearchMemory(_owner(context), arguments.query, arguments.top_k, for_model=True, tiers=tiers)
+        return _shown(await ask(asked))
+
+    async def workspace_memory_write(arguments: WorkspaceMemoryWrite, context: ToolContext) -> str:
+        shared = await ask(Share(_owner(context), arguments.content, arguments.type))
+        return f"everybody in the workspace knows now: {shared.content}"
+
+    async def workspace_memory_search(arguments: MemorySearch, context: ToolContext) -> str:
+        tiers = frozenset({MemoryTier.WORKSPACE})
+        return _shown(await ask(SearchMemory(_owner(context), arguments.query, arguments.top_k, tiers=tiers)))
 
     async def note_add(arguments: NoteAdd, context: ToolContext) -> str:
         notes = await ask(AddNote(_owner(context), arguments.note))
@@ -111,6 +135,18 @@ def memory_tools(system: Asker) -> list[Tool]:
             MemorySearch,
             memory_search,
         ),
+        Tool(
+            "workspace_memory_write",
+            "Tell all members of the workspace, for good: a decision, a record, an incident. Never what is personal.",
+            WorkspaceMemoryWrite,
+            workspace_memory_write,
+        ),
+        Tool(
+            "workspace_memory_search",
+            "Find what members of the workspace shared: decisions, records, incidents, notes.",
+            MemorySearch,
+            workspace_memory_search,
+        ),
         Tool("note_add", "Write a lasting note that never fades, such as a plan or a rule.", NoteAdd, note_add),
         Tool(
             "profile_get",
@@ -126,6 +162,15 @@ def memory_tools(system: Asker) -> list[Tool]:
             serial=True,
         ),
     ]
+
+
+def _shown(found: Findings) -> str:
+    lines = [f"- {hit.entry.content} ({hit.entry.category}, {hit.entry.day})" for hit in found.results]
+    return "\n".join(lines) or "nothing that was remembered fits"
+
+
+def _key(context: ToolContext) -> SessionKey:
+    return SessionKey(context.workspace_id, context.uid, context.agent_id, "", "")
 
 
 def _owner(context: ToolContext) -> Owner:

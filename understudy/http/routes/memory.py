@@ -18,6 +18,7 @@ from understudy.actors.memory.messages import (
     GetProfile,
     ListDays,
     ListNotes,
+    MemoryCategory,
     Owner,
     ProfileView,
     SearchMemory,
@@ -330,7 +331,7 @@ def _day(day: Day) -> shapes.DailyMemory:
         shapes.DailyEntry(
             id=entry.id,
             timestamp=int(entry.created_at.astimezone(dt.UTC).timestamp() * 1000),
-            category=entry.category,
+            category=MemoryCategory(entry.category),
             content=entry.content,
             weight=entry.weight,
         )

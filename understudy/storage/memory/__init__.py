@@ -17,9 +17,11 @@ from understudy.storage.memory.identity import MemoryLockouts, MemoryTokens, Mem
 from understudy.storage.memory.jobs import MemoryClaims, MemoryJobs, MemorySchedule
 from understudy.storage.memory.journal import MemoryJournal
 from understudy.storage.memory.keys import MemoryKeys
+from understudy.storage.memory.knowledge import MemoryKnowledge
 from understudy.storage.memory.ledger import MemoryAudit, MemoryDiagnostics, MemoryIdempotency, MemoryOutbox
 from understudy.storage.memory.loop import MemoryApprovals, MemoryCompaction, MemoryHealth
 from understudy.storage.memory.memories import MemoryMemories
+from understudy.storage.memory.memory_index import MemoryMemoryIndex
 from understudy.storage.memory.memory_profiles import MemoryMemoryProfiles
 from understudy.storage.memory.onboarding import MemoryOnboarding
 from understudy.storage.memory.retention import MemoryRetention
@@ -47,6 +49,8 @@ class MemoryStore:
         self.agents = MemoryAgents(tables)
         self.memories = MemoryMemories(tables)
         self.memory_profiles = MemoryMemoryProfiles(tables)
+        self.memory_index = MemoryMemoryIndex(tables)
+        self.knowledge = MemoryKnowledge(tables)
         self.sessions = MemorySessions(tables)
         self.heartbeats = MemoryHeartbeats(tables)
         self.heartbeat_runs = MemoryHeartbeatRuns(tables, self.heartbeats)

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import attrs
 import msgspec
@@ -12,7 +12,19 @@ from understudy.storage.batch import encode
 from understudy.storage.errors import StoreConflict, Unstorable
 from understudy.storage.memories import chosen, shelf_of
 from understudy.storage.memory.tables import Tables
-from understudy.storage.records import AuditEntry, Json, MemoryEntry, MemoryHits, MemoryTier, Profile, Shelf
+from understudy.storage.memory_search import LONGEST_SAID, MOST_SEEDS
+from understudy.storage.records import (
+    AuditEntry,
+    Json,
+    MemoryCategory,
+    MemoryEntry,
+    MemoryHits,
+    MemoryTier,
+    Profile,
+    Role,
+    Shelf,
+)
+from understudy.storage.remembered import Scope
 
 _WORD = re.compile(r"\w+")
 _STOP = frozenset({"a", "and", "are", "at", "do", "for", "i", "in", "is", "it", "my", "of", "on", "the", "to", "what"})
@@ -72,6 +84,21 @@ class MemoryMemories:
         self._tables.append_audit(audit)
         return await self.shelf(shelf_of(entry))
 
+    async def share(self, entry: MemoryEntry, audit: AuditEntry, *, most: int) -> None:
+        """As the real one."""
+        self._tables.check()
+        if entry.id in self._tables.memories:
+            return
+        shared = [
+            known
+            for known in self._tables.memories.values()
+            if known.tier is MemoryTier.WORKSPACE and known.workspace_id == entry.workspace_id
+        ]
+        if len(shared) >= most:
+            raise StoreConflict("number of entries")
+        self._tables.memories[entry.id] = entry
+        self._tables.append_audit(audit)
+
     async def remove(
         self, shelf: Shelf, which: int | str, audit: AuditEntry, *, expected: tuple[str, ...] | None = None
     ) -> tuple[MemoryEntry, ...] | None:
@@ -86,30 +113,80 @@ class MemoryMemories:
         self._tables.append_audit(audit)
         return await self.shelf(shelf)
 
+    async def expire(self, now: datetime, *, limit: int = 1000) -> int:
+        """As the real one."""
+        self._tables.check()
+        over = [entry.id for entry in self._tables.memories.values() if entry.expires_at and entry.expires_at <= now]
+        for gone in over[:limit]:
+            del self._tables.memories[gone]
+        return len(over[:limit])
+
     async def search(
         self,
-        workspace_id: str,
-        uid: str,
+        scope: Scope,
         *,
         text: str,
         embedder: str,
         embedding: tuple[float, ...],
         limit: int,
         least: float,
-        faded: datetime | None = None,
+        stale: float,
     ) -> MemoryHits:
         """As the real one."""
         self._tables.check()
         asked = _words(text)
-        newest_first = [
-            entry
-            for entry in reversed(list(self._tables.memories.values()))
-            if (entry.workspace_id, entry.uid) == (workspace_id, uid)
-            and (entry.tier is not MemoryTier.DAILY or faded is None or entry.created_at >= faded)
-        ]
+        newest_first = [entry for entry in reversed(list(self._tables.memories.values())) if _within(scope, entry)]
         worded = [(len(asked & _words(entry.content)), entry) for entry in newest_first]
-        liked = [(_cosine(embedding, entry.embedding), entry) for entry in newest_first if entry.embedder == embedder]
-        return MemoryHits(_best(worded, 1, limit), _best(liked, least, limit))
+        liked = [
+            (_cosine(embedding, entry.embedding), entry)
+            for entry in newest_first
+            if entry.embedder == embedder and embedding
+        ]
+        by_words, by_vector = _best(worded, 1, limit), _best(liked, least, limit)
+        things = (entry.id for entry in (*by_vector, *by_words) if entry.tier is MemoryTier.GRAPH)
+        near = self._walk(list(dict.fromkeys(things))[:MOST_SEEDS], scope.now, stale)
+        by_graph = _best([(near.get(entry.id, 0.0), entry) for entry in newest_first], 1e-9, limit)
+        said = [(len(asked & _words(message.content)), message) for message in self._said(scope)]
+        return MemoryHits(by_words, by_vector, by_graph, _best(said, 1, limit))
+
+    def _walk(self, seeds: Sequence[str], now: datetime, stale: float) -> dict[str, float]:
+        """What is reached from *seeds* in two steps, and how strong the way is."""
+        reached: dict[str, float] = {}
+        at = dict.fromkeys(seeds, 1.0)
+        for share in (1.0, 0.5):
+            step: dict[str, float] = {}
+            for (source, target, _), (strength, touched) in self._tables.edges.items():
+                for here, there in ((source, target), (target, source)):
+                    if here in at:
+                        way = at[here] * strength * stale ** (max(timedelta(), now - touched) / timedelta(days=1))
+                        step[there] = max(step.get(there, 0.0), way)
+            for there, way in step.items():
+                reached[there] = max(reached.get(there, 0.0), way * share)
+            at = step
+        return reached
+
+    def _said(self, scope: Scope) -> list[MemoryEntry]:
+        """What was said in the person's sessions, newest first."""
+        if MemoryTier.SESSION not in scope.tiers:
+            return []
+        said = []
+        for message in reversed(list(self._tables.messages.values())):
+            key = self._tables.sessions[message.session_id].key
+            if (
+                (key.workspace_id, key.uid) == (scope.workspace_id, scope.uid)
+                and message.session_id != scope.besides
+                and message.role in {Role.USER, Role.ASSISTANT}
+                and message.status == "complete"
+            ):
+                content, day = message.content[:LONGEST_SAID], message.created_at.date()
+                category = MemoryCategory.INTERACTION
+                said.append(
+                    MemoryEntry(
+                        message.id, key.workspace_id, key.uid, MemoryTier.SESSION, day, category, content,
+                        message.created_at,
+                    )
+                )  # fmt: skip
+        return said
 
     def _mine(self, workspace_id: str, uid: str) -> list[MemoryEntry]:
         """In the order of writing, and without their embeddings."""
@@ -118,6 +195,13 @@ class MemoryMemories:
             for entry in self._tables.memories.values()
             if (entry.workspace_id, entry.uid) == (workspace_id, uid)
         ]
+
+
+def _within(scope: Scope, entry: MemoryEntry) -> bool:
+    mine = entry.tier is MemoryTier.WORKSPACE or entry.uid == scope.uid
+    faded = entry.tier is MemoryTier.DAILY and scope.faded is not None and entry.created_at < scope.faded
+    over = entry.expires_at is not None and entry.expires_at <= scope.now
+    return mine and entry.workspace_id == scope.workspace_id and entry.tier in scope.tiers and not faded and not over
 
 
 def _best(scored: Sequence[tuple[float, MemoryEntry]], least: float, limit: int) -> tuple[MemoryEntry, ...]:

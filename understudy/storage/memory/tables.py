@@ -31,7 +31,7 @@ from understudy.storage.records import (
     Workspace,
     WorkspaceRole,
 )
-from understudy.storage.remembered import MemoryProfile
+from understudy.storage.remembered import Entity, MemoryProfile, Procedure, Relation
 from understudy.storage.spending import Charge, Reservation, Trace
 
 
@@ -127,6 +127,10 @@ class Tables:
         self.memories: dict[str, MemoryEntry] = {}
         self.memory_profiles: dict[str, MemoryProfile] = {}
         self.memory_assignments: dict[tuple[str, str], str] = {}
+        self.entities: dict[str, Entity] = {}
+        self.edges: dict[tuple[str, str, Relation], tuple[float, datetime]] = {}
+        self.procedures: dict[str, Procedure] = {}
+        self.extractions: dict[str, int] = {}
         self.sessions: dict[str, Session] = {}
         self.next_position: dict[str, int] = {}
         self.turns: dict[str, Turn] = {}
