@@ -108,7 +108,7 @@ class Identity(Actor):
     def key(self, message: AuthenticateKey) -> KeyPrincipal:
         if message.key != KEY:
             raise Unauthenticated("The key is not valid")
-        return KeyPrincipal("seed", ("all",))
+        return KeyPrincipal("seed", ("*",))
 
     @receive
     def register(self, message: Register) -> SignedIn:

@@ -18,7 +18,7 @@ async def add_sessions(platform: Platform) -> None:
     """Let agents be talked to: sessions, the built-in model, presence and the audit log."""
     writer = DirectWriter(Journal(platform.pool))
     clients = open_clients({}, word_delay=0.0)
-    await platform.system.spawn(audit_spec(writer))
+    await platform.system.spawn(audit_spec(writer, platform.store.audit))
     await platform.system.spawn(presence_spec())
     await platform.system.spawn(inference_tree(clients))
     services = SessionServices(

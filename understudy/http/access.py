@@ -5,9 +5,18 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from understudy.actors.errors import RateLimited, Unauthenticated
+from understudy.actors.audit.messages import AUDIT, Record, act_of_key
+from understudy.actors.clock import utc_now
+from understudy.actors.errors import Forbidden, RateLimited, Unauthenticated
 from understudy.actors.idempotency.messages import IDEMPOTENCY, Begin, Complete, IdempotencyKey, Release, Stored
-from understudy.actors.identity.messages import IDENTITY, Authenticate, AuthenticateKey, KeyPrincipal, Principal
+from understudy.actors.identity.messages import (
+    IDENTITY,
+    Authenticate,
+    AuthenticateKey,
+    KeyPrincipal,
+    KeyScope,
+    Principal,
+)
 from understudy.actors.limits.messages import LIMITS, Bucket, Take
 from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace, WorkspaceRole, WorkspaceView
 from understudy.http.errors import ApiError, invalid
@@ -45,15 +54,28 @@ async def in_workspace(
     )
 
 
-async def operator(request: ApiRequest) -> KeyPrincipal:
-    """The holder of the internal key in ``X-Api-Key``. Raises `Unauthenticated` without a good one."""
+async def operator(request: ApiRequest, scope: KeyScope = KeyScope.ALL) -> KeyPrincipal:
+    """The holder of the internal key in ``X-Api-Key``, which must be good for *scope*.
+
+    Raises `Unauthenticated` without a good one, `Forbidden` for one that is good for something else.
+    """
     key = request.headers.get("X-Api-Key")
     if not key:
         raise ApiError("UNAUTHENTICATED", "This needs the internal key", headers=((b"www-authenticate", b"ApiKey"),))
     try:
-        return await request.node.ask(IDENTITY, AuthenticateKey(key))
+        holder = await request.node.ask(IDENTITY, AuthenticateKey(key))
     except Unauthenticated as refusal:
         raise ApiError("UNAUTHENTICATED", refusal.message, headers=((b"www-authenticate", b"ApiKey"),)) from None
+    request.log_fields = {"key": holder.name}
+    if not holder.allows(scope):
+        raise Forbidden(f"This takes an internal key with the scope {scope.value}")
+    return holder
+
+
+def acted(request: ApiRequest, holder: KeyPrincipal, event: str, **about: object) -> None:
+    """Leave a line in the audit log: the holder of an internal key has changed something."""
+    line = act_of_key(event, holder.name, request_id=request.id, at=utc_now(), **about)
+    request.node.tell(AUDIT, Record(line))
 
 
 async def limited(request: ApiRequest, *buckets: Bucket) -> None:

@@ -55,9 +55,14 @@ def optional_body(request: ApiRequest, model: type[T]) -> T:
     return body(request, model) if request.payload.strip() else model()
 
 
+@functools.cache
+def _demands(model: Hashable) -> bool:
+    return any(field.required for field in msgspec.structs.fields(cast(Any, model)))
+
+
 def query(request: ApiRequest, model: type[T]) -> T:
     """The query string as a *model*. A value that the route does not know is an error, an unknown name is not."""
-    if not request.query_string:
+    if not request.query_string and not _demands(cast(Hashable, model)):
         return model()
     try:
         unquote_to_bytes(request.query_string).decode()

@@ -27,6 +27,7 @@ _SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
     Auth.JWT: [{"bearerAuth": []}],
     Auth.WORKSPACE: [{"bearerAuth": []}],
     Auth.KEY: [{"apiKeyAuth": []}],
+    Auth.KEY_OR_JWT: [{"apiKeyAuth": []}, {"bearerAuth": []}],
 }
 
 _HEADERS = {
@@ -76,7 +77,7 @@ class _Provider(OpenAPIProvider):
             "operationId": described.id,
             "summary": summary.rstrip("."),
             "tags": [rule.endpoint.partition(".")[0]],
-            "security": _SECURITY[described.auth],
+            "security": _security(described),
             "parameters": self._parameters(rule, described, components),
             "responses": _responses(described, components, sends=not _SENDING.isdisjoint(rule.methods or ())),
         }
@@ -107,6 +108,15 @@ class _Provider(OpenAPIProvider):
                 }
             )
         return found
+
+
+def _security(described: Operation) -> list[dict[str, list[str]]]:
+    """Who may call it; for an internal key, in OpenAPI's word for it, in which role."""
+    needed = [described.scope] if described.scope is not None else []
+    return [
+        {scheme: needed if scheme == "apiKeyAuth" else roles for scheme, roles in way.items()}
+        for way in _SECURITY[described.auth]
+    ]
 
 
 def document(app: QuartTrio) -> dict[str, Any]:
@@ -149,7 +159,7 @@ def _responses(described: Operation, components: dict[str, Any], *, sends: bool)
     codes = {"INTERNAL", "UNAVAILABLE", "TIMEOUT", *described.errors}
     if described.auth is not Auth.PUBLIC:
         codes.add("UNAUTHENTICATED")
-    if described.auth is Auth.WORKSPACE:
+    if described.auth in {Auth.WORKSPACE, Auth.KEY, Auth.KEY_OR_JWT}:
         codes.add("FORBIDDEN")
     if described.body is not None or described.query is not None or described.headers:
         codes.add("VALIDATION")

@@ -18,11 +18,15 @@ class Auth(StrEnum):
     JWT = "jwt"
     WORKSPACE = "workspace"
     KEY = "key"
+    KEY_OR_JWT = "key or jwt"
 
 
 @attrs.frozen
 class Operation:
-    """One operation: its schemas are msgspec structs; ``errors`` are the codes it may answer with beside the usual."""
+    """One operation: its schemas are msgspec structs; ``errors`` are the codes it may answer with beside the usual.
+
+    ``scope`` is what an internal key must be good for.
+    """
 
     id: str
     auth: Auth
@@ -35,6 +39,7 @@ class Operation:
     errors: tuple[str, ...] = ()
     example: Any = None
     reply_example: Any = None
+    scope: str | None = None
 
 
 _ATTRIBUTE = "_understudy_operation"

@@ -15,6 +15,7 @@ from understudy.runtime import ActorSystem
 from understudy.storage.entries import Entry
 from understudy.storage.errors import StoreUnavailable, Unstorable
 from understudy.storage.journal import Journal
+from understudy.storage.memory import MemoryStore
 from understudy.storage.pool import Pool
 from understudy.storage.repositories import Repositories
 
@@ -60,7 +61,7 @@ def shelf() -> Shelf:
 @pytest.fixture
 async def system(shelf: Shelf) -> AsyncIterator[ActorSystem]:
     async with ActorSystem("test") as system:
-        await system.spawn(audit_spec(shelf))
+        await system.spawn(audit_spec(shelf, MemoryStore().audit))
         yield system
 
 
@@ -102,7 +103,7 @@ async def test_a_line_asked_for_is_written_when_it_is_answered(system: ActorSyst
 async def test_a_node_that_stops_writes_what_still_waits(shelf: Shelf) -> None:
     with trio.fail_after(5):
         async with ActorSystem("test") as system:
-            await system.spawn(audit_spec(shelf))
+            await system.spawn(audit_spec(shelf, MemoryStore().audit))
             shelf.away = True
             for number in range(300):
                 system.tell(AUDIT, Record(line(number)))
@@ -128,7 +129,7 @@ async def test_in_the_real_log_every_line_fits_the_one_before(pool: Pool) -> Non
     store = Repositories.on(pool)
     with trio.fail_after(10):
         async with ActorSystem("test") as system:
-            await system.spawn(audit_spec(DirectWriter(Journal(pool))))
+            await system.spawn(audit_spec(DirectWriter(Journal(pool)), store.audit))
             for number in range(20):
                 system.tell(AUDIT, Record(line(number)))
             await system.ask(AUDIT, RecordNow(line(20)))

@@ -10,6 +10,7 @@ from understudy.actors.identity.messages import (
     Authenticate,
     AuthenticateKey,
     KeyPrincipal,
+    KeyScope,
     Login,
     Logout,
     Refresh,
@@ -133,7 +134,7 @@ async def test_who_signed_out_can_sign_in_again(node: IdentityNode) -> None:
 async def test_the_internal_key_is_known_by_its_value_only(node: IdentityNode) -> None:
     async with node.running():
         holder = await node.system.ask(IDENTITY, AuthenticateKey("the operator's key"))
-        assert holder == KeyPrincipal("internal", ("all",))
+        assert holder == KeyPrincipal("internal", (KeyScope.ALL,))
         for key in ("", "the operator's ke", "the operator's key ", "\ud800"):
             with pytest.raises(Unauthenticated):
                 await node.system.ask(IDENTITY, AuthenticateKey(key))

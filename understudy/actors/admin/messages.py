@@ -7,6 +7,7 @@ import attrs
 
 from understudy.actors.session.messages import SessionPage
 from understudy.runtime import Ask
+from understudy.storage.oversight import Used as Used
 from understudy.storage.oversight import UserUsage as UserUsage
 from understudy.storage.records import AuditEntry as AuditEntry
 

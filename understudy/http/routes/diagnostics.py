@@ -15,9 +15,9 @@ from understudy.actors.diagnostics.messages import (
     RunDiagnostics,
 )
 from understudy.actors.errors import Conflict, NotFound
-from understudy.actors.identity.messages import IDENTITY
+from understudy.actors.identity.messages import IDENTITY, KeyScope
 from understudy.http import schemas, schemas_actors
-from understudy.http.access import operator
+from understudy.http.access import acted, operator
 from understudy.http.decode import query
 from understudy.http.node import Node
 from understudy.http.operation import Auth, operation
@@ -40,39 +40,39 @@ class TreeQuery(schemas.Wire, frozen=True):
 
 
 @routes.get("")
-@operation("runDiagnostics", Auth.KEY, replies={200: schemas.DiagnosticReport})
+@operation("runDiagnostics", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas.DiagnosticReport})
 async def run() -> Reply:
     """Run every check. Always 200: what is wrong is in the report, which is kept."""
     request = this_request()
-    await operator(request)
+    await operator(request, KeyScope.DIAGNOSTICS)
     return json(_report(await request.node.ask(DIAGNOSTICS, RunDiagnostics(full=True), timeout=FULL_PATIENCE)))
 
 
 @routes.get("/quick")
-@operation("quickDiagnostics", Auth.KEY, replies={200: schemas.DiagnosticReport})
+@operation("quickDiagnostics", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas.DiagnosticReport})
 async def quick() -> Reply:
     """Check connectivity only, within two seconds. Not kept."""
     request = this_request()
-    await operator(request)
+    await operator(request, KeyScope.DIAGNOSTICS)
     return json(_report(await request.node.ask(DIAGNOSTICS, RunDiagnostics(full=False))))
 
 
 @routes.get("/history")
-@operation("diagnosticsHistory", Auth.KEY, replies={200: schemas.DiagnosticHistory})
+@operation("diagnosticsHistory", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas.DiagnosticHistory})
 async def history() -> Reply:
     """List the last ten full runs, newest first."""
     request = this_request()
-    await operator(request)
+    await operator(request, KeyScope.DIAGNOSTICS)
     runs = await request.node.ask(DIAGNOSTICS, DiagnosticHistory())
     return json(schemas.DiagnosticHistory(runs=[dict(run.report) for run in runs]))
 
 
 @routes.get("/circuit-breakers")
-@operation("circuitBreakers", Auth.KEY, replies={200: schemas.CircuitBreakerList})
+@operation("circuitBreakers", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas.CircuitBreakerList})
 async def circuit_breakers() -> Reply:
     """See which providers are left alone for having failed too often, and until when."""
     request = this_request()
-    await operator(request)
+    await operator(request, KeyScope.DIAGNOSTICS)
     states = await request.node.ask(DIAGNOSTICS, CircuitBreakers())
     shown = [
         schemas.CircuitBreaker(
@@ -90,7 +90,14 @@ async def circuit_breakers() -> Reply:
 
 
 @routes.get("/actors")
-@operation("actorTree", Auth.KEY, query=TreeQuery, replies={200: schemas_actors.ActorTree}, also=("text/event-stream",))
+@operation(
+    "actorTree",
+    Auth.KEY,
+    scope=KeyScope.DIAGNOSTICS,
+    query=TreeQuery,
+    replies={200: schemas_actors.ActorTree},
+    also=("text/event-stream",),
+)
 async def actors() -> Reply | StreamReply:
     """Look at the whole actor tree.
 
@@ -98,18 +105,20 @@ async def actors() -> Reply | StreamReply:
     (without their children) and the addresses that are gone. A reader that comes back gets a new snapshot.
     """
     request = this_request()
-    await operator(request)
+    await operator(request, KeyScope.DIAGNOSTICS)
     if query(request, TreeQuery).watch:
         return _watch(request)
     return json(await deep(request.node.tree()))
 
 
 @routes.get("/actors/<path:address>")
-@operation("actor", Auth.KEY, replies={200: schemas_actors.ActorDetail}, errors=("NOT_FOUND",))
+@operation(
+    "actor", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_actors.ActorDetail}, errors=("NOT_FOUND",)
+)
 async def actor(address: str) -> Reply:
     """Look at one actor: its node in the tree, and what it says of itself under `inspect`."""
     request = this_request()
-    await operator(request)
+    await operator(request, KeyScope.DIAGNOSTICS)
     node = request.node.node(address)
     if node is None:
         raise _unknown(address)
@@ -122,56 +131,83 @@ async def actor(address: str) -> Reply:
 
 
 @routes.get("/actors/<path:address>/trace")
-@operation("traceActor", Auth.KEY, replies={200: schemas_actors.ActorTrace}, errors=("NOT_FOUND",))
+@operation(
+    "traceActor", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_actors.ActorTrace}, errors=("NOT_FOUND",)
+)
 async def trace(address: str) -> Reply:
     """Read the last messages that an actor handled, with outcome and duration. Their content is not kept."""
     request = this_request()
-    await operator(request)
+    await operator(request, KeyScope.DIAGNOSTICS)
     if request.node.node(address) is None:
         raise _unknown(address)
     return json({"address": address, "messages": plain(request.node.trace(address))})
 
 
 @routes.post("/actors/<path:address>/suspend")
-@operation("suspendActor", Auth.KEY, replies={200: schemas_actors.ActorControlled}, errors=("NOT_FOUND", "CONFLICT"))
+@operation(
+    "suspendActor",
+    Auth.KEY,
+    scope=KeyScope.ADMIN_WRITE,
+    replies={200: schemas_actors.ActorControlled},
+    errors=("NOT_FOUND", "CONFLICT"),
+)
 async def suspend(address: str) -> Reply:
     """Stop an actor from taking messages; they queue until it is resumed.
 
     The one that checks the internal key is refused: suspended, it would let nobody in to resume it.
     """
-    await operator(this_request())
+    await operator(this_request(), KeyScope.ADMIN_WRITE)
     if address == IDENTITY:
         raise Conflict(f"{address} checks the key that resuming it takes; restart it instead")
-    return await _control(address, lambda node: node.suspend)
+    return await _control(address, "actor.suspended", lambda node: node.suspend)
 
 
 @routes.post("/actors/<path:address>/resume")
-@operation("resumeActor", Auth.KEY, replies={200: schemas_actors.ActorControlled}, errors=("NOT_FOUND",))
+@operation(
+    "resumeActor",
+    Auth.KEY,
+    scope=KeyScope.ADMIN_WRITE,
+    replies={200: schemas_actors.ActorControlled},
+    errors=("NOT_FOUND",),
+)
 async def resume(address: str) -> Reply:
     """Let a suspended actor go on."""
-    return await _control(address, lambda node: node.resume)
+    return await _control(address, "actor.resumed", lambda node: node.resume)
 
 
 @routes.post("/actors/<path:address>/restart")
-@operation("restartActor", Auth.KEY, replies={200: schemas_actors.ActorControlled}, errors=("NOT_FOUND",))
+@operation(
+    "restartActor",
+    Auth.KEY,
+    scope=KeyScope.ADMIN_WRITE,
+    replies={200: schemas_actors.ActorControlled},
+    errors=("NOT_FOUND",),
+)
 async def restart(address: str) -> Reply:
     """Stop an actor in order and start it again; its mail is kept."""
-    return await _control(address, lambda node: node.restart)
+    return await _control(address, "actor.restarted", lambda node: node.restart)
 
 
 @routes.post("/actors/<path:address>/kill")
-@operation("killActor", Auth.KEY, replies={200: schemas_actors.ActorControlled}, errors=("NOT_FOUND",))
+@operation(
+    "killActor",
+    Auth.KEY,
+    scope=KeyScope.ADMIN_WRITE,
+    replies={200: schemas_actors.ActorControlled},
+    errors=("NOT_FOUND",),
+)
 async def kill(address: str) -> Reply:
     """End an actor at once; its supervisor does what it does when a child dies."""
-    return await _control(address, lambda node: node.kill)
+    return await _control(address, "actor.killed", lambda node: node.kill)
 
 
-async def _control(address: str, choose: Callable[[Any], Callable[[str], Awaitable[None]]]) -> Reply:
+async def _control(address: str, event: str, choose: Callable[[Any], Callable[[str], Awaitable[None]]]) -> Reply:
     request = this_request()
-    await operator(request)
+    holder = await operator(request, KeyScope.ADMIN_WRITE)
     if request.node.node(address) is None:
         raise _unknown(address)
     await choose(request.node)(address)
+    acted(request, holder, event, address=address)
     node = request.node.node(address)
     return json({"ok": True, "address": address, "node": shallow(node) if node is not None else None})
 

@@ -4,6 +4,7 @@ import re
 
 from quart import Blueprint
 
+from understudy.actors.identity.messages import KeyScope
 from understudy.actors.metrics.messages import METRICS, Exposition, Snapshot
 from understudy.http import schemas
 from understudy.http.access import operator
@@ -23,7 +24,11 @@ OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 @routes.get("/metrics")
 @operation(
-    "metrics", Auth.PUBLIC, replies={200: schemas.Metrics}, also=(_TEXT, _OPENMETRICS), errors=("UNAUTHENTICATED",)
+    "metrics",
+    Auth.PUBLIC,
+    replies={200: schemas.Metrics},
+    also=(_TEXT, _OPENMETRICS),
+    errors=("UNAUTHENTICATED", "FORBIDDEN"),
 )
 async def metrics() -> Reply:
     """Read the node's numbers.
@@ -39,7 +44,7 @@ async def metrics() -> Reply:
         return Reply(200, text, ((b"content-type", OPENMETRICS if openmetrics else TEXT), (b"vary", b"Accept")))
     billing = "X-Api-Key" in request.headers
     if billing:
-        await operator(request)
+        await operator(request, KeyScope.METRICS)
     view = await request.node.ask(METRICS, Snapshot(billing=billing))
     body = schemas.Metrics(
         uptime=view.uptime,

@@ -2,6 +2,7 @@
 
 from quart import Blueprint
 
+from understudy.actors.identity.messages import KeyScope
 from understudy.actors.limits.messages import Bucket
 from understudy.actors.skills.messages import (
     DAYS,
@@ -15,7 +16,7 @@ from understudy.actors.skills.messages import (
 )
 from understudy.actors.tools.messages import HOST, ClearCache, GetCacheStatistics
 from understudy.http import schemas_skills
-from understudy.http.access import limited, operator, signed_in
+from understudy.http.access import acted, limited, operator, signed_in
 from understudy.http.decode import query
 from understudy.http.etag import tagged
 from understudy.http.operation import Auth, operation
@@ -133,7 +134,7 @@ async def clear_cache() -> Reply:
     request = this_request()
     uid = None
     if "X-Api-Key" in request.headers:
-        await operator(request)
+        acted(request, await operator(request, KeyScope.ADMIN_WRITE), "tool_cache.cleared")
     else:
         uid = (await signed_in(request)).uid
         await limited(request, Bucket("user", uid))

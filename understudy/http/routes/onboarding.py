@@ -1,0 +1,93 @@
+"""`/onboarding`: what users begin with."""
+
+from typing import Any
+
+import msgspec
+from quart import Blueprint
+
+from understudy.actors.agents.messages import AgentDocument
+from understudy.actors.limits.messages import Bucket
+from understudy.actors.onboarding.messages import ONBOARDING, Onboard, SetUp, Template, Wanted
+from understudy.actors.workspaces.messages import WorkspaceRole, WorkspaceView
+from understudy.http import schemas_admin, schemas_agents
+from understudy.http.access import idempotency_key, limited, once, signed_in
+from understudy.http.decode import optional_body
+from understudy.http.operation import Auth, operation
+from understudy.http.replies import Reply, json
+from understudy.http.request import this_request
+from understudy.http.show_workspaces import workspace_of
+
+routes = Blueprint("onboarding", __name__, url_prefix="/onboarding")
+
+PATIENCE = 15.0
+"""Seconds for everything to be written while the database is slow."""
+
+_EXAMPLE = {"workspaceName": "Lighthouse", "agents": ["assistant", "researcher"], "profile": {"name": "Mira"}}
+
+
+@routes.post("/setup")
+@operation(
+    "setUp",
+    Auth.JWT,
+    body=schemas_admin.SetupRequest,
+    replies={201: schemas_admin.SetupDone, 200: schemas_admin.SetupDone},
+    headers=("X-Idempotency-Key",),
+    errors=("CONFLICT", "NOT_FOUND", "RATE_LIMIT"),
+    example=_EXAMPLE,
+)
+async def set_up() -> Reply:
+    """Set up your workspace, agents and profile in one go.
+
+    All of it or nothing, and once: asked again, it answers 200 with what there is and changes nothing. The workspace
+    that came with your account is the one that is set up, as long as it is your only one and has no agents of its own;
+    `force` makes another. The templates are `assistant`, `researcher` and `coder`.
+    """
+    request = this_request()
+    principal = await signed_in(request)
+    await limited(request, Bucket("user", principal.uid))
+    given = optional_body(request, schemas_admin.SetupRequest)
+
+    async def do() -> Reply:
+        message = Onboard(
+            uid=principal.uid,
+            agents=tuple(_wanted(agent) for agent in given.agents),
+            name=given.workspace_name,
+            plan=given.plan.value if given.plan is not None else None,
+            provider=given.provider,
+            model_id=given.model_id,
+            profile=given.profile or None,
+            force=given.force,
+            request_id=request.id,
+        )
+        with request.node.context(request_id=request.id, deadline=request.deadline):
+            done = await request.node.ask(ONBOARDING, message, timeout=PATIENCE)
+        return json(_shown(done), 201 if done.created else 200)
+
+    return await once(request, idempotency_key(request, principal.uid, ""), do)
+
+
+def _wanted(given: Template | schemas_admin.FirstAgent) -> Template | Wanted:
+    if isinstance(given, Template):
+        return given
+    names = AgentDocument.__struct_fields__
+    return Wanted(given.id, AgentDocument(**{name: getattr(given, name) for name in names}))
+
+
+def _shown(done: SetUp) -> schemas_admin.SetupDone:
+    agents: list[Any] = [
+        schemas_agents.Agent(
+            id=agent.id,
+            workspace_id=agent.workspace_id,
+            version=agent.version,
+            source=agent.source,
+            created_at=agent.created_at,
+            updated_at=agent.updated_at,
+            **msgspec.structs.asdict(agent.document),
+        )
+        for agent in done.agents
+    ]
+    return schemas_admin.SetupDone(
+        workspace=workspace_of(WorkspaceView(done.workspace, WorkspaceRole.OWNER)),
+        agents=agents,
+        created=done.created,
+    )
