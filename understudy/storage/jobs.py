@@ -18,6 +18,7 @@ COLUMNS = (
     "id, type, payload::text, created_at, run_at, workspace_id, uid, status, priority, attempts, max_retries,"
     " timeout_seconds, dedupe_key, token, result::text, error_code, error_message, retryable, started_at, finished_at"
 )
+_SUMMARY = COLUMNS.replace("payload::text", "'{}'").replace("result::text", "NULL")
 _UNFINISHED = "status IN ('pending', 'running')"
 _DEAD = "status = 'failed' AND retryable"
 _CANCEL = """
@@ -67,7 +68,10 @@ class JobRepository(Repository):
         return job_of(row) if row else None
 
     async def list(self, asked: JobFilter) -> tuple[tuple[Job, ...], int]:
-        """The jobs asked for, newest first, and how many there are without a limit."""
+        """The jobs asked for, newest first, and how many there are without a limit.
+
+        Without their payloads and results, each of which may be large.
+        """
         where = "workspace_id = %(workspace)s"
         where += " AND status = %(status)s" if asked.status is not None else ""
         where += " AND type = %(type)s" if asked.type is not None else ""
@@ -84,7 +88,7 @@ class JobRepository(Repository):
             total = (await rows(connection, f"SELECT count(*) FROM jobs WHERE {where}", **named))[0][0]
             page = await rows(
                 connection,
-                f"SELECT {COLUMNS} FROM jobs WHERE {where} ORDER BY created_at DESC, id"
+                f"SELECT {_SUMMARY} FROM jobs WHERE {where} ORDER BY created_at DESC, id"
                 " LIMIT %(limit)s OFFSET %(offset)s",
                 **named,
             )

@@ -24,7 +24,7 @@ class JobBook(Protocol):
         ...
 
     async def list(self, asked: JobFilter) -> tuple[tuple[Job, ...], int]:
-        """The jobs asked for, newest first, and how many there are without a limit."""
+        """The jobs asked for, newest first, without payloads and results; and how many there are without a limit."""
         ...
 
     async def cancel(
