@@ -59,7 +59,11 @@ async def members(owner: Caller) -> dict[str, str]:
 
 async def test_a_new_workspace_is_answered_whole_listed_and_read_by_its_owner(platform: Platform) -> None:
     mira = await platform.user()
-    asked = {"name": "Acme", "plan": "team", "settings": {"timezone": "Europe/Vienna", "colour": {"r": 1}}}
+    asked = {
+        "name": "Acme",
+        "plan": "team",
+        "settings": {"timezone": "Europe/Vienna", "retentionDays": 30, "r": {"g": 1}},
+    }
     created = await mira.call("POST", "/workspaces", asked, X_Idempotency_Key="k")
     shown = created.json()
     assert created.status_code == 201
@@ -85,6 +89,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"name": "x", "settings": []}, "settings"),
     ({"name": "x", "settings": {"timezone": "Mars/Olympus"}}, "timezone"),
     ({"name": "x", "settings": {"timezone": 1}}, "timezone"),
+    *(({"name": "x", "settings": {"retentionDays": days}}, "retentionDays") for days in (0, 3651, 1.5, True, "1")),
     ({"name": "x", "settings": {"k" * 65: 1}}, "settings"),
     ({"name": "x", "settings": {str(n): n for n in range(101)}}, "settings"),
     ({"name": "x", "settings": {"k": "v" * 17_000}}, "settings"),

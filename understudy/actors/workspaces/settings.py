@@ -9,12 +9,15 @@ MOST_SETTINGS = 100
 """Settings in one request."""
 LONGEST_NAME = 64
 """Characters of a setting's name."""
+LONGEST_RETENTION = 3650
+"""Days that a conversation is kept after the last word, where not for ever."""
 
 
 def check_settings(settings: Json) -> None:
     """Raise `Invalid` unless these can be settings. None is a setting that is taken away.
 
-    ``timezone`` is the name of a time zone of the IANA database: days begin by it, for agents and their prompts.
+    ``timezone`` is the name of a time zone of the IANA database: the workspace's agents tell the time by it.
+    ``retentionDays`` is for how many days a conversation is kept in which nothing is said.
     """
     if len(settings) > MOST_SETTINGS:
         said = f"settings: at most {MOST_SETTINGS} of them"
@@ -27,6 +30,10 @@ def check_settings(settings: Json) -> None:
     if zone is not None and not (isinstance(zone, str) and is_time_zone(zone)):
         said = "timezone: not a time zone of the IANA database, such as Europe/Vienna"
         raise Invalid(said, details=(Detail("timezone", "unknown_timezone"),))
+    days = settings.get("retentionDays")
+    if days is not None and not (type(days) is int and 1 <= days <= LONGEST_RETENTION):
+        said = f"retentionDays: a whole number from 1 to {LONGEST_RETENTION}"
+        raise Invalid(said, details=(Detail("retentionDays", "invalid_value", LONGEST_RETENTION),))
 
 
 def is_time_zone(name: str) -> bool:

@@ -175,8 +175,9 @@ async def change_workspace(id: str) -> Reply:  # noqa: A002  # the contract's na
     """Change a workspace's name, plan or settings.
 
     What the body does not name stays, and a setting that is null is taken away. Settings have at most 16 KB;
-    `timezone` (of the IANA database) is the one by which its agents tell the time. Takes the role admin, and owner for
-    another plan; a workspace of several members cannot become `personal`.
+    `timezone` (of the IANA database) is the one by which its agents tell the time, and after `retentionDays` without a
+    word a conversation is deleted. Takes the role admin, and owner for another plan; a workspace of several members
+    cannot become `personal`.
     """
     request = this_request()
     author = await _author(request, id)
