@@ -20,6 +20,7 @@ COLUMNS = (
 )
 _SUMMARY = COLUMNS.replace("payload::text", "'{}'").replace("result::text", "NULL")
 _UNFINISHED = "status IN ('pending', 'running')"
+_MINE = "id = %s AND workspace_id = %s"
 _DEAD = "status = 'failed' AND retryable"
 _CANCEL = """
 UPDATE jobs SET status = 'cancelled', token = token + 1, worker = NULL, leased_until = NULL, finished_at = %s
@@ -60,7 +61,7 @@ class JobRepository(Repository):
     async def find(self, workspace_id: str, job_id: str) -> Job | None:
         """The workspace's job of this id."""
         row = await self._row(
-            f"SELECT {COLUMNS} FROM jobs WHERE id = %s AND workspace_id = %s",
+            f"SELECT {COLUMNS} FROM jobs WHERE {_MINE}",
             job_id,
             workspace_id,
             tenant=Tenant(workspace_id=workspace_id),
@@ -105,8 +106,8 @@ class JobRepository(Repository):
         """
 
         async def work(connection: Connection[Any]) -> tuple[Job, bool] | None:
-            mine = f"SELECT {COLUMNS} FROM jobs WHERE id = %s AND workspace_id = %s"
-            found = await rows(connection, f"{mine} FOR UPDATE", job_id, workspace_id)
+            mine = f"SELECT {COLUMNS} FROM jobs WHERE {_MINE} FOR UPDATE"
+            found = await rows(connection, mine, job_id, workspace_id)
             if not found:
                 return None
             job = job_of(found[0])
