@@ -46,7 +46,8 @@ async def test_an_agent_is_talked_to_as_it_is_at_the_time_and_survives_the_serve
                 assert [tool["function"]["name"] for tool in body["tools"]] == ["calculator"]
                 system = body["messages"][0]["content"]
                 (workspace,) = (await http.get("/workspaces", headers=mira.headers)).json()["workspaces"]
-                assert system.startswith(f"You are ops-helper of {workspace['name']} for {mira.uid}. ")
+                assert system.startswith("# House rules")
+                assert f"\n\nYou are ops-helper of {workspace['name']} for {mira.uid}. " in system
                 assert "{{" not in system
 
                 changed = {**AGENT, "displayName": "Olga", "tools": {}}
@@ -55,7 +56,7 @@ async def test_an_agent_is_talked_to_as_it_is_at_the_time_and_survives_the_serve
                 assert answer.status_code == 200, answer.text
                 assert (await operator_post(http, "/diagnostics/actors/agents/kill")).status_code == 200
                 assert (await mira.chat("and now?", agentId="ops-helper")).status_code == 200
-                assert asked(provider)["messages"][0]["content"].startswith("You are Olga of ")
+                assert "\n\nYou are Olga of " in asked(provider)["messages"][0]["content"]
                 assert "tools" not in asked(provider)
 
                 refused = await noor.chat("let me in", agentId="ops-helper")
@@ -64,7 +65,7 @@ async def test_an_agent_is_talked_to_as_it_is_at_the_time_and_survives_the_serve
                 node.kill()
                 await node.start()
                 assert (await mira.chat("still there?", agentId="ops-helper")).status_code == 200
-                assert asked(provider)["messages"][0]["content"].startswith("You are Olga of ")
+                assert "\n\nYou are Olga of " in asked(provider)["messages"][0]["content"]
                 read = await http.get("/agents/ops-helper", headers=mira.headers)
                 assert (read.json()["version"], read.headers["etag"]) == (2, answer.headers["etag"])
 

@@ -57,8 +57,8 @@ async def test_a_prompt_that_asks_is_told_what_is_remembered_of_the_user(tmp_pat
                 await http.put("/agent/memory/profile", json={"name": "Mira"}, headers=mira.headers)
                 assert (await mira.chat("bring me tea", agentId="valet")).status_code == 200
                 system = provider.requests[-1].body["messages"][0]["content"]
-                assert system.startswith('Serve Mira. Know:\nWhat is known of the user: {"name":"Mira"}\n- ')
+                assert '\n\nServe Mira. Know:\nWhat is known of the user: {"name":"Mira"}\n- ' in system
                 assert "- Tea at four (note, " in system
                 await http.post("/diagnostics/actors/memory/suspend", headers={"X-Api-Key": INTERNAL_KEY})
                 assert (await mira.chat("and now?", agentId="valet")).status_code == 200
-                assert provider.requests[-1].body["messages"][0]["content"].startswith("Serve .")
+                assert "\n\nServe ." in provider.requests[-1].body["messages"][0]["content"]

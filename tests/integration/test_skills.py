@@ -97,9 +97,7 @@ async def test_a_skill_is_taught_used_changed_and_broken_without_disturbing_a_tu
             assert "NEW" in await skill()
             assert (await mira.chat("and now?", agentId="keeper")).status_code == 200
             system = told(provider, -1)
-            assert system.startswith(
-                "You keep the house.\n\n# Skill: House\n\nKeep to the NEW rules.\n\n# Skill: Planning"
-            )
+            assert "\n\nYou keep the house.\n\n# Skill: House\n\nKeep to the NEW rules.\n\n# Skill: Planning" in system
 
             while (metrics := (await http.get("/skills/house/metrics")).json())["calls"] < 2:
                 await trio.sleep(0.05)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import FunctionType
 from typing import Any
 
 import attrs
@@ -24,6 +25,8 @@ from understudy.storage.records import RunEvent, SessionKey, ToolCall, Usage, Us
 
 KEY = SessionKey("ws_1", "usr_1", "chad", "chat", "main")
 CHAD = AgentConfig("chad", "Chad", "", "test", "script", "You are Chad.", tools=("echo",))
+SERVICES = ("turn_timeout", "window", "thresholds", "ground", "consent", "health", "prices")
+"""What of the sessions' services a test may choose; a function is given the stage."""
 TERMINAL = frozenset({"done", "error"})
 
 
@@ -179,11 +182,16 @@ async def stage(
             models=models,
             tools=tools,
             now=it.now,
-            **{name: bounds.pop(name) for name in ("turn_timeout",) if name in bounds},
+            compaction=store.compaction,
+            **{name: _made(bounds.pop(name), it) for name in SERVICES if name in bounds},
         )
         await system.spawn(ChildSpec(AGENTS, Agents, args=(it,)))
         await system.spawn(sessions_spec(services, **bounds))
         yield it
+
+
+def _made(given: Any, it: Stage) -> Any:
+    return given(it) if isinstance(given, FunctionType) else given
 
 
 def types(events: Sequence[RunEvent]) -> list[str]:

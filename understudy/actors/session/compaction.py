@@ -100,7 +100,7 @@ def extract(previous: str | None, messages: Sequence[Message]) -> str:
 
     As long as a summary may be: where it is too long, the middle goes, and says so.
     """
-    lines = previous.splitlines() if previous else []
+    lines = [previous] if previous else []
     lines += [_line(message, LONGEST_EXTRACT, sentence=True) for message in told(messages)]
     return cut("\n".join(lines))
 

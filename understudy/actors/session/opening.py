@@ -54,6 +54,7 @@ class Opening:
         self._services = services
         self._message = running.message
         self._began = trio.current_time()
+        self._counted = session
         self._command = command_of(running.message.message)
 
     def must_start_anew(self, config: AgentConfig) -> bool:
@@ -74,6 +75,9 @@ class Opening:
 
         Raises `AgentPaused`, and `ContextTooLarge` for a message that does not fit though it were the only one.
         """
+        if self._command is Command.STATUS:
+            with suppress(StoreUnavailable):  # its counts are then those that are known here
+                self._counted = await self._services.store.load(self.session.id) or self.session
         if self._command is not None:
             return ""
         services, key = self._services, self.session.key
@@ -130,7 +134,7 @@ class Opening:
         recital = None
         if self._command is not None:
             window = window_of(config, services.window)
-            recital = reply_to(self._command, message.message, session, config, conversation, window)
+            recital = reply_to(self._command, message.message, self._counted, config, conversation, window)
         chronicle.note("resolve_session", self._began, isNew=is_new)
         turn = Turn(
             attrs.evolve(session, message_count=session.message_count + 1, last_active_at=now),

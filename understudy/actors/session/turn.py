@@ -126,7 +126,7 @@ class Turn:
         most = self.config.budget.max_tool_calls
         for left in range(self.config.max_tool_rounds, -1, -1):
             # The last round is asked without tools, so that the user gets an answer and not a sixth call.
-            calls_left = None if most is None else most - self.answer.calls_made
+            calls_left = None if most is None else max(0, most - self.answer.calls_made)
             last = left == 0 or calls_left == 0
             if last and offered and self.answer.calls_made:
                 self._chronicle.truncated = True
