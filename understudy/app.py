@@ -21,6 +21,7 @@ from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import open_clients
 from understudy.actors.jobs.standard import standard_jobs
+from understudy.actors.mcp.chatting import chat_tool
 from understudy.actors.mcp.library import RemoteTools
 from understudy.actors.mcp.tree import McpServerPlan
 from understudy.actors.memory.recall import Recall
@@ -35,6 +36,7 @@ from understudy.actors.store.tree import storage_tree
 from understudy.actors.store.writer import JournalWriter
 from understudy.actors.tools.builtin import builtin_tools
 from understudy.actors.tools.cache import ToolCache
+from understudy.actors.tools.desk import OFFERED
 from understudy.actors.tools.files import file_tools
 from understudy.actors.tools.messages import HOST, ToolRan
 from understudy.actors.tools.reading import reading_tools
@@ -120,6 +122,7 @@ async def _run(
                     tools += shell_tools(settings.data_dir / "workspaces")
                 remote_tools = RemoteTools(server.name for server in mcp_servers)
                 toolbox = Toolbox(tools, report=tool_ran, cache=cache, others=remote_tools)
+                for_people = [*(tool for tool in tools if tool.name in OFFERED), chat_tool(system)]
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)
                 services = Services(
@@ -158,6 +161,7 @@ async def _run(
                     providers=clients,
                     tools=toolbox.specs,
                     cache=cache,
+                    desk=Toolbox(for_people, report=tool_ran, cache=cache),
                     skills=SkillLibrary(builtin.values()),
                     builtin_skills=builtin,
                     skills_folder=settings.data_dir / "skills",

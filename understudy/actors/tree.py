@@ -5,7 +5,7 @@
     limits, presence, audit, identity, workspaces, agents, memory, memory_profiles, idempotency, costs, traces,
     onboarding, admin, diagnostics
     inference      dynamic           one actor per provider
-    tools          one_for_one       host, skills, usage
+    tools          one_for_one       host, desk, skills, usage
     mcp            one_for_one       one actor per MCP server; absent without any
     webhooks       one_for_one       directory, live (dynamic, one actor per webhook with something to do), sweeper
     approvals, healing
@@ -66,8 +66,10 @@ from understudy.actors.skills.library import SkillLibrary
 from understudy.actors.skills.loader import skill_loader_spec
 from understudy.actors.skills.usage import UsageStore, skill_usage_spec
 from understudy.actors.tools.cache import ToolCache
+from understudy.actors.tools.desk import tool_desk_spec
 from understudy.actors.tools.host import tool_host_spec
 from understudy.actors.tools.messages import HOST
+from understudy.actors.tools.toolbox import Toolbox
 from understudy.actors.traces.actor import traces_spec
 from understudy.actors.traces.ports import TraceStore
 from understudy.actors.webhooks.ports import WebhookStore
@@ -242,6 +244,7 @@ class Services:
     providers: Collection[str]
     tools: Callable[[], tuple[ToolSpec, ...]]
     cache: ToolCache
+    desk: Toolbox
     skills: SkillLibrary
     builtin_skills: Mapping[str, Skill]
     skills_folder: Path
@@ -290,6 +293,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
             HOST.partition("/")[0],
             children=(
                 tool_host_spec(services.tools, services.cache),
+                tool_desk_spec(services.desk),
                 skill_loader_spec(services.skills, services.builtin_skills, services.skills_folder),
                 skill_usage_spec(services.skills, stores.skill_usage),
             ),

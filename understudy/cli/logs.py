@@ -10,7 +10,7 @@ from structlog.typing import Processor
 from understudy.config import Settings
 
 # Libraries that would repeat in prose what our own lines say in fields.
-_QUIET = ("httpx", "httpcore", "hypercorn.access")
+_QUIET = ("httpx", "httpx2", "httpcore", "hypercorn.access", "mcp")
 
 
 def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:

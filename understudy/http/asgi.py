@@ -26,7 +26,7 @@ log = structlog.get_logger("understudy.http")
 
 _ALLOWED_HEADERS = (
     b"Authorization, Content-Type, X-Workspace-Id, X-Idempotency-Key, Idempotency-Key, X-Request-ID, X-Api-Key, "
-    b"If-Match, If-None-Match, Last-Event-ID"
+    b"If-Match, If-None-Match, Last-Event-ID, MCP-Protocol-Version, Mcp-Method, Mcp-Name"
 )
 _EXPOSED_HEADERS = (
     b"ETag, Link, Location, X-Request-ID, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, "

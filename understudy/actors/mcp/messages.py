@@ -9,6 +9,9 @@ from understudy.runtime import Ask
 SUPERVISOR = "mcp"
 """The address of the servers' supervisor, and the first part of theirs."""
 
+CHAT = "chat"
+"""The tool at our own `/mcp` that is an agent."""
+
 
 def server_address(name: str) -> str:
     """Where the actor of the server of this name lives."""

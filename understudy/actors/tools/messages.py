@@ -1,4 +1,4 @@
-"""What a tool call comes to, and what `tools/host` can be asked or told."""
+"""What a tool call comes to, and what `tools/host` and `tools/desk` can be asked or told."""
 
 from collections.abc import Mapping
 
@@ -9,6 +9,7 @@ from understudy.actors.inference.messages import ToolSpec
 from understudy.runtime import Ask
 
 HOST = "tools/host"
+DESK = "tools/desk"
 
 
 @attrs.frozen
@@ -103,3 +104,30 @@ class ClearCache(Ask[int]):
 
     tool: str | None = None
     uid: str | None = None
+
+
+@attrs.frozen
+class ListDeskTools(Ask[tuple[ToolSpec, ...]]):
+    """Which tools may people call themselves?"""
+
+
+@attrs.frozen
+class RunTool(Ask[ToolResult]):
+    """Run a tool for a person who may act in the workspace, which the caller has made sure of.
+
+    ``arguments`` are JSON text. What goes wrong with the tool is a result; `RateLimited` with too many calls at a time.
+    ``call_id`` is the caller's own, and unlike any other: `StopTool` goes by it.
+    """
+
+    call_id: str
+    uid: str
+    workspace_id: str
+    tool: str
+    arguments: str
+
+
+@attrs.frozen
+class StopTool:
+    """Whoever asked for this call has left."""
+
+    call_id: str
