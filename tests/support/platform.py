@@ -107,21 +107,21 @@ async def serving_platform(
     """
     store = Repositories.on(pool)
     writer = DirectWriter(Journal(pool))
+    builtin, cache = builtin_skills(), ToolCache()
+    library = SkillLibrary(builtin.values())
     async with ActorSystem("platform tests") as system:
         for spec in (
             identity_spec(Settings(), store, writer, passwords=lambda: Passwords(hasher=FAST)),
             workspaces_spec(store),
             limits_spec(rate_limit_max=0, user_rate_limit_max=user_rate_limit_max),
             idempotency_spec(store.idempotency),
-            agents_spec("builtin/rehearsal", store),
+            agents_spec("builtin/rehearsal", store, skills=library.tools, texts=library.texts),
             memory_spec(store.memories),
             memory_profiles_spec(store.memory_profiles),
         ):
             await system.spawn(spec)
         await system.spawn(costs_spec(store.costs))
         await system.spawn(traces_spec(store.traces))
-        builtin, cache = builtin_skills(), ToolCache()
-        library = SkillLibrary(builtin.values())
         tools = (
             tool_host_spec(lambda: TOOLS, cache),
             skill_loader_spec(library, builtin, skills_folder),

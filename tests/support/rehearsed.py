@@ -2,16 +2,21 @@
 
 from tests.support.platform import Platform
 from tests.support.writing import DirectWriter
+from understudy.actors.admin.actor import admin_spec
 from understudy.actors.audit.actor import audit_spec
 from understudy.actors.clock import utc_now
 from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.tree import inference_tree, open_clients
+from understudy.actors.metrics.actor import metrics_spec
+from understudy.actors.onboarding.actor import onboarding_spec
 from understudy.actors.presence.actor import presence_spec
 from understudy.actors.session.services import SessionServices
 from understudy.actors.session.tree import sessions_spec
 from understudy.actors.tools.cache import ToolCache
 from understudy.actors.tools.toolbox import Toolbox
+from understudy.runtime import SupervisorSpec
 from understudy.storage.journal import Journal
+from understudy.storage.probe import Probe
 
 
 async def add_sessions(platform: Platform) -> None:
@@ -29,3 +34,10 @@ async def add_sessions(platform: Platform) -> None:
         now=utc_now,
     )
     await platform.system.spawn(sessions_spec(services))
+
+
+async def add_oversight(platform: Platform) -> None:
+    """Let operators look: the numbers, the admin, onboarding. After `add_sessions`."""
+    await platform.system.spawn(SupervisorSpec("telemetry", children=(metrics_spec(Probe(platform.pool)),)))
+    await platform.system.spawn(admin_spec(platform.store, monthly_tokens=1000))
+    await platform.system.spawn(onboarding_spec("builtin/rehearsal", platform.store.onboarding))
