@@ -22,11 +22,12 @@ class Received:
 
 @attrs.define
 class Receiver:
-    """Answers each request with the next status of ``script``, and with 200 when it is used up."""
+    """Answers each request, once ``gate`` is set, with the next status of ``script``; with 200 when it is used up."""
 
     script: list[int] = attrs.field(factory=list)
     url: str = ""
     got: list[Received] = attrs.field(factory=list)
+    gate: trio.Event = attrs.field(factory=trio.Event)
     _came: trio.Event = attrs.field(factory=trio.Event)
 
     async def wait(self, many: int, seconds: float = 10.0) -> list[Received]:
@@ -44,8 +45,11 @@ class Receiver:
         try:
             async with stream:
                 head = await next_http_event(stream, http)
+                if not isinstance(head, h11.Request):
+                    return  # who sent it was killed before it was sent
                 while isinstance(event := await next_http_event(stream, http), h11.Data):
                     body += event.data
+                await self.gate.wait()
                 headers = {name.decode().lower(): value.decode() for name, value in head.headers}
                 self.got.append(Received(head.target.decode(), headers, body))
                 status = self.script.pop(0) if self.script else 200
@@ -53,13 +57,15 @@ class Receiver:
                 await stream.send_all(f"HTTP/1.1 {status} X\r\n{extra}content-length: 0\r\n\r\n".encode())
                 self._came.set()
         except (trio.BrokenResourceError, h11.RemoteProtocolError):
-            return  # who sent it was killed in the middle
+            return  # ... in the middle of it
 
 
 @asynccontextmanager
-async def receiving(*script: int) -> AsyncGenerator[Receiver]:
-    """A `Receiver` on a free port of the loopback."""
+async def receiving(*script: int, shut: bool = False) -> AsyncGenerator[Receiver]:
+    """A `Receiver` on a free port of the loopback; a *shut* one answers nothing until its gate is set."""
     receiver = Receiver(list(script))
+    if not shut:
+        receiver.gate.set()
     async with trio.open_nursery() as nursery:
         [listener] = await nursery.start(partial(trio.serve_tcp, receiver.serve, 0, host="127.0.0.1"))
         receiver.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
