@@ -13,6 +13,7 @@ from understudy.storage.deliveries import Delivery, DeliveryStatus, DisabledReas
 from understudy.storage.errors import StoreConflict
 from understudy.storage.records import AuditEntry
 from understudy.storage.repository import Repository, Row, rows
+from understudy.storage.rowsecurity import Tenant
 
 WEBHOOK = (
     "id, uid, url, events, secret, created_at, updated_at, workspace_id, description, enabled, disabled_reason,"
@@ -28,7 +29,7 @@ _OF_OWNER = "d.webhook_id = %(webhook)s AND EXISTS (SELECT FROM webhooks WHERE i
 class WebhookRepository(Repository):
     """The webhooks of one user at a time: every query is about their owner, and reaches nobody else's.
 
-    A change and its line in the audit log are one transaction.
+    Reads are made as that tenant (see `rowsecurity`). A change and its line in the audit log are one transaction.
     """
 
     async def create(self, webhook: Webhook, audit: AuditEntry, *, most: int) -> None:
@@ -51,12 +52,16 @@ class WebhookRepository(Repository):
 
     async def find(self, uid: str, webhook_id: str) -> Webhook | None:
         """One webhook, if it is this user's."""
-        row = await self._row(f"SELECT {WEBHOOK} FROM webhooks WHERE id = %s AND uid = %s", webhook_id, uid)
+        row = await self._row(
+            f"SELECT {WEBHOOK} FROM webhooks WHERE id = %s AND uid = %s", webhook_id, uid, tenant=Tenant(uid)
+        )
         return read_webhook(row) if row else None
 
     async def list(self, uid: str) -> tuple[Webhook, ...]:
         """All webhooks of this user, oldest first."""
-        found = await self._rows(f"SELECT {WEBHOOK} FROM webhooks WHERE uid = %s ORDER BY created_at, id", uid)
+        found = await self._rows(
+            f"SELECT {WEBHOOK} FROM webhooks WHERE uid = %s ORDER BY created_at, id", uid, tenant=Tenant(uid)
+        )
         return tuple(map(read_webhook, found))
 
     async def change(
@@ -114,6 +119,7 @@ class WebhookRepository(Repository):
             uid=uid,
             webhook=webhook_id,
             limit=limit,
+            tenant=Tenant(uid),
         )
         return tuple(map(_delivery, found))
 
@@ -137,6 +143,7 @@ class WebhookRepository(Repository):
             delivery.created_at,
             delivery.webhook_id,
             uid,
+            tenant=Tenant(uid),
         )
 
     async def replay(
