@@ -112,6 +112,25 @@ async def test_an_agent_uses_a_real_server_which_dies_in_the_middle_and_comes_ba
             await mira.chat("and now?", agentId="keeper")
             assert '"timezone": "Europe/Berlin"' in results(provider)[-1]
 
+            # And the other way round: somebody's own client talks to an agent, over our /mcp.
+            async def chat(message: str) -> Any:
+                call = {"name": "chat", "arguments": {"message": message, "agent": "keeper"}}
+                asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+                headers = mira.headers | {"Accept": "application/json, text/event-stream"}
+                return (await http.post("/mcp", json=asked, headers=headers)).json()["result"]
+
+            provider.enqueue(Behaviour(tokens=2))
+            answered = await chat("hello")
+            assert (answered["isError"], bool(answered["content"][0]["text"])) == (False, True)
+            provider.enqueue(Behaviour(stall_head=True))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(chat, "wait")
+                while "wait" not in str(provider.requests[-1].body["messages"][-1]):
+                    await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+            while not provider.connections[-1].closed_by_peer:  # whoever leaves takes the turn along
+                await trio.sleep(0.01)
+
             last = children_of(node.process.pid)
             assert await node.stop() == 0
             assert not [pid for pid in last if Path(f"/proc/{pid}").exists()]
