@@ -261,6 +261,7 @@ async def test_a_stop_of_the_server_gives_the_leases_back(autojump_clock: MockCl
     async with staged(store) as stage:
         for job in (running, *waiting):
             stage.bench.finish(job)
+        for job in (running, *waiting):
             await stage.reaches(job, JobStatus.COMPLETED)
 
 

@@ -1,6 +1,7 @@
 """Each due time becomes one job, whatever happens to nodes and clocks."""
 
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -104,7 +105,7 @@ async def test_what_is_due_is_done_and_what_is_new_waits_for_its_first_time(auto
 
 
 async def test_several_nodes_do_it_once_and_a_killed_schedule_forgets_nothing(autojump_clock: MockClock) -> None:
-    often = {"scheduled": (OFTEN,), "sweep_every": 3600.0}
+    often: dict[str, Any] = {"scheduled": (OFTEN,), "sweep_every": 3600.0}
     async with staged(**often) as stage, staged(stage.store, stage.bench, **often) as other:
         for _ in range(10):
             await trio.sleep(17 * 60)
