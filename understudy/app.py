@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import attrs
 import structlog
 import trio
 
@@ -24,6 +25,7 @@ from understudy.actors.jobs.standard import standard_jobs
 from understudy.actors.mcp.chatting import chat_tool
 from understudy.actors.mcp.library import RemoteTools
 from understudy.actors.mcp.tree import McpServerPlan
+from understudy.actors.memory.plan import memory_plan
 from understudy.actors.memory.recall import Recall
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.session.compaction import Thresholds
@@ -125,20 +127,23 @@ async def _run(
                 for_people = [*(tool for tool in tools if tool.name in OFFERED), chat_tool(system)]
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)
+                models = Inference(system, clients, endpoints=endpoints)
+                memory = memory_plan(system, stores, models, prices, extraction=settings.memory_extraction)
+                jobs = standard_jobs(system, stores)
                 services = Services(
                     storage=storage_tree(
                         pool,
                         settings.data_dir,
                         settings.database_url,
                         on_progress,
-                        consumers=(webhook_consumer(system, stores.deliveries),),
+                        consumers=(webhook_consumer(system, stores.deliveries), *memory.consumers),
                     ),
                     stores=stores,
                     probe=Probe(pool),
                     sessions=SessionServices(
                         store=stores.sessions,
                         writer=JournalWriter(system),
-                        models=Inference(system, clients, endpoints=endpoints),
+                        models=models,
                         tools=toolbox,
                         now=utc_now,
                         turn_timeout=settings.request_timeout,
@@ -152,7 +157,10 @@ async def _run(
                         consent=Consent(system, approval_rules(settings), utc_now),
                         health=Health(system) if settings.agent_failures else None,
                     ),
-                    jobs=standard_jobs(system, stores),
+                    jobs=attrs.evolve(
+                        jobs, kinds=(*jobs.kinds, *memory.kinds), scheduled=(*jobs.scheduled, *memory.scheduled)
+                    ),
+                    vectors=memory.vectors,
                     webhooks=Delivering(
                         stores.deliveries,
                         GuardedPoster(outbound, insecure=settings.allow_insecure_webhooks),

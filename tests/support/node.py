@@ -114,6 +114,7 @@ async def running_node(
             "RATE_LIMIT_MAX": "0",
             "USER_RATE_LIMIT_MAX": "0",
             "UNDERSTUDY_MAX_CONSECUTIVE_FAILURES": "0",
+            "UNDERSTUDY_MEMORY_EXTRACTION": "off",
             **({"DATABASE_URL": database_url} if database_url else {}),
             **(environment or {}),
         },

@@ -51,6 +51,7 @@ from understudy.actors.mcp.library import RemoteTools
 from understudy.actors.mcp.tree import McpServerPlan, mcp_spec
 from understudy.actors.memory.actor import memory_spec
 from understudy.actors.memory.ports import MemoryKeeper, Strengthening
+from understudy.actors.memory.vectors import Vectors
 from understudy.actors.memory_profiles.actor import memory_profiles_spec
 from understudy.actors.memory_profiles.ports import ProfileStore
 from understudy.actors.metrics.actor import metrics_spec
@@ -249,6 +250,7 @@ class Services:
     builtin_skills: Mapping[str, Skill]
     skills_folder: Path
     agents: tuple[AgentView, ...] = ()
+    vectors: Vectors | None = None
     mcp_servers: tuple[McpServerPlan, ...] = ()
     remote_tools: RemoteTools = attrs.field(factory=lambda: RemoteTools(()))
 
@@ -277,7 +279,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
             texts=services.skills.texts,
             roster=services.remote_tools,
         ),
-        memory_spec(stores.memories, strength=stores.knowledge),
+        memory_spec(stores.memories, vectors=services.vectors, strength=stores.knowledge),
         memory_profiles_spec(stores.memory_profiles),
         idempotency_spec(stores.idempotency),
         costs_spec(stores.costs),

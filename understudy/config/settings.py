@@ -20,6 +20,7 @@ _SESSIONS = "Sessions"
 _LOOP = "Agent loop"
 _JOBS = "Jobs"
 _TOOLS = "Tools"
+_MEMORY = "Memory"
 _WEB = "Web"
 _LOG = "Log"
 
@@ -305,6 +306,15 @@ class Settings:
         env="UNDERSTUDY_TIMEZONE",
         group=_JOBS,
         doc="The time zone of the built-in schedule: its nightly jobs run between 01:00 and 05:00 there.",
+    )
+    memory_extraction: str = setting(
+        values.one_of("model", "rules", "off"),
+        "model",
+        env="UNDERSTUDY_MEMORY_EXTRACTION",
+        group=_MEMORY,
+        key="memory.extraction",
+        doc="How it is found out, after a turn, what of it is worth remembering: `model` asks the agent's own model, "
+        "which costs what that costs; `rules` reads English by plain rules; `off` learns nothing by itself.",
     )
     shell_tool: bool = setting(
         values.boolean,

@@ -17,7 +17,7 @@ INSERT INTO billing_usage
 SELECT %(turn)s, coalesce((SELECT max(position) FROM billing_usage WHERE turn_id = %(turn)s), -1) + 1, workspace_id,
        uid, agent_id, %(provider)s, %(model)s, '{}', %(prompt)s, %(completion)s, %(cached)s, %(cost)s, %(saved)s,
        %(estimated)s, %(at)s
-FROM sessions WHERE id = %(session)s
+FROM sessions WHERE id = (SELECT session_id FROM turns WHERE id = %(turn)s)
 """
 
 
@@ -48,19 +48,19 @@ class CompactionRepository(Repository):
             )
             if not changed:
                 return False
-            await _bill(connection, wanted.session_id, wanted.turn_id, wanted.charges)
+            await bill(connection, wanted.turn_id, wanted.charges)
             await publish(connection, *wanted.facts)
             return True
 
         return await self._transact(work)
 
 
-async def _bill(connection: Connection[Any], session_id: str, turn_id: str, charges: Sequence[Charge]) -> None:
+async def bill(connection: Connection[Any], turn_id: str, charges: Sequence[Charge]) -> None:
+    """Add *charges* to what a turn cost, in the transaction that *connection* is in."""
     for charge in charges:
         await rows(
             connection,
             _BILL,
-            session=session_id,
             turn=turn_id,
             provider=charge.provider,
             model=charge.model,

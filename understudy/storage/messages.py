@@ -39,6 +39,18 @@ class MessageReads(Repository):
         )
         return tuple(_message(row) for row in reversed(found))
 
+    async def turn_messages(self, session_id: str, turn_id: str, *, uid: str) -> tuple[Message, ...]:
+        """The messages of a turn of the user's, in their order; none of what was taken back."""
+        found = await self._rows(
+            f"SELECT {_COLUMNS} FROM session_messages WHERE session_id = %(session)s AND turn_id = %(turn)s"
+            " AND status <> 'rolled_back' AND EXISTS (SELECT FROM sessions WHERE id = %(session)s AND uid = %(uid)s)"
+            " ORDER BY position",
+            session=session_id,
+            turn=turn_id,
+            uid=uid,
+        )
+        return tuple(map(_message, found))
+
 
 def _message(row: Row) -> Message:
     calls = tuple(ToolCall(**call) for call in _decode_calls(row[8])) if row[8] is not None else ()

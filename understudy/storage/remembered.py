@@ -2,14 +2,19 @@
 
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
 
 import attrs
 
 from understudy.storage.records import Json, MemoryEntry, MemoryTier
 
 Vector = tuple[float, ...]
+
+Sift: TypeAlias = Callable[[Sequence[MemoryEntry], Sequence[str]], Sequence[MemoryEntry]]
+"""Of new entries those that say something else than these texts, and than each other."""
 
 
 @attrs.frozen

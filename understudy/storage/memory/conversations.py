@@ -178,6 +178,11 @@ class MemorySessions:
         shown = [message for message in found if message.status != "rolled_back"]
         return tuple(shown[-limit:]) if limit else ()
 
+    async def turn_messages(self, session_id: str, turn_id: str, *, uid: str) -> tuple[Message, ...]:
+        """As the real one."""
+        told = await self.messages(session_id, limit=2**31, uid=uid)
+        return tuple(message for message in told if message.turn_id == turn_id)
+
     async def turn(self, turn_id: str, *, uid: str | None = None) -> Turn | None:
         """As the real one."""
         self._tables.check()

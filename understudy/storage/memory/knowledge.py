@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 
 import attrs
 
-from understudy.storage.knowledge import (
+from understudy.storage.learning import (
     LEAST_STRENGTH,
     LEFT_AFTER_A_DAY,
     MOST_ENTITIES,
@@ -13,11 +13,11 @@ from understudy.storage.knowledge import (
     MOST_RECENT,
     RECENT,
     STRENGTH_GAINED,
-    Sift,
 )
-from understudy.storage.memory.tables import Tables
+from understudy.storage.memory.tables import Billed, Tables
 from understudy.storage.records import AuditEntry, Json, MemoryEntry, MemoryTier, Profile
-from understudy.storage.remembered import Entity, Lesson
+from understudy.storage.remembered import Entity, Lesson, Sift
+from understudy.storage.spending import Charge
 
 
 class MemoryKnowledge:
@@ -31,6 +31,11 @@ class MemoryKnowledge:
         self._tables.check()
         return {key: entity for key, entity in self._things(workspace_id, uid).items() if key in keys}
 
+    async def learned(self, turn_id: str) -> bool:
+        """As the real one."""
+        self._tables.check()
+        return turn_id in self._tables.extractions
+
     async def learn(
         self,
         turn_id: str,
@@ -43,11 +48,14 @@ class MemoryKnowledge:
         merge: Callable[[Json, Json], Json],
         most_a_day: int,
         now: datetime,
+        charges: Sequence[Charge] = (),
     ) -> int | None:
         """As the real one."""
         self._tables.check()
         if turn_id in self._tables.extractions or turn_id not in self._tables.turns:
             return None
+        key = self._tables.sessions[self._tables.turns[turn_id].session_id].key
+        self._tables.bill += [Billed(key.workspace_id, key.uid, key.agent_id, charge) for charge in charges]
         mine = [
             entry for entry in self._tables.memories.values() if (entry.workspace_id, entry.uid) == (workspace_id, uid)
         ]
