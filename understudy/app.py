@@ -39,6 +39,7 @@ from understudy.actors.store.writer import JournalWriter
 from understudy.actors.tools.builtin import builtin_tools
 from understudy.actors.tools.cache import ToolCache
 from understudy.actors.tools.desk import OFFERED
+from understudy.actors.tools.enqueueing import job_tools
 from understudy.actors.tools.files import file_tools
 from understudy.actors.tools.messages import HOST, ToolRan
 from understudy.actors.tools.reading import reading_tools
@@ -119,6 +120,7 @@ async def _run(
                     *reading_tools(outbound),
                     *file_tools(settings.data_dir / "workspaces"),
                     *memory_tools(system),
+                    *job_tools(system),
                 ]
                 if settings.shell_tool:
                     tools += shell_tools(settings.data_dir / "workspaces")

@@ -1,0 +1,65 @@
+"""A tool with which agents have something done in the background."""
+
+from collections.abc import Awaitable
+from typing import Annotated, Any, Protocol, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from understudy.actors.errors import DomainError
+from understudy.actors.jobs.messages import JOBS, LONGEST_TYPE, EnqueueJob
+from understudy.actors.tools.messages import ToolContext
+from understudy.actors.tools.tool import Arguments, Tool, ToolFailed
+from understudy.runtime import Ask, RuntimeFault
+
+PATIENCE = 15.0
+
+R = TypeVar("R")
+
+
+class Asker(Protocol):
+    """Whoever can ask an actor; `understudy.runtime.ActorSystem` can."""
+
+    def ask(self, address: str, message: Ask[R], timeout: float | None = None) -> Awaitable[R]:
+        """The actor's answer."""
+        ...
+
+
+class JobEnqueue(Arguments, frozen=True):
+    """Arguments of ``job_enqueue``."""
+
+    type: Annotated[
+        str, Meta(min_length=1, max_length=LONGEST_TYPE, description="such as agent.run; an unknown one names the rest")
+    ]
+    payload: Annotated[
+        dict[str, Any], Meta(description='for agent.run: {"message": what to do, "agentId": by which agent}')
+    ] = msgspec.field(default_factory=dict)
+
+
+def job_tools(system: Asker) -> list[Tool]:
+    """The tool, on the queue of *system*. On whose behalf the job is, and in which workspace, the turn decides."""
+
+    async def job_enqueue(arguments: JobEnqueue, context: ToolContext) -> str:
+        wanted = EnqueueJob(
+            uid=context.uid,
+            workspace_id=context.workspace_id,
+            type=arguments.type,
+            payload=arguments.payload,
+            public=True,
+        )
+        try:
+            job = await system.ask(JOBS, wanted, timeout=PATIENCE)
+        except DomainError as refusal:
+            raise ToolFailed(refusal.message) from refusal
+        except RuntimeFault as fault:
+            raise ToolFailed("the job queue is away for the moment") from fault
+        return f"enqueued as {job.id}; it begins by itself, and nobody waits for its result"
+
+    return [
+        Tool(
+            "job_enqueue",
+            "Have something done in the background, after this conversation's turn: another agent's work, for example.",
+            JobEnqueue,
+            job_enqueue,
+        )
+    ]
