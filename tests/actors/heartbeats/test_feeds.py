@@ -2,6 +2,7 @@
 
 import gzip
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -9,7 +10,8 @@ from understudy.actors.heartbeats.feeds import FeedItem, NotAFeed, item_key, new
 
 RSS = b"""<?xml version="1.0"?><rss version="2.0"><channel><title>News</title><link>http://a.example/</link>
 <item><title>Second &amp; last</title><link>http://a.example/2</link><guid isPermaLink="false">n-2</guid>
-<pubDate>Tue, 03 Mar 2026 10:00:00 GMT</pubDate><description>&lt;p&gt;Two &lt;b&gt;words&lt;/b&gt;&lt;script&gt;x()&lt;/script&gt;</description></item>
+<pubDate>Tue, 03 Mar 2026 10:00:00 GMT</pubDate>
+<description>&lt;p&gt;Two &lt;b&gt;words&lt;/b&gt;&lt;script&gt;x()&lt;/script&gt;</description></item>
 <item><title>First</title><link>http://a.example/1</link><pubDate>Mon, 02 Mar 2026 10:00:00 GMT</pubDate></item>
 <item><title>Bare</title></item></channel></rss>"""
 
@@ -86,10 +88,8 @@ def test_entities_that_multiply_are_not_expanded_and_outside_ones_not_fetched() 
 def test_a_heap_of_anything_is_read_in_bounded_time(filler: bytes) -> None:
     body = RSS.partition(b"<item>")[0] + filler * (60_000 // len(filler))
     began = time.perf_counter()
-    try:
+    with suppress(NotAFeed):
         assert len(parse_feed(body, "application/rss+xml", 1000)) <= 1000
-    except NotAFeed:
-        pass
     assert time.perf_counter() - began < 8
 
 

@@ -1,13 +1,14 @@
 """One heartbeat: waits for its due time, and runs it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import trio
 
 from understudy.actors.heartbeats.messages import Look, Retire
 from understudy.actors.heartbeats.run import Run
-from understudy.actors.heartbeats.schedule import Leave, Take, TakeOver, Wait, plan
+from understudy.actors.heartbeats.schedule import Leave, Take, TakeOver, Wait, following, plan
 from understudy.actors.heartbeats.services import LEASE, HeartbeatServices
 from understudy.runtime import Actor, Exit, Raised, Returned, Timer, WorkDone, receive
 from understudy.storage.errors import StoreUnavailable
@@ -16,6 +17,9 @@ from understudy.storage.records import new_id
 
 TRY_AGAIN = 5.0
 """Seconds until the next look when the database is away."""
+
+LOOK_AGAIN = 60.0
+"""Seconds after which a run that goes on sees whether the next due time is another by now."""
 
 
 class HeartbeatActor(Actor):
@@ -115,10 +119,8 @@ class HeartbeatActor(Actor):
                 run = await self._services.runs.take_over(
                     left, owner=self._services.owner, now=now, lease_until=now + LEASE
                 )
-            case Take(due_at, following):
-                run = await self._services.runs.claim(
-                    Claim(new_id("hbr"), heartbeat.id, due_at, following, self._services.owner, now, now + LEASE)
-                )
+            case Take(due_at, after):
+                run = await self._claim(due_at, after, now)
             case Wait() | Leave() as idle:
                 return idle
         if run is not None and run.status is RunStatus.RUNNING:
@@ -129,9 +131,32 @@ class HeartbeatActor(Actor):
         self._running, self._quiet = run, trio.Event()
         self.status = "running"
         try:
-            if not await Run(self.system, self._services, heartbeat, run).conduct():
-                raise StoreUnavailable
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._pass_over)
+                done = await Run(self.system, self._services, heartbeat, run).conduct()
+                nursery.cancel_scope.cancel()
         finally:
             self._running = None
             self._quiet.set()
             self.status = None
+        if not done:
+            raise StoreUnavailable
+
+    async def _pass_over(self) -> None:
+        """While a run goes on, claim the due times that come: storage skips them. Leaves only by cancellation."""
+        while True:
+            seconds = TRY_AGAIN
+            with suppress(StoreUnavailable):
+                now, found = self._services.now(), await self._services.runs.load(self._id)
+                heartbeat = found[0] if found is not None else None
+                if heartbeat is not None and heartbeat.enabled:
+                    seconds = (heartbeat.next_run_at - now).total_seconds()
+                    if seconds <= 0:
+                        due_at = heartbeat.next_run_at
+                        await self._claim(due_at, following(due_at, heartbeat.interval, now), now)
+            await trio.sleep(min(max(0.0, seconds), LOOK_AGAIN))
+
+    async def _claim(self, due_at: datetime, after: datetime, now: datetime) -> HeartbeatRun | None:
+        return await self._services.runs.claim(
+            Claim(new_id("hbr"), self._id, due_at, after, self._services.owner, now, now + LEASE)
+        )

@@ -75,7 +75,7 @@ def _item(entry: Any) -> FeedItem:
     return FeedItem(
         key=item_key(str(entry.get("id") or ""), str(entry.get("link") or ""), title, published),
         title=title,
-        link=link,
+        link=link if link.startswith(("http://", "https://")) else "",  # feedparser also takes a bare guid for one
         published=published,
         summary=_plain(entry.get("summary"), LONGEST_SUMMARY),
         when=_when(entry),

@@ -16,7 +16,7 @@ from understudy.actors.heartbeats.wake import SCOPE, Wake, errand_of, to_json, t
 from understudy.actors.heartbeats.wake import from_json as wake_from_json
 from understudy.actors.session.errand import run_errand
 from understudy.actors.session.messages import TurnStarted
-from understudy.runtime import ActorSystem
+from understudy.runtime import ActorSystem, RuntimeFault
 from understudy.storage.entries import Published
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.heartbeat_records import Heartbeat, HeartbeatRun, RunEnd, RunStatus
@@ -41,14 +41,15 @@ class Run:
     async def conduct(self) -> bool:
         """Look, wake the agent when there is a reason, and record what came of it, keeping the lease meanwhile.
 
-        Returns False when the database is away: the run stays as it is, to be taken over. Losing it to another node
-        ends this quietly. Cancelled, a turn that it began is cancelled too, and the run stays to be taken over.
+        Returns False when the database, or an actor that was asked, is away: the run stays as it is, to be taken over.
+        Losing it to another node ends this quietly. Cancelled, a turn that it began is cancelled too, and the run stays
+        to be taken over.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep, nursery.cancel_scope)
             try:
                 await self._conduct()
-            except StoreUnavailable:
+            except (StoreUnavailable, RuntimeFault):
                 return False
             finally:
                 nursery.cancel_scope.cancel()
