@@ -58,6 +58,28 @@ The list `agents` of an `astra.yml` in the working directory is read too, and no
 cannot be run refuses to start; a field that no agent has is a warning.
 """
 
+_MCP = """\
+## MCP servers
+
+Servers of the Model Context Protocol, whose tools agents may be allowed as `mcp__<server>__<tool>` (see
+[Use MCP servers](../howto/use-mcp-servers.md)). Each has either a command or a URL:
+
+```toml
+[mcp.servers.time]
+command = ["uvx", "mcp-server-time"]
+env = { TZ = "UTC" }                        # beside PATH, HOME, the locale and the like
+cwd = "/srv/time"
+timeout = "30s"                             # of each call of a tool
+
+[mcp.servers.tracker]
+url = "https://tracker.example.org/mcp"     # streamable HTTP
+headers = { Authorization = "Bearer ${TRACKER_TOKEN}" }
+```
+
+`${NAME}` is that variable of the server's environment; one that is not set refuses to start. Without the extra
+`understudy[mcp]` a configured server does, too.
+"""
+
 
 def reference() -> str:
     """The whole page."""
@@ -68,6 +90,8 @@ def reference() -> str:
         if group == "Models":
             parts.append("\n" + _providers())
             parts.append("\n" + _AGENTS)
+        if group == "Tools":
+            parts.append("\n" + _MCP)
     return "".join(parts)
 
 
