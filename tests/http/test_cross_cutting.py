@@ -94,6 +94,12 @@ async def test_405_names_the_methods_that_are_allowed() -> None:
         assert (response.status_code, response.headers["allow"]) == (405, "OPTIONS, POST")
 
 
+async def test_options_names_the_methods_of_every_operation_at_that_path() -> None:
+    async with serving_api() as api:
+        response = await api.client.options("/agents/chad")
+        assert (response.status_code, response.headers["allow"]) == (204, "DELETE, GET, HEAD, OPTIONS, PUT")
+
+
 async def test_limited_routes_say_what_is_left_and_429_when_to_come_back() -> None:
     async with serving_api(tokens=2) as api:
         for left in ("1", "0"):

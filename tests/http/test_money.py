@@ -120,6 +120,8 @@ async def test_the_breakdown_says_what_it_was_spent_on(platform: Platform, mira:
         ("/traces?status=fine", "status"),
         ("/traces?agentId=", "agentId"),
         ("/traces?since=2026-03-02T09:00:00", "since"),
+        ("/traces?until=0.5", "until"),
+        ("/traces?until=1772442600", "until"),
         ("/traces?since=2026-03-02T09:00:00Z&until=2026-03-02T08:00:00Z", "until"),
     ],
 )

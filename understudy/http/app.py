@@ -23,6 +23,7 @@ from understudy.http.routes import (
     approvals,
     audit,
     auth,
+    autonomous,
     chat,
     costs,
     diagnostics,
@@ -70,6 +71,7 @@ BLUEPRINTS = tuple(
         diagnostics,
         admin,
         audit,
+        autonomous,
         onboarding,
         openapi,
     )
@@ -126,8 +128,10 @@ class Api(QuartTrio):
             raise request.routing_exception
         rule = cast(Any, request.url_rule)
         if request.method == "OPTIONS" and rule.provide_automatic_options:
-            methods = ", ".join(sorted(rule.methods)).encode()
-            return Reply(204, headers=((b"allow", methods),))
+            # Those of every rule of this path: each rule knows only its own.
+            adapter = self.create_url_adapter(request)
+            methods = rule.methods if adapter is None else adapter.allowed_methods()
+            return Reply(204, headers=((b"allow", ", ".join(sorted(methods)).encode()),))
         if self.node is None:
             raise ApiError("UNAVAILABLE", "The server is not running yet; try again")
         request.node = self.node

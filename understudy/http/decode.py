@@ -17,6 +17,7 @@ T = TypeVar("T")
 _AT = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 _LENGTH = re.compile(r"of length (?P<sign><=|>=) (?P<bound>\d+)")
+_NUMBER = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
 _BOUND = re.compile(r"(?P<sign><=|>=|<|>) (?P<bound>-?\d+)")
 
 # msgspec speaks of Python's types; who sent JSON is told of JSON's.
@@ -60,6 +61,16 @@ def _demands(model: Hashable) -> bool:
     return any(field.required for field in msgspec.structs.fields(cast(Any, model)))
 
 
+@functools.cache
+def _moments(model: Hashable) -> frozenset[str]:
+    """The fields that are moments in time, as they are spelled in a query."""
+    return frozenset(
+        field.encode_name
+        for field in msgspec.structs.fields(cast(Any, model))
+        if "date-time" in str(msgspec.json.schema(field.type))
+    )
+
+
 def query(request: ApiRequest, model: type[T]) -> T:
     """The query string as a *model*. A value that the route does not know is an error, an unknown name is not."""
     if not request.query_string and not _demands(cast(Hashable, model)):
@@ -71,6 +82,9 @@ def query(request: ApiRequest, model: type[T]) -> T:
     values: dict[str, Any] = request.args.to_dict()
     if any("\x00" in value for value in values.values()):
         raise invalid("query", "nul_character", "The query contains a NUL character")
+    for name in _moments(cast(Hashable, model)) & values.keys():
+        if _NUMBER.fullmatch(values[name]):  # msgspec would take it for seconds since 1970
+            raise invalid(name, "invalid_value", f"{name}: write it as 2026-03-02T09:10:00Z")
     try:
         return msgspec.convert(values, model, strict=False)
     except msgspec.ValidationError as error:

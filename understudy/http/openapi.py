@@ -94,8 +94,12 @@ class _Provider(OpenAPIProvider):
     def _parameters(self, rule: Rule, described: Operation, components: dict[str, Any]) -> list[dict[str, Any]]:
         found = [self.build_path_parameter(name, converter) for name, converter in rule._converters.items()]  # noqa: SLF001  # quart-schema does so too; werkzeug shows converters nowhere else
         if described.query is not None:
-            properties = _schema(described.query, components, inline=True)["properties"]
-            found += [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+            asked = _schema(described.query, components, inline=True)
+            needed = asked.get("required", ())
+            found += [
+                {"name": name, "in": "query", "schema": schema, **({"required": True} if name in needed else {})}
+                for name, schema in asked["properties"].items()
+            ]
         for name in described.headers:
             description, example = _HEADERS[name]
             found.append(
@@ -145,13 +149,11 @@ def _responses(described: Operation, components: dict[str, Any], *, sends: bool)
         content: dict[str, Any] = {}
         if model is not None:
             content["schema"] = _schema(model, components)
-        elif described.media_type != "application/json":
-            content["schema"] = {"type": "string"}
         if described.reply_example is not None:
             content["example"] = described.reply_example
         media = {described.media_type: content}
         for extra in described.also:
-            media[extra] = {"schema": {"type": "string"}}
+            media[extra] = {}
         found[str(status)] = {
             "description": _description(model),
             "content": media,

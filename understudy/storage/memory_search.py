@@ -90,7 +90,7 @@ mine AS (
       AND id IS DISTINCT FROM %(besides)s ORDER BY last_active_at DESC LIMIT {SAID_SESSIONS}
 )
 SELECT m.id, %(workspace)s, %(uid)s, 'session', (m.created_at AT TIME ZONE 'UTC')::date, 'interaction',
-       left(m.content, {LONGEST_SAID}), m.created_at, 1.0, '', NULL, NULL
+       left(m.content, {LONGEST_SAID}), m.created_at, 1.0::float8, '', NULL, NULL
 FROM asked, mine JOIN LATERAL (
     SELECT * FROM session_messages WHERE session_id = mine.id ORDER BY position DESC LIMIT {SAID_MESSAGES}
 ) m ON true

@@ -119,7 +119,7 @@ async def cache_stats() -> Reply:
 @routes.post("/cache/clear")
 @operation(
     "clearToolCache",
-    Auth.JWT,
+    Auth.KEY_OR_JWT,
     query=schemas_skills.ClearQuery,
     replies={200: schemas_skills.ToolCacheCleared},
     errors=("RATE_LIMIT",),
