@@ -6,13 +6,16 @@ from understudy.actors.admin.messages import (
     ADMIN,
     AuditEntry,
     GetNodeHealth,
+    GetNodeJob,
     GetUsage,
+    Job,
     ListAuditOf,
     ListRegisteredAgents,
     ListSessionsOf,
     NodeHealth,
     RegisteredAgent,
     RegisteredAgents,
+    RequireUser,
     UsageOfUser,
 )
 from understudy.actors.admin.ports import AdminStores
@@ -59,6 +62,16 @@ class Admin(Server):
         """What the audit log has about a user."""
         return self.answer(message, self._audit, message)
 
+    @receive
+    def user(self, message: RequireUser) -> Deferred[None]:
+        """Whether there is such a user."""
+        return self.answer(message, self._require, message.uid)
+
+    @receive
+    def job(self, message: GetNodeJob) -> Deferred[Job]:
+        """One of the node's own jobs."""
+        return self.answer(message, self._job, message)
+
     async def _health(self) -> NodeHealth:
         numbers = await self.system.ask(METRICS, Snapshot())
         return NodeHealth(
@@ -95,6 +108,12 @@ class Admin(Server):
     async def _audit(self, message: ListAuditOf) -> tuple[AuditEntry, ...]:
         await self._require(message.uid)
         return await self._stores.audit.of_user(message.uid, limit=message.limit)
+
+    async def _job(self, message: GetNodeJob) -> Job:
+        job = await self._stores.admin.job(message.type, message.job_id)
+        if job is None:
+            raise NotFound("there is no such job")
+        return job
 
     async def _require(self, uid: str) -> None:
         if await self._stores.users.by_id(uid) is None:

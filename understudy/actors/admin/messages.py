@@ -7,6 +7,7 @@ import attrs
 
 from understudy.actors.session.messages import SessionPage
 from understudy.runtime import Ask
+from understudy.storage.job import Job as Job
 from understudy.storage.oversight import Used as Used
 from understudy.storage.oversight import UserUsage as UserUsage
 from understudy.storage.records import AuditEntry as AuditEntry
@@ -57,6 +58,21 @@ class ListRegisteredAgents(Ask[RegisteredAgents]):
 
     limit: int = 100
     offset: int = 0
+
+
+@attrs.frozen
+class RequireUser(Ask[None]):
+    """Refuse unless there is such a user."""
+
+    uid: str
+
+
+@attrs.frozen
+class GetNodeJob(Ask[Job]):
+    """A job of this type that belongs to no workspace. Refused with `NotFound`."""
+
+    type: str
+    job_id: str
 
 
 @attrs.frozen

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
+from understudy.storage.job import Job
 from understudy.storage.oversight import UserUsage
 from understudy.storage.records import Agent, AuditEntry, User
 
@@ -16,6 +17,10 @@ class Overview(Protocol):
 
     async def usage(self, uid: str, since: datetime, until: datetime) -> UserUsage:
         """What the user used from *since* until just before *until*."""
+        ...
+
+    async def job(self, type: str, job_id: str) -> Job | None:  # noqa: A002  # what jobs call it
+        """The node's own job of this type and id."""
         ...
 
 

@@ -4,6 +4,7 @@ from typing import Protocol
 
 import attrs
 
+from understudy.actors.autonomous.jobs import autonomous_job_kinds
 from understudy.actors.costs.jobs import COST_SCHEDULE, Snapshots, cost_job_kinds
 from understudy.actors.jobs.agentrun import agent_run
 from understudy.actors.jobs.chores import ChoreStores, chores
@@ -42,6 +43,7 @@ def standard_jobs(system: ActorSystem, stores: StandardStores) -> JobPlan:
         (
             NOOP,
             agent_run(system),
+            *autonomous_job_kinds(system),
             *cost_job_kinds(stores.snapshots),
             *session_job_kinds(system, stores.retention),
             *(chore.kind() for chore in nightly),

@@ -13,6 +13,9 @@ from understudy.runtime import Actor, ChildSpec, receive
 REMEMBERED = 100_000
 """How many buckets are kept at most; who has not asked for longest gets a full one next time."""
 
+AUTONOMOUS = 60
+"""Runs and batches of one internal key in a minute."""
+
 UNLIMITED = Allowance(allowed=True, limit=0, remaining=0, reset=0.0, retry_after=0.0)
 
 
@@ -66,8 +69,14 @@ def _allowance(buckets: Sequence[TokenBucket], *, allowed: bool) -> Allowance:
 def limits_spec(*, rate_limit_max: int, user_rate_limit_max: int) -> ChildSpec:
     """The child at `LIMITS`: both numbers are per 60 s, and 0 switches a limit off.
 
-    ``chat`` (per user) and ``address`` (per IP address) allow *rate_limit_max*, ``user`` *user_rate_limit_max*.
+    ``chat`` (per user) and ``address`` (per IP address) allow *rate_limit_max*, ``user`` *user_rate_limit_max*, and
+    ``autonomous`` (per internal key) always `AUTONOMOUS`.
     """
-    configured = {"chat": rate_limit_max, "address": rate_limit_max, "user": user_rate_limit_max}
+    configured = {
+        "chat": rate_limit_max,
+        "address": rate_limit_max,
+        "user": user_rate_limit_max,
+        "autonomous": AUTONOMOUS,
+    }
     rates = {name: Rate(most) for name, most in configured.items() if most > 0}
     return ChildSpec(LIMITS, Limits, args=(rates,))

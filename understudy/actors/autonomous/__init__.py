@@ -1,0 +1,1 @@
+"""Agents run by programs, on behalf of any user."""
