@@ -19,10 +19,10 @@ from understudy.storage.journal import Journal
 from understudy.storage.probe import Probe
 
 
-async def add_sessions(platform: Platform) -> None:
-    """Let agents be talked to: sessions, the built-in model, presence and the audit log."""
+async def add_sessions(platform: Platform, *, word_delay: float = 0.0) -> None:
+    """Let agents be talked to: sessions, the built-in model (so many seconds a word), presence and the audit log."""
     writer = DirectWriter(Journal(platform.pool))
-    clients = open_clients({}, word_delay=0.0)
+    clients = open_clients({}, word_delay=word_delay)
     await platform.system.spawn(audit_spec(writer, platform.store.audit))
     await platform.system.spawn(presence_spec())
     await platform.system.spawn(inference_tree(clients))

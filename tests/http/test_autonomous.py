@@ -1,0 +1,137 @@
+"""`/autonomous` over real sockets, real actors and a real database."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from tests.support.identity import Settings
+from tests.support.platform import Platform, serving_platform
+from tests.support.rehearsed import add_oversight, add_sessions
+from understudy.actors.workspaces.messages import WORKSPACES, MembershipsChanged
+from understudy.storage.pool import Pool
+from understudy.storage.records import WorkspaceRole
+
+KEY = Settings().internal_api_key
+
+
+@pytest.fixture
+async def platform(pool: Pool) -> AsyncIterator[Platform]:
+    async with serving_platform(pool) as platform:
+        await add_sessions(platform)
+        await add_oversight(platform)
+        yield platform
+
+
+async def post(platform: Platform, path: str, body: Any, key: str = KEY, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await platform.client.post(f"/autonomous/{path}", json=body, headers={"X-Api-Key": key} | named)
+
+
+def refused(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+async def test_an_agent_is_run_on_a_users_behalf_in_their_own_session(platform: Platform) -> None:
+    mira = await platform.user()
+    task = {"uid": mira.uid, "taskMessage": "hello"}
+    done = await post(platform, "run", task, X_Idempotency_Key="k1")
+    assert done.status_code == 200, done.text
+    assert set(done.json()) == {"uid", "agentId", "sessionId", "content", "toolsUsed", "usage"}
+    assert done.headers["ratelimit-limit"] == "60"
+    again = await post(platform, "run", task, X_Idempotency_Key="k1")
+    assert (again.json(), again.headers["idempotency-replayed"]) == (done.json(), "true")
+    (session,) = (await mira.get("/sessions")).json()["sessions"]
+    assert (session["id"], session["surface"], session["surfaceId"]) == (done.json()["sessionId"], "prop", "autonomous")
+    assert session["messageCount"] == 2
+    audited = [entry for entry in await platform.store.audit.of_user(mira.uid) if entry.event == "autonomous.run"]
+    assert [(entry.metadata["key"], entry.session_id) for entry in audited] == [("internal", session["id"])]
+
+
+async def test_a_run_is_refused_for_each_reason_by_its_code(platform: Platform) -> None:
+    mira, noor = await platform.user(), await platform.user()
+    task = {"uid": mira.uid, "taskMessage": "hello"}
+    assert refused(await post(platform, "run", {**task, "uid": "usr_nobody"})) == (404, "NOT_FOUND")
+    assert refused(await post(platform, "run", {**task, "agentId": "nobody"})) == (404, "NOT_FOUND")
+    assert refused(await post(platform, "run", {**task, "workspaceId": noor.workspace_id})) == (403, "FORBIDDEN")
+    await platform.member(noor, WorkspaceRole.MEMBER, mira)
+    platform.system.tell(WORKSPACES, MembershipsChanged(mira.uid))
+    several = await post(platform, "run", task)
+    assert refused(several) == (400, "VALIDATION")
+    assert several.json()["details"][0]["path"] == "workspaceId"
+    assert (await post(platform, "run", {**task, "workspaceId": noor.workspace_id})).status_code == 200
+    for wrong in ({"taskMessage": "x"}, {**task, "taskMessage": ""}, {**task, "timeoutSeconds": 601}):
+        assert refused(await post(platform, "run", wrong)) == (400, "VALIDATION")
+    assert refused(await post(platform, "run", task, key="usk_guess")) == (401, "UNAUTHENTICATED")
+    made = await platform.client.post(
+        "/admin/keys", json={"name": "reader", "scopes": ["admin:read"]}, headers={"X-Api-Key": KEY}
+    )
+    for path in ("run", "batch"):
+        assert refused(await post(platform, path, task, key=made.json()["key"])) == (403, "FORBIDDEN")
+
+
+async def test_a_batch_says_what_became_of_each(platform: Platform) -> None:
+    mira, noor = await platform.user(), await platform.user()
+    everybody = await post(platform, "batch", {"uids": [mira.uid, noor.uid], "taskMessage": "hello"})
+    assert everybody.status_code == 200, everybody.text
+    assert [result["ok"] for result in everybody.json()["results"]] == [True, True]
+    some = await post(
+        platform,
+        "batch",
+        {"tasks": [{"uid": mira.uid, "taskMessage": "hi"}, {"uid": "usr_nobody", "taskMessage": "hi"}]},
+    )
+    assert some.status_code == 207
+    body = some.json()
+    assert (body["total"], body["succeeded"], body["failed"]) == (2, 1, 1)
+    good, bad = body["results"]
+    assert (good["uid"], good["status"], good["ok"]) == (mira.uid, 200, True)
+    assert bad == {
+        "uid": "usr_nobody",
+        "agentId": "chad",
+        "status": 404,
+        "ok": False,
+        "error": "there is no such user",
+        "code": "NOT_FOUND",
+    }
+    none = await post(platform, "batch", {"uids": ["usr_a", "usr_b"], "taskMessage": "hello"})
+    assert (none.status_code, none.json()["failed"]) == (502, 2)
+    for wrong in (
+        {"uids": [mira.uid]},
+        {"taskMessage": "x"},
+        {"uids": [mira.uid], "taskMessage": "x", "tasks": [{"uid": mira.uid, "taskMessage": "x"}]},
+        {"uids": ["u"] * 101, "taskMessage": "x"},
+        {"tasks": []},
+    ):
+        assert refused(await post(platform, "batch", wrong)) == (400, "VALIDATION"), wrong
+
+
+async def test_a_key_runs_sixty_times_a_minute_by_both_routes(platform: Platform) -> None:
+    statuses = []
+    for number in range(61):
+        answer = await post(platform, "run" if number % 2 else "batch", {})
+        statuses.append(answer.status_code)
+    assert statuses == [400] * 60 + [429]
+    assert refused(answer) == (429, "RATE_LIMIT")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_what_nobody_waits_for_is_stopped(pool: Pool) -> None:
+    async with serving_platform(pool) as platform:
+        await add_sessions(platform, word_delay=60.0)
+        await add_oversight(platform)
+        mira = await platform.user()
+
+        async def running() -> bool:
+            return bool(await platform.store.sessions.sessions_with_running_turns())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(post, platform, "run", {"uid": mira.uid, "taskMessage": "hello"})
+            with trio.fail_after(10):
+                while not await running():
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()  # which closes the connection
+        with trio.fail_after(10):
+            while await running():
+                await trio.sleep(0.01)
