@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import httpx
 import trio
 
 from understudy.actors.outbound.connection import Origin
@@ -11,8 +12,8 @@ from understudy.actors.webhooks.ports import Posted
 TIMEOUT = 10.0
 """Seconds for a receiver to answer, name and connection included."""
 
-AT_ONCE = 64
-"""Requests of this node that may be under way, over all webhooks."""
+AT_ONCE = 300
+"""Requests of this node that may be under way, over all webhooks: more than one user's webhooks can have together."""
 
 _ANSWER = 1024
 _LONGEST_ERROR = 300
@@ -32,8 +33,10 @@ class GuardedPoster:
 
     async def approve(self, url: str) -> None:
         """Resolve the host and look at every address of it. Raises `OutboundRefused`, `OutboundFailed`."""
-        self._check(url)
-        await self._client.addresses(Origin.of(url))
+        checked = self._check(url)
+        secure = checked.scheme == "https"
+        port = checked.port or (443 if secure else 80)
+        await self._client.addresses(Origin("https" if secure else "http", checked.raw_host.decode(), port))
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
         """Send *body* and read the status. Waits for room first, which does not count against the timeout."""
@@ -57,6 +60,8 @@ class GuardedPoster:
                 error = str(failed)[:_LONGEST_ERROR]
             return Posted(status, round((trio.current_time() - began) * 1000), error)
 
-    def _check(self, url: str) -> None:
-        if check_url(url).scheme != "https" and not self._insecure:
+    def _check(self, url: str) -> httpx.URL:
+        checked = check_url(url)
+        if checked.scheme != "https" and not self._insecure:
             raise OutboundRefused("only https URLs are allowed here")
+        return checked

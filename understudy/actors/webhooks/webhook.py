@@ -24,7 +24,7 @@ from understudy.storage.records import AuditEntry, new_id
 
 log = structlog.get_logger("understudy.webhooks")
 
-AT_ONCE = 8
+AT_ONCE = 5
 """Tries of one webhook that may be under way on this node."""
 
 MOST_FAILURES = 50
