@@ -17,6 +17,7 @@ from understudy.actors.clock import utc_now
 from understudy.actors.costs.prices import BadPrices, PriceBook
 from understudy.actors.diagnostics.messages import DIAGNOSTICS, Draining
 from understudy.actors.healing.health import Health
+from understudy.actors.heartbeats.services import HeartbeatServices
 from understudy.actors.inference.endpoints import Endpoints
 from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.timeouts import Timeouts
@@ -163,6 +164,15 @@ async def _run(
                         jobs, kinds=(*jobs.kinds, *memory.kinds), scheduled=(*jobs.scheduled, *memory.scheduled)
                     ),
                     vectors=memory.vectors,
+                    heartbeats=HeartbeatServices(
+                        store=stores.heartbeats,
+                        runs=stores.heartbeat_runs,
+                        web=outbound,
+                        now=utc_now,
+                        sweep=settings.heartbeat_sweep,
+                        wake_timeout=settings.request_timeout,
+                        drain=settings.drain_timeout,
+                    ),
                     webhooks=Delivering(
                         stores.deliveries,
                         GuardedPoster(outbound, insecure=settings.allow_insecure_webhooks),

@@ -10,6 +10,7 @@
     webhooks       one_for_one       directory, live (dynamic, one actor per webhook with something to do), sweeper
     approvals, healing
     sessions       one_for_one       directory, live (dynamic, one actor per session), recovery
+    heartbeats     one_for_one       awake (dynamic, one actor per heartbeat that is due soon), directory
     jobs           one_for_one       running (dynamic, one actor per job being done), dispatcher, queue, schedule
 
 The listener is no part of it, since it belongs to the floor above; the composition root starts it last.
@@ -36,6 +37,8 @@ from understudy.actors.diagnostics.actor import diagnostics_spec
 from understudy.actors.diagnostics.ports import DatabaseProbe, Runs
 from understudy.actors.diagnostics.standard import DiagnosticSettings, standard_checks
 from understudy.actors.healing.actor import HealingRules, HealthStore, healing_spec
+from understudy.actors.heartbeats.services import HeartbeatServices
+from understudy.actors.heartbeats.tree import heartbeats_spec
 from understudy.actors.idempotency.actor import idempotency_spec
 from understudy.actors.idempotency.ports import Keys
 from understudy.actors.identity.actor import IdentitySettings, identity_spec
@@ -238,6 +241,7 @@ class Services:
 
     storage: SupervisorSpec
     stores: Stores
+    heartbeats: HeartbeatServices
     probe: Probe
     sessions: SessionServices
     webhooks: Delivering
@@ -305,6 +309,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         approvals_spec(stores.approvals),
         healing_spec(stores.health, HealingRules(settings.agent_failures, settings.agent_pause)),
         sessions_spec(services.sessions, idle_after=settings.session_idle_after),
+        heartbeats_spec(services.heartbeats),
         jobs_spec(
             stores,
             services.jobs.kinds,

@@ -300,6 +300,13 @@ class Settings:
         group=_JOBS,
         doc="How long a job stays with a server that is not heard of any more, before another attempt is made.",
     )
+    heartbeat_sweep: float = setting(
+        values.duration(0.1, 300),
+        "15s",
+        env="UNDERSTUDY_HEARTBEAT_SWEEP",
+        group=_JOBS,
+        doc="How often it is looked for heartbeats that are due soon, or that a server left when it died.",
+    )
     timezone: str = setting(
         values.time_zone,
         "UTC",

@@ -11,7 +11,7 @@ import trio
 
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.errors import Conflict, Detail, Forbidden, Invalid, NotFound
-from understudy.actors.heartbeats.document import HeartbeatDocument, check_document, from_json, to_json
+from understudy.actors.heartbeats.document import HeartbeatDocument, check_document, from_json, kept_headers, to_json
 from understudy.actors.heartbeats.messages import (
     ChangeHeartbeat,
     CreateHeartbeat,
@@ -224,7 +224,10 @@ def changed(heartbeat: Heartbeat, message: ChangeHeartbeat, now: datetime) -> He
     A new interval counts from the last due time; what was switched off is due at once when it is on again.
     """
     fields = cast("dict[str, Any]", dict(message.fields))
-    document: HeartbeatDocument = msgspec.structs.replace(from_json(heartbeat.document), **fields)
+    before = from_json(heartbeat.document)
+    if "headers" in fields:
+        fields["headers"] = kept_headers(fields["headers"], before.headers)
+    document: HeartbeatDocument = msgspec.structs.replace(before, **fields)
     interval = heartbeat.interval if message.interval is None else message.interval
     check_document(document, interval)
     enabled = heartbeat.enabled if message.enabled is None else message.enabled

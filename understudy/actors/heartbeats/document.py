@@ -1,7 +1,7 @@
 """What a heartbeat is set to do: the configuration as it is stored, and what it must be beside well-formed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from urllib.parse import unquote
 
@@ -25,6 +25,10 @@ _OURS = frozenset(
     }
 )  # fmt: skip
 """Headers that say how a request is framed or routed, or that conditional requests need."""
+
+HIDDEN = "[hidden]"
+
+_SECRET = re.compile(r"auth|cookie|credential|key|pass|secret|session|signature|token", re.IGNORECASE)
 
 _POINTER = re.compile(r"(/([^~/]|~[01])*)*")
 
@@ -148,6 +152,16 @@ def _blank(document: HeartbeatDocument) -> Iterator[_Found]:
         yield Detail("name", "too_short"), "name: there must be more than spaces"
     if any(not word.strip() for word in document.keywords):
         yield Detail("keywords", "too_short"), "keywords: there must be more than spaces"
+
+
+def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers as they may be shown: the values of those that are named like a secret are `HIDDEN`."""
+    return {name: HIDDEN if _SECRET.search(name) else value for name, value in headers.items()}
+
+
+def kept_headers(given: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """*given*, in which `HIDDEN` stands for the value that there was *before*: what was shown may be sent back."""
+    return {name: before.get(name, value) if value == HIDDEN else value for name, value in given.items()}
 
 
 def shown_url(url: str) -> str:

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 
 import attrs
 
+from understudy.actors.heartbeats.document import HIDDEN as HIDDEN
 from understudy.actors.heartbeats.document import HeartbeatDocument as HeartbeatDocument
 from understudy.actors.heartbeats.document import Kind as Kind
 from understudy.actors.heartbeats.document import Method as Method
 from understudy.actors.heartbeats.document import Trigger as Trigger
+from understudy.actors.heartbeats.document import shown_headers as shown_headers
 from understudy.runtime import Ask
 from understudy.storage.heartbeat_records import Heartbeat as Heartbeat
 from understudy.storage.heartbeat_records import HeartbeatRun as HeartbeatRun
