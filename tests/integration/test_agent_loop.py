@@ -1,0 +1,93 @@
+"""Long conversations and calls that wait for somebody, on a whole server that dies in between."""
+
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from tests.support.client import Client, connect, register
+from tests.support.node import running_node
+
+SMALL = {
+    "id": "listener",
+    "model": {"provider": "builtin", "modelId": "rehearsal", "maxContextTokens": 1500, "maxOutputTokens": 40},
+    "systemPromptTemplate": "Listen.",
+}
+
+
+MORE = "And so on. " * 45
+
+
+async def talk(client: Client, *messages: str) -> dict[str, Any]:
+    for message in messages:
+        answer = await client.chat(message, agentId="listener")
+        assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def approvals(client: Client, status: str) -> list[dict[str, Any]]:
+    found = await client.http.get(f"/approvals?status={status}", headers=client.headers)
+    assert found.status_code == 200, found.text
+    listed: list[dict[str, Any]] = found.json()["approvals"]
+    return listed
+
+
+async def a_long_conversation(client: Client) -> dict[str, Any]:
+    """Nine turns in a window that holds six."""
+    said = ["My cat is called Miso. She is three.", *(f"Number {n} is {n * n}. {MORE}" for n in range(8))]
+    last = await talk(client, *said)
+    session = await client.session(last["sessionId"])
+    assert "My cat is called Miso." in session["summary"]
+    assert session["messageCount"] == len(session["messages"]) == 18
+    compacted = [m.get("compacted", False) for m in session["messages"]]
+    assert (compacted[0], compacted[-1]) == (True, False)
+    assert compacted == sorted(compacted, reverse=True)
+    return session
+
+
+async def a_call_that_waits(client: Client) -> None:
+    """A turn that waits for somebody's consent, and whose reader has left."""
+    async with client.stream("What time is it?") as events:
+        async for event in events:
+            if event.type == "approval_requested":
+                break
+    (waiting,) = await approvals(client, "pending")
+    assert (waiting["id"], waiting["tool"]) == (event.data["requestId"], "datetime_now")
+    presence = (await client.http.get("/agent/presence", headers=client.headers)).json()["agents"]
+    assert "awaiting_approval" in [agent["state"] for agent in presence]
+
+
+async def test_after_a_crash_summaries_are_there_and_nothing_waits_for_consent_that_nobody_would_use(
+    tmp_path: Path, pg_dsn: str
+) -> None:
+    environment = {"UNDERSTUDY_REQUIRE_APPROVAL": "datetime_now", "UNDERSTUDY_MODEL": "builtin/rehearsal"}
+    with trio.fail_after(90):
+        async with (
+            running_node(tmp_path, database_url=pg_dsn, environment=environment) as node,
+            connect(node.url) as http,
+        ):
+            mira = await register(http)
+            assert (await http.post("/agents", json=SMALL, headers=mira.headers)).status_code == 201
+            before = await a_long_conversation(mira)
+            await a_call_that_waits(mira)
+            node.kill()
+            await node.start()
+
+            assert await approvals(mira, "pending") == []
+            assert [each["status"] for each in await approvals(mira, "all")] == ["cancelled"]
+            assert (await mira.session(before["id"]))["summary"] == before["summary"]
+            after = await talk(mira, *(f"Letter {letter}. {MORE}" for letter in "abcdef"))
+            assert after["sessionId"] == before["id"]
+            summary = (await mira.session(before["id"]))["summary"]
+            assert "My cat is called Miso." in summary
+            assert "Number 7 is 49." in summary
+
+            async with mira.stream("What time is it?", surfaceId="again") as events:
+                async for event in events:
+                    if event.type == "approval_requested":
+                        path = f"/approvals/{event.data['requestId']}/approve"
+                        assert (await http.post(path, headers=mira.headers)).status_code == 200
+                assert event.type == "done"
+                assert "datetime_now gave" in event.data["content"]
+            assert [each["status"] for each in await approvals(mira, "all")] == ["approved", "cancelled"]
