@@ -185,6 +185,20 @@ async def test_a_redirect_to_a_private_address_is_refused(client: GuardedClient)
             await client.fetch(server.url)
 
 
+async def test_a_name_that_is_no_punycode_is_not_found_like_any_other() -> None:
+    async def nowhere(host: str, port: int) -> Sequence[str]:
+        raise OSError(f"{host}:{port}")
+
+    with pytest.raises(OutboundFailed, match="cannot resolve xn--"):
+        await GuardedClient(resolver=nowhere).fetch("https://xn--/")
+
+
+async def test_a_redirect_that_is_not_to_be_followed_is_the_answer(client: GuardedClient) -> None:
+    async with serving(lambda path, _: answer(b"there", 302, location="/elsewhere")) as server:
+        fetched = await client.fetch(f"{server.url}/", follow=False)
+        assert (fetched.status, fetched.redirects, len(server.seen)) == (302, 0, 1)
+
+
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "http://u:p@127.0.0.1/", "javascript:alert(1)"])
 async def test_a_redirect_to_another_kind_of_url_is_refused(client: GuardedClient, location: str) -> None:
     async with serving(lambda path, headers: answer(b"", 301, location=location)) as server:

@@ -184,7 +184,7 @@ def check_url(url: str) -> httpx.URL:
         raise OutboundRefused(f"not a valid URL: {error}") from error
     if parsed.scheme not in {"http", "https"}:
         raise OutboundRefused(f"only http and https URLs are allowed, not {parsed.scheme or 'relative ones'!r}")
-    if not parsed.host:
+    if not parsed.raw_host:  # not `host`, which takes punycode apart and may fail at that
         raise OutboundRefused("the URL has no host")
     port = 80 if parsed.port is None else parsed.port
     if not _HOST.fullmatch(parsed.raw_host) or not 0 < port < 65536:
