@@ -64,7 +64,7 @@ def jobs_spec(
         JOBS.partition("/")[0],
         children=(
             DynamicSpec(RUNNING.rpartition("/")[2], KIND, _only_by_the_dispatcher),
-            dispatcher_spec(services, concurrency, sweep_every),
+            dispatcher_spec(services, concurrency, min(sweep_every, max(0.5, lease / 2))),
             queue_spec(stores.jobs, by_name, now),
             schedule_spec(stores.schedule, scheduled, ZoneInfo(timezone), now),
         ),
