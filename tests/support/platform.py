@@ -14,10 +14,7 @@ from tests.support.server import Running, serving
 from tests.support.storage import START
 from tests.support.writing import DirectWriter
 from understudy.actors.agents.actor import agents_spec
-from understudy.actors.clock import utc_now
 from understudy.actors.costs.actor import costs_spec
-from understudy.actors.heartbeats.services import HeartbeatServices
-from understudy.actors.heartbeats.tree import heartbeats_spec
 from understudy.actors.idempotency.actor import idempotency_spec
 from understudy.actors.identity.actor import identity_spec
 from understudy.actors.identity.passwords import Passwords
@@ -25,7 +22,6 @@ from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.limits.actor import limits_spec
 from understudy.actors.memory.actor import memory_spec
 from understudy.actors.memory_profiles.actor import memory_profiles_spec
-from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.skills.folders import builtin_skills
 from understudy.actors.skills.library import SkillLibrary
 from understudy.actors.skills.loader import skill_loader_spec
@@ -126,9 +122,6 @@ async def serving_platform(
             await system.spawn(spec)
         await system.spawn(costs_spec(store.costs))
         await system.spawn(traces_spec(store.traces))
-        await system.spawn(
-            heartbeats_spec(HeartbeatServices(store.heartbeats, store.heartbeat_runs, GuardedClient(), utc_now))
-        )
         tools = (
             tool_host_spec(lambda: TOOLS, cache),
             skill_loader_spec(library, builtin, skills_folder),
