@@ -39,7 +39,8 @@ def cost_job_kinds(store: Snapshots) -> tuple[JobKind, ...]:
         first = last = asked.day
         if first is None or last is None:
             last = now.date() - timedelta(days=1)
-            first = max(min(await store.latest() or date.min, last) - RETAKEN, last - MOST_DAYS)
+            latest = await store.latest()
+            first = last - MOST_DAYS if latest is None else max(min(latest, last) - RETAKEN, last - MOST_DAYS)
         taken = await store.take(first, last, now=now, workspace_id=run.job.workspace_id)
         return {"from": first.isoformat(), "to": last.isoformat(), "rows": taken}
 
