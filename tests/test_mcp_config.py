@@ -1,10 +1,12 @@
 """``[mcp.servers.<name>]``: read whole, refused whole."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from understudy.app import configured_mcp_servers
 from understudy.config import ConfigError, McpServerSettings, load
 
 
@@ -67,3 +69,13 @@ def test_what_is_unknown_is_warned_of() -> None:
         "mcp.server (understudy.toml) is not a setting",
         "mcp.servers.a.command_line (understudy.toml) is not a setting",
     )
+
+
+def test_servers_without_the_extra_refuse_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(toml={"mcp": {"servers": {"a": {"url": "http://x"}}}})
+    (plan,) = configured_mcp_servers(settings)
+    assert (plan.name, plan.transport, plan.timeout) == ("a", "http", 30.0)
+    monkeypatch.setitem(sys.modules, "understudy.actors.mcp.client.connect", None)
+    assert configured_mcp_servers(load()) == ()
+    with pytest.raises(ConfigError, match=r"pip install 'understudy\[mcp\]'"):
+        configured_mcp_servers(settings)

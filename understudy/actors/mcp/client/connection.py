@@ -120,7 +120,8 @@ class SdkConnection:
             cursor = page.next_cursor
             if not cursor or len(found) > MOST_TOOLS:
                 break
-        return _offer(found)
+        # In a thread: to look at a hundred schemas takes tenths of a second.
+        return await trio.to_thread.run_sync(_offer, found)
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> CallResult:
         """Call a tool; see `McpConnection`."""
@@ -188,6 +189,9 @@ def _offer(found: list[Tool]) -> Offer:
         if len(tools) >= MOST_TOOLS:
             left_out.append(LeftOut(tool.name[:128], f"there are {MOST_TOOLS} before it"))
             break
+        if not tool.name:
+            left_out.append(LeftOut("", "it has no name"))
+            continue
         try:
             shown = usable(tool.input_schema)
         except BadSchema as reason:
