@@ -95,6 +95,14 @@ class Stage:
             ids.append(told.id)
         return ids
 
+    @asynccontextmanager
+    async def another_node(self) -> AsyncIterator[ActorSystem]:
+        """A second system over the same store and network."""
+        services = Delivering(self.store.deliveries, self.network, self.now, RetrySchedule(jitter=0.0))
+        async with open_system("another", leaks=False) as system:
+            await system.spawn(webhooks_spec(self.store.webhooks, services))
+            yield system
+
     async def history(self, webhook: Webhook) -> list[Any]:
         """The webhook's deliveries, newest first."""
         return list(await self.store.webhooks.history(webhook.uid, webhook.id, limit=200))

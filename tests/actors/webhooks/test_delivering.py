@@ -234,6 +234,29 @@ async def test_a_database_that_is_away_delays_and_loses_nothing(autojump_clock: 
         assert [each.status for each in await stage.history(mine)] == [SUCCESS] * 2
 
 
+async def test_a_try_that_outlasts_an_outage_of_the_database_is_not_made_twice(autojump_clock: MockClock) -> None:
+    async with staged(latency=12.0) as stage:
+        mine = await stage.webhook()
+        await stage.happen()
+        await trio.sleep(1)
+        stage.store.tables.available = False
+        await trio.sleep(8)
+        stage.store.tables.available = True
+        await trio.sleep(20)
+        assert len(stage.network.got) == 1
+        assert (await stage.history(mine))[0].status is SUCCESS
+
+
+async def test_two_nodes_share_a_queue_and_send_nothing_twice(autojump_clock: MockClock) -> None:
+    async with staged(latency=9.0) as stage, stage.another_node():
+        mine = await stage.webhook()
+        await stage.happen(times=20)
+        await trio.sleep(60)
+        assert len(stage.network.got) == 20
+        assert stage.network.most_at_once > AT_ONCE, "both took part"
+        assert {each.status for each in await stage.history(mine)} == {SUCCESS}
+
+
 async def test_a_paused_webhook_gets_nothing_and_a_deleted_one_nothing_more(autojump_clock: MockClock) -> None:
     async with staged(500, 500) as stage:
         mine = await stage.webhook()

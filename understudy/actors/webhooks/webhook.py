@@ -1,6 +1,5 @@
 """The actor that delivers one queue: what is due is taken, tried, and settled."""
 
-import random
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -132,13 +131,14 @@ class WebhookActor(Actor):
             self._nudged = trio.Event()
             pause = RENEW
             try:
+                if trio.current_time() >= renew_at:
+                    # First: after an outage of the database we would else take what we are trying ourselves.
+                    await self._renew()
+                    renew_at = trio.current_time() + RENEW
                 if self._ended:
                     await self._settle()
                 if not self._closing:
                     await self._take(nursery)
-                if trio.current_time() >= renew_at:
-                    await self._renew()
-                    renew_at = trio.current_time() + RENEW
                 if not self._flying and not self._ended and await self._is_quiet():
                     return
             except StoreUnavailable as error:
@@ -174,7 +174,7 @@ class WebhookActor(Actor):
     async def _try(self, taken: Claimed) -> None:
         body = (taken.body if taken.turn is None else answer_body(taken.turn)) or ""
         posted = await self._poster.post(taken.url, headers_of(taken, body.encode(), self._now()), body.encode())
-        del self._flying[taken.id]
+        self._flying.pop(taken.id, None)
         self._ended.append(self._judged(taken, posted))
         self._nudged.set()
 
@@ -185,7 +185,7 @@ class WebhookActor(Actor):
         else:
             self._failed += 1
             if not posted.gone:
-                wait = self._schedule.after(taken.step + 1, self._dice, callback=taken.turn is not None)
+                wait = self._schedule.after(taken.step + 1, self.system.rng, callback=taken.turn is not None)
         return Attempted(
             taken.id,
             taken.claim,
@@ -196,10 +196,6 @@ class WebhookActor(Actor):
             self._now() + timedelta(seconds=wait) if wait is not None else None,
             gone=posted.gone and taken.turn is None,
         )
-
-    @property
-    def _dice(self) -> random.Random:
-        return self.system.rng
 
     async def _settle(self) -> None:
         """Note all that has ended, in one transaction: under load many tries share one."""
