@@ -356,3 +356,12 @@ def test_no_value_whatever_gets_past_a_parser_but_as_a_bad_value(raw: object) ->
     for setting in settings_table():
         with suppress(BadValue):
             setting.parse(raw)
+
+
+def test_the_retries_of_webhooks_are_durations_in_a_list_or_between_commas() -> None:
+    assert load().webhook_retries == (5.0, 30.0, 120.0, 600.0, 3600.0)
+    assert load(environ={"UNDERSTUDY_WEBHOOK_RETRIES": "50ms, 1m30s"}).webhook_retries == (0.05, 90.0)
+    assert load(toml={"webhooks": {"retries": ["5s", 10]}}).webhook_retries == (5.0, 10.0)
+    for wrong in ("soon", "5s,", ",".join(["1s"] * 21), "2d"):
+        (said,) = problems(environ={"UNDERSTUDY_WEBHOOK_RETRIES": wrong})
+        assert "UNDERSTUDY_WEBHOOK_RETRIES" in said

@@ -84,6 +84,8 @@ async def the_answer_of_a_chat_is_sent_where_it_was_asked_for(mira: Client, url:
         assert sent[field] == answered[field]
     assert sent["usage"].items() <= answered["usage"].items()
     assert first.headers["x-astra-event"] == "chat.answer"
+    helped = (await mira.chat("/help", webhookUrl=url)).json()
+    assert msgspec.json.decode((await wait(3))[2].body)["content"] == helped["content"] != ""
 
 
 def publish(dsn: str, uid: str, workspace_id: str) -> set[str]:
