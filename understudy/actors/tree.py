@@ -31,11 +31,13 @@ from understudy.actors.approvals.actor import approvals_spec
 from understudy.actors.approvals.ports import ApprovalStore
 from understudy.actors.audit.actor import audit_spec
 from understudy.actors.audit.ports import AuditLog
+from understudy.actors.clock import utc_now
 from understudy.actors.costs.actor import costs_spec
 from understudy.actors.costs.ports import Bill
 from understudy.actors.diagnostics.actor import diagnostics_spec
-from understudy.actors.diagnostics.ports import DatabaseProbe, Runs
-from understudy.actors.diagnostics.standard import DiagnosticSettings, standard_checks
+from understudy.actors.diagnostics.ports import Runs
+from understudy.actors.diagnostics.standard import DiagnosticSettings, FullProbe, standard_checks
+from understudy.actors.diagnostics.upkeep import Place, upkeep_checks
 from understudy.actors.healing.actor import HealingRules, HealthStore, healing_spec
 from understudy.actors.heartbeats.services import HeartbeatServices
 from understudy.actors.heartbeats.tree import heartbeats_spec
@@ -113,6 +115,11 @@ class TreeSettings(IdentitySettings, DiagnosticSettings, Protocol):
         ...
 
     @property
+    def providers(self) -> Mapping[str, Place]:
+        """The configured providers, by name."""
+        ...
+
+    @property
     def rate_limit_max(self) -> int:
         """Chats per user and minute; 0 is no limit."""
         ...
@@ -143,7 +150,7 @@ class TreeSettings(IdentitySettings, DiagnosticSettings, Protocol):
         ...
 
 
-class Probe(DatabaseProbe, Totals, Protocol):
+class Probe(FullProbe, Totals, Protocol):
     """What diagnostics and metrics ask of the database."""
 
 
@@ -265,6 +272,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
     checks = (
         *standard_checks(settings, services.probe, stores.audit),
         *mcp_checks(server.name for server in services.mcp_servers),
+        *upkeep_checks(settings.providers, stores.admin, services.vectors, utc_now),
     )
     return (
         services.storage,

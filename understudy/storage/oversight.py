@@ -86,3 +86,30 @@ class Onboarded:
 
     workspace: Workspace
     created: bool
+
+
+@attrs.frozen
+class Backlog:
+    """What waits, what is late and what did not arrive.
+
+    Attributes:
+        jobs_waiting: Jobs that are due and not begun.
+        oldest_wait: How long the first of them has waited, in seconds.
+        jobs_stuck: Running ones whose lease ended minutes ago.
+        jobs_failed: Those that failed in the last hour.
+        deliveries: To webhooks, that came to an end in the last hour.
+        deliveries_failed: Of those, how many did not arrive.
+        webhooks_disabled: Webhooks that were switched off for failing.
+        heartbeats_late: Enabled ones whose time passed minutes ago.
+        grants_expired: Grants that ended days ago and are still there.
+    """
+
+    jobs_waiting: int = 0
+    oldest_wait: float = 0.0
+    jobs_stuck: int = 0
+    jobs_failed: int = 0
+    deliveries: int = 0
+    deliveries_failed: int = 0
+    webhooks_disabled: int = 0
+    heartbeats_late: int = 0
+    grants_expired: int = 0

@@ -3,16 +3,16 @@
 from datetime import datetime
 from typing import Any
 
+from understudy.storage.backlog import Backlogs
 from understudy.storage.connection import Connection
 from understudy.storage.migrate import load_migrations
-from understudy.storage.repository import Repository
 
 
 class _TakenBack(Exception):
     """Ends the probe's transaction, so that what it wrote never was."""
 
 
-class Probe(Repository):
+class Probe(Backlogs):
     """Small questions to the database. Each raises `StoreUnavailable` when it is away."""
 
     async def ping(self) -> float:

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
+from understudy.storage.oversight import Backlog
 from understudy.storage.records import AuditVerdict, DiagnosticRun
 
 
@@ -51,6 +52,18 @@ class DatabaseProbe(Engine, Protocol):
 
     async def migrations(self) -> tuple[int, int]:
         """The number of the newest migration that was applied, and of the newest that this version knows."""
+        ...
+
+
+class Counted(Protocol):
+    """What waits and what is late, in the database."""
+
+    async def backlog(self, now: datetime) -> Backlog:
+        """How far behind everything is."""
+        ...
+
+    async def drift(self) -> int:
+        """How many of a sample of messages are not found by their words any more."""
         ...
 
 

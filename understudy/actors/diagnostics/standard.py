@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 from understudy.actors.clock import utc_now
-from understudy.actors.diagnostics import configuration, database, machine, providers, tree
+from understudy.actors.diagnostics import backlog, configuration, database, machine, providers, tree
 from understudy.actors.diagnostics.check import Check
-from understudy.actors.diagnostics.ports import AuditChain, DatabaseProbe
+from understudy.actors.diagnostics.ports import AuditChain, Counted, DatabaseProbe
 
 
 class DiagnosticSettings(Protocol):
@@ -40,8 +40,12 @@ class DiagnosticSettings(Protocol):
         ...
 
 
+class FullProbe(DatabaseProbe, Counted, Protocol):
+    """All that the checks ask of the database."""
+
+
 def standard_checks(
-    settings: DiagnosticSettings, probe: DatabaseProbe, audit: AuditChain, now: Callable[[], datetime] = utc_now
+    settings: DiagnosticSettings, probe: FullProbe, audit: AuditChain, now: Callable[[], datetime] = utc_now
 ) -> tuple[Check, ...]:
     """The checks in the order of the report. Others add theirs to the tuple."""
     return (
@@ -50,6 +54,11 @@ def standard_checks(
         database.database_migrated(probe),
         database.search_ready(probe),
         database.vectors_comparable(probe),
+        backlog.search_in_step(probe),
+        backlog.jobs_flow(probe, now),
+        backlog.webhooks_arrive(probe, now),
+        backlog.heartbeats_on_time(probe, now),
+        backlog.grants_purged(probe, now),
         database.clock_agrees(probe, now),
         database.audit_chain_whole(audit),
         configuration.jwt_secret_strong(settings.jwt_secret),

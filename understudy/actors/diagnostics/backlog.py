@@ -1,0 +1,88 @@
+"""Checks of what waits in the database to be done, and of what should have been."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from understudy.actors.diagnostics.check import Check, Finding, failed, passed, warned
+from understudy.actors.diagnostics.ports import Counted
+from understudy.runtime import ActorSystem
+
+LONG_WAIT, TOO_LONG = 60.0, 900.0
+"""Seconds that the first job in the queue may wait before somebody should look, and before it is out of hand."""
+FEW = 10
+"""So many deliveries say nothing about a rate."""
+POOR_RATE, BAD_RATE = 0.2, 0.8
+
+Now = Callable[[], datetime]
+
+
+def search_in_step(database: Counted) -> Check:
+    """What was said is found by the words it has. There is one store, so only the rules for words could drift."""
+
+    async def run(_: ActorSystem) -> Finding:
+        drifted = await database.drift()
+        if drifted:
+            return warned(
+                f"{drifted} of up to 1000 messages are indexed by other words than theirs",
+                "PostgreSQL's dictionaries have changed: rewrite session_messages (VACUUM FULL does not)",
+            )
+        return passed("messages are indexed by their own words")
+
+    return Check("search.in_step", run)
+
+
+def jobs_flow(database: Counted, now: Now) -> Check:
+    """Jobs are begun soon after they are due, and none is held by a node that is gone."""
+
+    async def run(_: ActorSystem) -> Finding:
+        found = await database.backlog(now())
+        told = f"{found.jobs_waiting} jobs wait, the first for {found.oldest_wait:.0f} s; {found.jobs_failed} failed"
+        told += " in the last hour"
+        hint = "see `GET /diagnostics/actors/jobs`; more may run at a time (job_concurrency)"
+        if found.jobs_stuck:
+            return failed(f"{found.jobs_stuck} running jobs have lost their lease; {told}", hint)
+        if found.oldest_wait > TOO_LONG:
+            return failed(told, hint)
+        return warned(told, hint) if found.oldest_wait > LONG_WAIT else passed(told)
+
+    return Check("jobs.queue", run)
+
+
+def webhooks_arrive(database: Counted, now: Now) -> Check:
+    """Most of what is sent to webhooks arrives. It is others' servers that fail: never worse than a warning."""
+
+    async def run(_: ActorSystem) -> Finding:
+        found = await database.backlog(now())
+        off = f"; {found.webhooks_disabled} webhooks are switched off for failing" if found.webhooks_disabled else ""
+        told = f"{found.deliveries_failed} of {found.deliveries} deliveries of the last hour failed{off}"
+        rate = found.deliveries_failed / found.deliveries if found.deliveries else 0.0
+        if found.deliveries > FEW and rate > POOR_RATE:
+            where = "this node's way out" if rate > BAD_RATE else "their `GET /webhooks/{id}/deliveries`"
+            return warned(told, f"look at {where}")
+        return passed(told)
+
+    return Check("webhooks.deliveries", run)
+
+
+def heartbeats_on_time(database: Counted, now: Now) -> Check:
+    """Heartbeats run when they are due."""
+
+    async def run(_: ActorSystem) -> Finding:
+        late = (await database.backlog(now())).heartbeats_late
+        if late:
+            return warned(f"{late} heartbeats are minutes late", "look at `GET /diagnostics/actors` under heartbeats")
+        return passed("no heartbeat is late")
+
+    return Check("heartbeats.backlog", run)
+
+
+def grants_purged(database: Counted, now: Now) -> Check:
+    """Grants that have expired count for nothing, and are gone after the next night's chores."""
+
+    async def run(_: ActorSystem) -> Finding:
+        expired = (await database.backlog(now())).grants_expired
+        if expired:
+            return warned(f"{expired} grants expired days ago and are still there", "see whether nightly jobs run")
+        return passed("no expired grants are left behind")
+
+    return Check("grants.expired", run)
