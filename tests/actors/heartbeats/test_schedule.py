@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import attrs
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.storage import START, at
@@ -32,6 +32,7 @@ def beat(interval: int = 300, due: float = 0.0, *, enabled: bool = True) -> Hear
 RUN = HeartbeatRun("hbr_1", "hbt_1", START, RunStatus.RUNNING, 1, "other", at(30), START)
 
 
+@settings(max_examples=50)
 @given(due=moments, interval=intervals, now=moments)
 def test_the_next_due_time_is_ahead_of_both_and_on_the_grid_and_the_first_such(
     due: datetime, interval: int, now: datetime
@@ -44,6 +45,7 @@ def test_the_next_due_time_is_ahead_of_both_and_on_the_grid_and_the_first_such(
     assert after - step <= max(due, now)
 
 
+@settings(max_examples=50)
 @given(due=moments, interval=intervals, errors=st.integers(0, 40), late=st.floats(0, 90_000))
 def test_a_pause_after_errors_is_on_the_grid_too_and_no_longer_than_it_may_be(
     due: datetime, interval: int, errors: int, late: float
@@ -59,6 +61,7 @@ def test_a_pause_after_errors_is_on_the_grid_too_and_no_longer_than_it_may_be(
     assert later <= max(due + max(LONGEST_PAUSE, step), following(due, interval, now))
 
 
+@settings(max_examples=50)
 @given(
     interval=intervals,
     errors=st.lists(st.booleans(), max_size=30),
