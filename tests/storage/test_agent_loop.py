@@ -69,14 +69,14 @@ async def test_commands_are_kept_as_what_they_are(store: Store) -> None:
     assert [m.status for m in await store.repositories.sessions.messages(session.id)] == ["command", "complete"]
 
 
-async def request(store: Store, session: Session | None = None, **more: object) -> Approval:
-    session = session or await store.session()
+async def request(store: Store) -> Approval:
+    session = await store.session()
     key = session.key
     wanted = Approval(
         new_id("apr"), key.workspace_id, key.uid, key.agent_id, session.id, "trn_1", "call_1", "shell_exec",
         '{"command":"ls"}', START, at(300),
     )  # fmt: skip
-    return await store.repositories.approvals.request(attrs.evolve(wanted, **more), TOLD)
+    return await store.repositories.approvals.request(wanted, TOLD)
 
 
 def line() -> AuditEntry:
