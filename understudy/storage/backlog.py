@@ -26,7 +26,8 @@ SELECT
     (SELECT count(*) FROM workspace_agent_grants WHERE expires_at <= %(purged)s)
 """
 # The words of a message are computed from it by PostgreSQL itself: where they differ, the rules for words have changed
-# (an upgrade of its dictionaries), and what was said before is no longer found. Ids are random, and so is what lies around any of them.
+# (an upgrade of its dictionaries), and what was said before is no longer found. Ids are random, and so is what lies
+# around any of them.
 _DRIFT = """
 SELECT count(*) FROM session_messages
 WHERE words <> to_tsvector('english', left(content, 100000)) AND id IN (
