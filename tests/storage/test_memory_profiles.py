@@ -17,7 +17,7 @@ def line() -> AuditEntry:
 
 
 def profile(workspace: Workspace, name: str, **more: Any) -> MemoryProfile:
-    fields = {"description": None, "config": {"ttlDays": 3}, "created_at": START, "updated_at": START}
+    fields: dict[str, Any] = {"description": None, "config": {"ttlDays": 3}, "created_at": START, "updated_at": START}
     return MemoryProfile(new_id("mpr"), workspace.id, name, **fields | more)
 
 

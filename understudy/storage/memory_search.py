@@ -10,7 +10,7 @@ from understudy.storage.remembered import Scope
 from understudy.storage.repository import Repository, Row, rows
 
 COLUMNS = "id, workspace_id, uid, tier, day, category, content, created_at, weight, embedder, expires_at, touched_at"
-WINDOW = 10_000
+WINDOW = 5_000
 """Entries of one person, the newest, whose likeness is taken. Older ones are found by their words."""
 MOST_SEEDS = 8
 """Things found otherwise from which the graph is walked."""
@@ -21,7 +21,7 @@ SAID_SESSIONS, SAID_MESSAGES = 20, 100
 LONGEST_SAID = 2000
 
 _LIVE = (
-    "tier = ANY (%(tiers)s) AND (tier <> 'daily' OR %(faded)s::timestamptz IS NULL OR created_at >= %(faded)s)"
+    "(%(tiers)s::text[] IS NULL OR tier = ANY (%(tiers)s)) AND (tier <> 'daily' OR %(faded)s::timestamptz IS NULL OR created_at >= %(faded)s)"
     " AND (expires_at IS NULL OR expires_at > %(now)s)"
 )
 # Any of the words will do: people ask with more words than what they ask for was written with.
@@ -99,6 +99,9 @@ ORDER BY ts_rank(m.words, query) DESC, m.created_at DESC LIMIT %(limit)s
 """
 
 
+_ALL = frozenset(MemoryTier)
+
+
 class MemorySearch(Repository):
     """Searches, each over what one person may see in one workspace: their own, and what the workspace shares."""
 
@@ -122,7 +125,7 @@ class MemorySearch(Repository):
         Likeness is exact over the `WINDOW` newest entries that *embedder* made vectors of. Without pgvector there is no
         likeness, and the answer says so. *stale* is what is left of an edge's strength after a day.
         """
-        tiers = [tier.value for tier in scope.tiers]
+        tiers = None if scope.tiers == _ALL else [tier.value for tier in scope.tiers]
         given: dict[str, object] = {
             "workspace": scope.workspace_id,
             "uid": scope.uid,

@@ -72,16 +72,18 @@ NOTHING = Heard()
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two texts say the same: their words are the same, or nearly, or the one's are all in the other."""
-    a, b = key_of(one), key_of(other)
+    """Whether two texts say the same: their words are the same, or their letters nearly are."""
+    a, b = sorted((key_of(one), key_of(other)))
     if a == b:
-        return True
-    if not a or not b:
-        return False
-    if f" {a} " in f" {b} " or f" {b} " in f" {a} ":
         return True
     matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
     return matcher.real_quick_ratio() >= SAME and matcher.quick_ratio() >= SAME and matcher.ratio() >= SAME
+
+
+def adds_nothing(text: str, known: str) -> bool:
+    """Whether *text* says no more than what is *known*: the same, or a part of it."""
+    part = key_of(text)
+    return same(text, known) or bool(part and f" {part} " in f" {key_of(known)} ")
 
 
 def sift(entries: Sequence[MemoryEntry], known: Sequence[str]) -> list[MemoryEntry]:
@@ -89,7 +91,7 @@ def sift(entries: Sequence[MemoryEntry], known: Sequence[str]) -> list[MemoryEnt
     kept: list[MemoryEntry] = []
     texts = list(known)
     for entry in entries:
-        if not any(same(entry.content, text) for text in texts):
+        if not any(adds_nothing(entry.content, text) for text in texts):
             kept.append(entry)
             texts.append(entry.content)
     return kept
@@ -97,7 +99,7 @@ def sift(entries: Sequence[MemoryEntry], known: Sequence[str]) -> list[MemoryEnt
 
 def without(heard: Heard, told: Sequence[str]) -> Heard:
     """What of *heard* was not *told* in the turn already, by a tool that wrote it down."""
-    daily = [noted for noted in heard.daily if not any(same(noted.content, text) for text in told)]
+    daily = [noted for noted in heard.daily if not any(adds_nothing(noted.content, text) for text in told)]
     return msgspec.structs.replace(heard, daily=daily)
 
 

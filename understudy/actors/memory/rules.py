@@ -93,7 +93,7 @@ _HABIT = re.compile(
     r"(?:first(?:ly)?,?\s+)(.+)$",
     re.IGNORECASE,
 )
-_THEN = re.compile(r"\s*(?:,|;)?\s*\b(?:and then|then|after that|finally|lastly)\b,?\s*", re.IGNORECASE)
+_THEN = re.compile(r"\s*[,;]?\s*\b(?:and )?(?:then|after that|finally|lastly)\b,?\s*", re.IGNORECASE)
 
 
 def listen(said: Sequence[str]) -> Heard:

@@ -29,7 +29,8 @@ BEGIN
         ALTER TABLE memory_entries ADD COLUMN near halfvec(256) GENERATED ALWAYS AS (
             CASE WHEN array_length(embedding, 1) = 256 THEN embedding::vector(256)::halfvec(256) END
         ) STORED;
-        CREATE INDEX memory_entries_near ON memory_entries (bucket, position DESC)
+        -- Ascending, and read backwards: what is added at the end of a bucket then fills its pages.
+        CREATE INDEX memory_entries_near ON memory_entries (bucket, position)
             INCLUDE (id, near, tier, created_at, expires_at) WHERE near IS NOT NULL;
     END IF;
 END
