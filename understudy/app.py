@@ -46,6 +46,7 @@ from understudy.actors.tools.messages import HOST, ToolRan
 from understudy.actors.tools.reading import reading_tools
 from understudy.actors.tools.remembering import memory_tools
 from understudy.actors.tools.shell import shell_tools
+from understudy.actors.tools.spawning import spawning_tools
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.actors.tree import Services, node_tree
 from understudy.actors.webhooks.fanout import webhook_consumer
@@ -122,6 +123,7 @@ async def _run(
                     *file_tools(settings.data_dir / "workspaces"),
                     *memory_tools(system),
                     *job_tools(system),
+                    *spawning_tools(system),
                 ]
                 if settings.shell_tool:
                     tools += shell_tools(settings.data_dir / "workspaces")

@@ -31,16 +31,18 @@ TERMINAL = frozenset({"done", "error"})
 
 
 class Agents(Actor):
-    """Knows one agent."""
+    """Knows the stage's agents."""
 
     def __init__(self, stage: "Stage") -> None:
         self._stage = stage
 
     @receive
     def resolve(self, message: ResolveAgent) -> AgentConfig:
-        if message.agent_id != self._stage.agent.id:
+        stage = self._stage
+        agent = stage.agent if message.agent_id == stage.agent.id else stage.others.get(message.agent_id)
+        if agent is None:
             raise NotFound("there is no such agent")
-        return self._stage.agent
+        return agent
 
 
 class Tools:
@@ -131,6 +133,7 @@ class Stage:
     models: Models
     tools: Tools
     agent: AgentConfig = CHAD
+    others: dict[str, AgentConfig] = attrs.field(factory=dict)
     time: datetime = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
     def now(self) -> datetime:
@@ -180,7 +183,7 @@ async def stage(
             store=store.sessions,
             writer=Writer(store),
             models=models,
-            tools=tools,
+            tools=_made(bounds.pop("tools", tools), it),
             now=it.now,
             compaction=store.compaction,
             **{name: _made(bounds.pop(name), it) for name in SERVICES if name in bounds},

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 import trio
 
+from understudy.actors.agents.delegation import Delegated
 from understudy.actors.errors import Interrupted, refusal
 from understudy.actors.session.messages import (
     DIRECTORY,
@@ -30,7 +31,8 @@ UNREAD = 30.0
 class Errand:
     """What is to be done, by which agent, for whom; ``surface_id`` names the conversation it becomes part of.
 
-    With ``idempotency`` the same errand run again is answered by the first one's turn.
+    With ``idempotency`` the same errand run again is answered by the first one's turn; ``delegated`` are the bounds of
+    one that is run for another agent.
     """
 
     uid: str
@@ -41,6 +43,7 @@ class Errand:
     surface_id: str = "errand"
     timeout: float = 120.0
     idempotency: IdempotencyKey | None = None
+    delegated: Delegated | None = None
 
 
 @attrs.frozen
@@ -71,7 +74,9 @@ async def run_errand(
         key = SessionKey(view.workspace.id, errand.uid, errand.agent_id, errand.surface, errand.surface_id)
         started = await system.ask(
             DIRECTORY,
-            StartTurn(key, errand.message, OnBusy.ENQUEUE, errand.idempotency, grace=UNREAD),
+            StartTurn(
+                key, errand.message, OnBusy.ENQUEUE, errand.idempotency, grace=UNREAD, delegated=errand.delegated
+            ),
             timeout=errand.timeout,
         )
         try:

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import attrs
 
+from understudy.actors.agents.delegation import Delegated
 from understudy.runtime import Ask
 from understudy.storage.records import IdempotencyKey as IdempotencyKey
 from understudy.storage.records import Message as Message
@@ -62,7 +63,8 @@ class StartTurn(Ask[TurnStarted]):
     With ``grace`` (seconds) the turn is cancelled when nobody has read its events for that long; None never.
     Refused with `NotFound` (agent), `Forbidden`, `Conflict` (busy with ``reject``; key reused), `RateLimited`
     (queue full), `Unavailable`. ``request_id`` and ``traceparent`` (W3C) are the asker's, for the turn's trace; the
-    session takes what is None from the asker's context.
+    session takes what is None from the asker's context. With ``delegated`` the agent works for another, within those
+    bounds.
     """
 
     key: SessionKey
@@ -72,6 +74,7 @@ class StartTurn(Ask[TurnStarted]):
     grace: float | None = 30.0
     request_id: str | None = None
     traceparent: str | None = None
+    delegated: Delegated | None = None
 
 
 @attrs.frozen

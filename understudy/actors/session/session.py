@@ -324,6 +324,8 @@ class SessionActor(Server):
         opening = Opening(self._require(), running, services, self._set_state)
         key = opening.session.key
         config: AgentConfig = await self.system.ask(AGENTS, ResolveAgent(key.workspace_id, key.agent_id))
+        if message.delegated is not None:
+            config = message.delegated.narrow(config)
         if opening.must_start_anew(config):
             await self._replace()
             self._hand_over(message, running.started)

@@ -95,6 +95,8 @@ class Turn:
             skills=config.skills,
             files=config.file_access,
             memory_profile_id=config.memory_profile_id,
+            tools=config.tools,
+            spawn=config.spawn,
         )
         self._calls = ToolCalls(
             services.tools, services.consent, context, config.tools, recorder, chronicle, set_state, hold

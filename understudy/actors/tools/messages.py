@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from understudy.actors.agents.config import FileAccess
+from understudy.actors.agents.config import FileAccess, Spawning
 from understudy.actors.inference.messages import ToolSpec
 from understudy.runtime import Ask
 
@@ -25,6 +25,8 @@ class ToolContext:
     skills: tuple[str, ...] = ()
     files: FileAccess = attrs.field(factory=FileAccess)
     memory_profile_id: str | None = None
+    tools: tuple[str, ...] = ()
+    spawn: Spawning = attrs.field(factory=Spawning)
 
 
 @attrs.frozen
