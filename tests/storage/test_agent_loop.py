@@ -35,7 +35,8 @@ async def three_turns(store: Store) -> tuple[Session, list[str]]:
 async def test_a_summary_is_stored_with_its_cost_and_flags_what_it_stands_for_once(store: Store) -> None:
     session, ids = await three_turns(store)
     charge = Charge("claude", "x", Usage(30, 10), START, 7)
-    wanted = Compaction(session.id, session.epoch, "trn_1", ids[3], "so far", (TOLD,), (charge,))
+    said = await store.repositories.sessions.messages(session.id)
+    wanted = Compaction(session.id, session.epoch, said[0].turn_id or "", ids[3], "so far", (TOLD,), (charge,))
     compact = store.repositories.compaction.compact
     assert await compact(wanted) is True
     assert await compact(wanted) is False

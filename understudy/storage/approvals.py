@@ -11,6 +11,7 @@ from understudy.storage.entries import Published
 from understudy.storage.outbox import publish
 from understudy.storage.records import Approval, ApprovalStatus, AuditEntry
 from understudy.storage.repository import Repository, Row, rows
+from understudy.storage.rowsecurity import Tenant
 
 _COLUMNS = (
     "id, workspace_id, uid, agent_id, session_id, turn_id, tool_call_id, tool, arguments, requested_at, expires_at,"
@@ -96,6 +97,7 @@ class ApprovalRepository(Repository):
             id=approval_id,
             workspace=workspace_id,
             uid=uid,
+            tenant=Tenant(uid, workspace_id),
         )
         return _approval(row) if row else None
 
@@ -110,14 +112,16 @@ class ApprovalRepository(Repository):
     ) -> tuple[tuple[Approval, ...], int]:
         """A page, newest first, and how many there are on all pages."""
         wanted: dict[str, Any] = {"workspace": workspace_id, "uid": uid, "status": status.value if status else None}
+        tenant = Tenant(uid, workspace_id)
         found = await self._rows(
             f"SELECT {_COLUMNS} FROM approvals WHERE {_WANTED} ORDER BY requested_at DESC, id"
             " LIMIT %(limit)s OFFSET %(offset)s",
             **wanted,
             limit=limit,
             offset=offset,
+            tenant=tenant,
         )
-        total = await self._row(f"SELECT count(*) FROM approvals WHERE {_WANTED}", **wanted)
+        total = await self._row(f"SELECT count(*) FROM approvals WHERE {_WANTED}", **wanted, tenant=tenant)
         return tuple(map(_approval, found)), total[0] if total else 0
 
     async def pending(self) -> tuple[Approval, ...]:
