@@ -93,7 +93,7 @@ async def run() -> Reply:
     query=shapes.LaterQuery,
     replies={200: shapes.BatchDone, 207: shapes.BatchDone, 202: shapes.JobTaken, 502: shapes.BatchDone},
     headers=("X-Idempotency-Key",),
-    errors=("RATE_LIMIT",),
+    errors=("CONFLICT", "RATE_LIMIT"),
     example={"tasks": [_TASK, {**_TASK, "uid": "usr_2"}]},
 )
 async def batch() -> Reply:

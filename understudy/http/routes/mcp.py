@@ -7,7 +7,7 @@ from quart import Blueprint
 
 from understudy.actors.limits.messages import Bucket
 from understudy.http.access import in_workspace, limited, signed_in
-from understudy.http.errors import ApiError
+from understudy.http.errors import ApiError, invalid
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply
 from understudy.http.request import ApiRequest, this_request
@@ -16,7 +16,7 @@ routes = Blueprint("mcp", __name__, url_prefix="/mcp")
 
 
 @routes.post("")
-@operation("mcp", Auth.WORKSPACE, replies={200: None, 202: None}, errors=("NOT_IMPLEMENTED", "RATE_LIMIT"))
+@operation("mcp", Auth.WORKSPACE, replies={200: None, 202: None}, errors=("NOT_IMPLEMENTED", "RATE_LIMIT", "VALIDATION"))
 async def mcp() -> Reply:
     """Speak MCP: one JSON-RPC message, and its answer as JSON.
 
@@ -26,6 +26,8 @@ async def mcp() -> Reply:
     """
     request = this_request()
     _refuse_strangers(request)
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        raise invalid("Content-Type", "not_json", "Content-Type: send application/json")
     principal = await signed_in(request)
     await limited(request, Bucket("user", principal.uid))
     view = await in_workspace(request, principal)
