@@ -16,7 +16,9 @@ routes = Blueprint("mcp", __name__, url_prefix="/mcp")
 
 
 @routes.post("")
-@operation("mcp", Auth.WORKSPACE, replies={200: None, 202: None}, errors=("NOT_IMPLEMENTED", "RATE_LIMIT", "VALIDATION"))
+@operation(
+    "mcp", Auth.WORKSPACE, replies={200: None, 202: None}, errors=("NOT_IMPLEMENTED", "RATE_LIMIT", "VALIDATION")
+)
 async def mcp() -> Reply:
     """Speak MCP: one JSON-RPC message, and its answer as JSON.
 
