@@ -28,38 +28,40 @@ from understudy.storage.repository import Repository, Row, rows
 from understudy.storage.webhooks import WEBHOOK, append_audit, park, read_webhook
 
 # A person's fact goes to that person's webhooks; one of a workspace and of nobody in it, to those webhooks of its
-# owner and admins that are for this workspace alone. Nobody is told of a workspace they have left.
-_WANTING = f"""
-SELECT w.id, w.uid, f.id AS event_id, f.event, f.body,
-    (SELECT count(*) FROM (SELECT FROM webhook_deliveries d WHERE d.webhook_id = w.id AND d.status = 'pending'
-                           LIMIT %(most)s) waiting) >= %(most)s AS crowded
-FROM json_to_recordset(%(facts)s::json) AS f (id text, event text, uid text, workspace_id text, body text, turn_id text)
-JOIN webhooks w ON w.{{whose}}
-WHERE w.enabled AND (f.event = ANY (w.events) OR '{ANY}' = ANY (w.events))
-  AND (w.workspace_id IS NULL OR w.workspace_id = f.workspace_id)
-  AND (f.workspace_id IS NULL OR EXISTS (
-      SELECT FROM workspace_members m WHERE m.workspace_id = f.workspace_id AND m.uid = w.uid {{role}}))
+# owner and admins that are for this workspace alone.
+_OF_PERSON = "w.uid = %(uid)s"
+_OF_WORKSPACE = "w.workspace_id = %(workspace)s"
+# Asked first, of every fact: most are of people who want nothing, and planning the rest would cost more than this.
+_ASKED_FOR = """
+SELECT EXISTS (SELECT FROM webhooks w WHERE {whose} AND w.enabled),
+       EXISTS (SELECT FROM webhook_deliveries d
+               WHERE d.turn_id = %(turn)s AND d.status = 'pending' AND d.next_attempt_at IS NULL)
 """
-_OF_PERSONS = _WANTING.format(whose="uid = f.uid", role="")
-_OF_WORKSPACES = _WANTING.format(
-    whose="workspace_id = f.workspace_id AND f.uid IS NULL", role="AND m.role IN ('owner', 'admin')"
-)
-_ID = "'dlv_' || translate(rtrim(encode(substr(sha256(convert_to({}, 'UTF8')), 1, 16), 'base64'), '='), '+/', '-_')"
+# Nobody is told of a workspace they have left.
 _FAN_OUT = f"""
-WITH wanting AS ({_OF_PERSONS} UNION ALL {_OF_WORKSPACES}),
-missed AS (
+WITH wanting AS (
+    SELECT w.id, w.uid,
+        (SELECT count(*) FROM (SELECT FROM webhook_deliveries d WHERE d.webhook_id = w.id AND d.status = 'pending'
+                               LIMIT %(most)s) waiting) >= %(most)s AS crowded
+    FROM webhooks w
+    WHERE {{whose}} AND w.enabled AND (%(event)s = ANY (w.events) OR '{ANY}' = ANY (w.events))
+      AND (w.workspace_id IS NULL OR w.workspace_id = %(workspace)s)
+      AND (%(workspace)s::text IS NULL OR EXISTS (
+          SELECT FROM workspace_members m WHERE m.workspace_id = %(workspace)s AND m.uid = w.uid
+          AND (%(uid)s::text IS NOT NULL OR m.role IN ('owner', 'admin'))))
+), missed AS (
     UPDATE webhooks SET missed = missed + 1 WHERE id IN (SELECT id FROM wanting WHERE crowded)
-), made AS (
-    INSERT INTO webhook_deliveries
-        (id, queue, webhook_id, uid, event_id, event, body, status, next_attempt_at, created_at)
-    SELECT {_ID.format("(id || ' ' || event_id)")}, id, id, uid, event_id, event, body, 'pending', %(now)s, %(now)s
-    FROM wanting WHERE NOT crowded
-    ON CONFLICT DO NOTHING RETURNING queue
-), answered AS (
-    UPDATE webhook_deliveries SET next_attempt_at = %(now)s
-    WHERE turn_id = ANY (%(turns)s) AND status = 'pending' AND next_attempt_at IS NULL RETURNING queue
 )
-SELECT queue FROM made UNION SELECT queue FROM answered
+INSERT INTO webhook_deliveries
+    (id, queue, webhook_id, uid, event_id, event, body, status, next_attempt_at, created_at)
+SELECT 'dlv_' || translate(rtrim(encode(substr(sha256(convert_to(id || ' ' || %(fact)s, 'UTF8')), 1, 16), 'base64'),
+    '='), '+/', '-_'), id, id, uid, %(fact)s, %(event)s, %(body)s, 'pending', %(now)s, %(now)s
+FROM wanting WHERE NOT crowded
+ON CONFLICT DO NOTHING RETURNING queue
+"""
+_ANSWER = """
+UPDATE webhook_deliveries SET next_attempt_at = %s
+WHERE turn_id = %s AND status = 'pending' AND next_attempt_at IS NULL RETURNING queue
 """
 _CLAIM = """
 WITH taken AS (
@@ -105,22 +107,24 @@ class _Tried(msgspec.Struct):
 
 
 class DeliveryRepository(Repository):
-    """The queues of deliveries. Each method is one transaction."""
+    """The queues of deliveries. Each change is one transaction."""
 
-    async def fan_out(self, *happenings: Happening, now: datetime, most: int) -> tuple[str, ...]:
+    async def fan_out(self, told: Happening, *, now: datetime, most: int) -> tuple[str, ...]:
         """Make a delivery for each webhook that wants to be told; the queues that have something due by that.
 
         However often it is told of the same, there is one. Of a webhook with *most* pending ones it is only counted
-        that it missed something. Callbacks that waited for a turn which has ended by that are due, too.
+        that it missed something. Callbacks that waited for the turn which has ended by that are due, too.
         """
-        found = await self._rows(
-            _FAN_OUT,
-            facts=encode([attrs.asdict(each) for each in happenings]).decode(),
-            turns=[each.turn_id for each in happenings if each.turn_id is not None],
-            now=now,
-            most=most,
-        )
-        return tuple(sorted(row[0] for row in found))
+        whose = _OF_PERSON if told.uid is not None else _OF_WORKSPACE
+        about: dict[str, Any] = {"uid": told.uid, "workspace": told.workspace_id, "turn": told.turn_id}
+        ((wanted, awaited),) = await self._rows(_ASKED_FOR.format(whose=whose), **about)
+        found: list[Row] = []
+        if wanted:
+            about |= {"fact": told.id, "event": told.event, "body": told.body, "now": now, "most": most}
+            found += await self._rows(_FAN_OUT.format(whose=whose), **about)
+        if awaited:
+            found += await self._rows(_ANSWER, now, told.turn_id)
+        return tuple(sorted({row[0] for row in found}))
 
     async def claim(self, queue: str, limit: int, *, now: datetime, until: datetime) -> tuple[Claimed, ...]:
         """Take at most *limit* of the queue's due deliveries, those first that were due first.

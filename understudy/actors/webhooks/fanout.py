@@ -23,7 +23,7 @@ MOST_PENDING = 10_000
 
 
 def webhook_consumer(system: ActorSystem, queue: DeliveryQueue, *, now: Callable[[], datetime] = utc_now) -> Consumer:
-    """Who turns facts into deliveries, with one repeatable statement for each fact.
+    """Who turns facts into deliveries, with one repeatable statement for each fact that somebody wants.
 
     What is due by that begins at once and is not waited for.
     """

@@ -61,7 +61,7 @@ class WebhookStore(Protocol):
 class DeliveryQueue(Protocol):
     """The queues of deliveries; each may raise `StoreUnavailable`. See `storage.delivery_queue` for the whole."""
 
-    async def fan_out(self, *happenings: Happening, now: datetime, most: int) -> tuple[str, ...]:
+    async def fan_out(self, told: Happening, *, now: datetime, most: int) -> tuple[str, ...]:
         """Make deliveries of what happened; the queues that have something due by that."""
         ...
 

@@ -30,20 +30,17 @@ class MemoryDeliveries:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    async def fan_out(self, *happenings: Happening, now: datetime, most: int) -> tuple[str, ...]:
+    async def fan_out(self, told: Happening, *, now: datetime, most: int) -> tuple[str, ...]:
         """As the real one."""
         self._tables.check()
-        queues: set[str] = set()
-        for told in happenings:
-            for webhook in [webhook for webhook in self._tables.webhooks.values() if self._wants(webhook, told)]:
-                pending = [sent for sent in self._tables.deliveries.values() if sent.webhook_id == webhook.id]
-                if sum(sent.status is DeliveryStatus.PENDING for sent in pending) >= most:
-                    self._tables.webhooks[webhook.id] = attrs.evolve(webhook, missed=webhook.missed + 1)
-                elif all(sent.event_id != told.id for sent in pending):
-                    self._add(webhook, told, now)
-                    queues.add(webhook.id)
-            waiting = [sent for sent in self._waiting() if sent.turn_id == told.turn_id]
-            queues |= _make_due(waiting, now)
+        queues = _make_due([sent for sent in self._waiting() if sent.turn_id == told.turn_id], now)
+        for webhook in [webhook for webhook in self._tables.webhooks.values() if self._wants(webhook, told)]:
+            sent = [sent for sent in self._tables.deliveries.values() if sent.webhook_id == webhook.id]
+            if sum(each.status is DeliveryStatus.PENDING for each in sent) >= most:
+                self._tables.webhooks[webhook.id] = attrs.evolve(webhook, missed=webhook.missed + 1)
+            elif all(each.event_id != told.id for each in sent):
+                self._add(webhook, told, now)
+                queues.add(webhook.id)
         return tuple(sorted(queues))
 
     async def claim(self, queue: str, limit: int, *, now: datetime, until: datetime) -> tuple[Claimed, ...]:
