@@ -113,7 +113,10 @@ class TraceSummary(Wire, frozen=True):
 
 
 class Span(Wire, frozen=True):
-    """A part of a turn; its attributes depend on its kind: `resolve_session`, `context`, `inference` or `tool`."""
+    """A part of a turn, with attributes by its kind.
+
+    That is `resolve_session`, `memory`, `context`, `compaction`, `inference`, `approval` or `tool`.
+    """
 
     id: str
     kind: str
@@ -123,11 +126,15 @@ class Span(Wire, frozen=True):
 
 
 class Trace(TraceSummary, frozen=True):
-    """How a turn went, part by part. ``traceId`` and ``parentId`` are of the request's `traceparent`."""
+    """How a turn went, part by part. ``traceId`` and ``parentId`` are of the request's `traceparent`.
+
+    ``truncatedRounds``: the model had to answer though it might have called more tools, since a limit was reached.
+    """
 
     request_id: str | None
     trace_id: str | None
     parent_id: str | None
+    truncated_rounds: bool
     spans: list[Span]
 
 

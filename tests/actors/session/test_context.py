@@ -132,8 +132,8 @@ def test_what_must_stay_and_does_not_fit_is_refused() -> None:
 def test_the_house_rules_come_first_and_a_summary_before_what_it_does_not_cover() -> None:
     sent = fit(Material(CONFIG, [said(Role.USER, "now")], NOW, preface="Rules.", summary="They met."), ROOM).messages
     assert sent[0].content.startswith("Rules.\n\nYou are Chad.")
-    assert [m.role for m in sent] == [Role.SYSTEM, Role.SYSTEM, Role.USER]
-    assert sent[1].content.endswith("They met.")
+    assert [m.role for m in sent] == [Role.SYSTEM, Role.USER]
+    assert sent[0].content.endswith("\n\nWhat was said before, in short:\nThey met.")
 
 
 def test_commands_are_never_told() -> None:

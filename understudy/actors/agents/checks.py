@@ -75,6 +75,10 @@ def _model(document: AgentDocument, providers: Collection[str]) -> Iterator[_Fou
         if each.provider == BUILTIN and each.model_id != REHEARSAL:
             said = f"{path}.modelId: the only built-in model is {REHEARSAL!r}"
             yield Detail(f"{path}.modelId", "unknown_model"), said
+    answer = model.max_output_tokens + (model.thinking_tokens or 0)
+    if model.max_context_tokens is not None and answer >= model.max_context_tokens:
+        said = f"model.maxOutputTokens: with what it may think, the answer fills all {model.max_context_tokens} tokens"
+        yield Detail("model.maxOutputTokens", "leaves_no_room", model.max_context_tokens - 1), said
     if endpoint is not None and not _is_endpoint(endpoint):
         said = "model.endpoint: not an http or https URL without a user, a query or a fragment"
         yield Detail("model.endpoint", "invalid_url"), said

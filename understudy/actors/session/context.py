@@ -125,9 +125,7 @@ def fit(material: Material, room: int) -> Context:
     tools, known, shortened, forgotten = material.tools, material.known, 0, 0
     system = _system(material, known)
     kept = whole_calls(told(material.history))
-    opening = SUMMARY + material.summary if material.summary else ""
-    conversation = sum(map(weight, kept)) + (len(opening) + _PER_MESSAGE if opening else 0)
-    rest = len(system) + conversation - room
+    rest = len(system) + sum(map(weight, kept)) - room
     over = rest + tools_weight(tools)
     wanted = room + over
     if over > 0 and tools:
@@ -150,8 +148,6 @@ def fit(material: Material, room: int) -> Context:
             f"has room for {max(0, room) // CHARACTERS_PER_TOKEN}, also after leaving out what can be left out"
         )
     messages = [ChatMessage(Role.SYSTEM, system)]
-    if opening:
-        messages.append(ChatMessage(Role.SYSTEM, opening))
     messages += [ChatMessage(m.role, m.content, m.tool_calls, m.tool_call_id) for m in kept]
     return Context(tuple(messages), tools, room + over, wanted, shortened, forgotten, left_out)
 
@@ -221,8 +217,10 @@ def _shortened(tool: ToolSpec) -> ToolSpec:
 
 
 def _system(material: Material, known: Mapping[str, str]) -> str:
-    prompt = system_prompt(material.config, material.now, material.key, known)
-    return f"{material.preface}\n\n{prompt}" if material.preface else prompt
+    # One message, the summary too: many models' templates take a system message at the beginning only.
+    summary = SUMMARY + material.summary if material.summary else ""
+    parts = (material.preface, system_prompt(material.config, material.now, material.key, known), summary)
+    return "\n\n".join(part for part in parts if part)
 
 
 def system_prompt(

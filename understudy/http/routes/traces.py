@@ -51,6 +51,7 @@ _WHOLE_EXAMPLE = {
     "requestId": "3f0c",
     "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
     "parentId": "00f067aa0ba902b7",
+    "truncatedRounds": False,
     "spans": [
         {"id": "1", "kind": "resolve_session", "offsetMs": 0.1, "durationMs": 4.2, "attributes": {"isNew": False}},
         {"id": "2", "kind": "context", "offsetMs": 5.0, "durationMs": 0.3, "attributes": {"messages": 4, "tools": 3}},
@@ -129,6 +130,7 @@ async def get_trace(id: str) -> Reply:  # noqa: A002  # the contract's name for 
         request_id=trace.request_id,
         trace_id=trace.trace_id,
         parent_id=trace.parent_id,
+        truncated_rounds=any(span.attributes.get("truncatedRounds") for span in trace.spans),
         spans=[
             schemas_money.Span(
                 id=str(number),
