@@ -101,8 +101,7 @@ async def test_a_workspace_is_read_as_it_was_made_and_changed(store: Store) -> N
         made, name="New", plan="enterprise", settings={"a": [1, None]}, restrictions=Restrictions(("claude",), ())
     )
     assert await workspaces.find(made.id) == changed
-    (_, membership) = await workspaces.memberships(made.owner_id)
-    assert membership.workspace == changed
+    assert changed in [membership.workspace for membership in await workspaces.memberships(made.owner_id)]
     lifted = await workspaces.change(made.id, made.owner_id, WorkspaceChange(restrictions=Restrictions()), line())
     assert lifted.restrictions == Restrictions()
     assert (lifted.name, lifted.settings) == (changed.name, changed.settings)
@@ -131,6 +130,30 @@ async def test_a_change_whose_answer_was_lost_is_not_made_twice_nor_refused(stor
     for _ in range(2):
         await workspaces.remove_member(made.id, noor.id, noor.id, removed)
     assert len(await workspaces.members(made.id)) == 1
+
+
+async def test_who_has_left_finds_nothing_of_what_they_said_there_until_they_are_back(store: Store) -> None:
+    made, (noor, home) = await team(store), await store.user("noor@example.org")
+    workspaces, sessions = store.repositories.workspaces, store.repositories.sessions
+    await workspaces.set_member(made.id, made.owner_id, noor.id, MEMBER, line(), now=START)
+    for workspace in (made, home):
+        begun, _ = await sessions.open(session_key(noor, workspace), START)
+        claimed = await sessions.claim(begun.id)
+        assert claimed is not None
+        turn = opened(claimed)
+        await store.write(turn)
+
+    async def found() -> tuple[int, int, int]:
+        (everything, _) = await sessions.list(None)
+        mine = [each for each in everything if await sessions.get(each.id, uid=noor.id) is not None]
+        return len(mine), (await sessions.list(noor.id))[1], len(await sessions.search_messages(noor.id, "hello"))
+
+    assert await found() == (2, 2, 2)
+    await workspaces.remove_member(made.id, noor.id, noor.id, line())
+    assert await found() == (1, 1, 1)
+    assert (await sessions.list(None, workspace_id=made.id))[1] == 1, "the workspace keeps it"
+    await workspaces.set_member(made.id, made.owner_id, noor.id, VIEWER, line(), now=START)
+    assert await found() == (2, 2, 2)
 
 
 async def test_of_two_owners_that_leave_at_once_one_stays(store: Store) -> None:

@@ -23,7 +23,9 @@ best AS MATERIALIZED (
     SELECT m.id, m.session_id, s.workspace_id, s.agent_id, m.role, m.content, m.created_at,
            ts_rank_cd('{1, 1, 1, 1}', m.words, query, 32) AS score
     FROM asked, session_messages m JOIN sessions s ON s.id = m.session_id
-    WHERE s.uid = %(uid)s AND (%(workspace)s::text IS NULL OR s.workspace_id = %(workspace)s)
+    WHERE s.uid = %(uid)s
+      AND EXISTS (SELECT FROM workspace_members w WHERE w.workspace_id = s.workspace_id AND w.uid = s.uid)
+      AND (%(workspace)s::text IS NULL OR s.workspace_id = %(workspace)s)
       AND m.role IN ('user', 'assistant') AND m.status <> 'rolled_back' AND m.words @@ query
     ORDER BY score DESC, m.created_at DESC, m.id LIMIT %(limit)s
 )
@@ -40,7 +42,7 @@ class MessageSearch(Repository):
     async def search_messages(
         self, uid: str, text: str, *, workspace_id: str | None = None, limit: int = 20
     ) -> tuple[MessageHit, ...]:
-        """The user's own messages that have all words of *text*, best first.
+        """The user's own messages that have all words of *text*, best first, in workspaces to which they belong.
 
         *text* is as search boxes take it: ``"a phrase"``, ``this or that``, ``-without``. Nothing in it is an error.
         """

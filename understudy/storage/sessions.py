@@ -30,8 +30,13 @@ _INSERT = (
     " ON CONFLICT (uid, workspace_id, agent_id, surface, surface_id) WHERE status = 'active' DO NOTHING"
     f" RETURNING {_COLUMNS}"
 )
+# Who has left a workspace has left what they said there, too.
+_THEIRS = (
+    "uid = %(uid)s AND EXISTS (SELECT FROM workspace_members m"
+    " WHERE m.workspace_id = sessions.workspace_id AND m.uid = sessions.uid)"
+)
 _FILTER = (
-    "(%(uid)s::text IS NULL OR uid = %(uid)s) AND (%(status)s::text IS NULL OR status = %(status)s)"
+    f"(%(uid)s::text IS NULL OR {_THEIRS}) AND (%(status)s::text IS NULL OR status = %(status)s)"
     " AND (%(agent)s::text IS NULL OR agent_id = %(agent)s)"
     " AND (%(surface)s::text IS NULL OR surface = %(surface)s)"
     " AND (%(workspace)s::text IS NULL OR workspace_id = %(workspace)s)"
@@ -70,9 +75,9 @@ class SessionRepository(MessageReads, MessageSearch, TurnReads, EventReads):
         return _session(row) if row else None
 
     async def get(self, session_id: str, *, uid: str) -> Session | None:
-        """The session, if it is this user's."""
-        query = f"SELECT {_COLUMNS} FROM sessions WHERE id = %s AND uid = %s"
-        row = await self._row(query, session_id, uid, tenant=Tenant(uid))
+        """The session, if it is this user's, and they still belong to its workspace."""
+        query = f"SELECT {_COLUMNS} FROM sessions WHERE id = %(id)s AND {_THEIRS}"
+        row = await self._row(query, tenant=Tenant(uid), id=session_id, uid=uid)
         return _session(row) if row else None
 
     async def list(
@@ -87,6 +92,8 @@ class SessionRepository(MessageReads, MessageSearch, TurnReads, EventReads):
         offset: int = 0,
     ) -> tuple[Sequence[Session], int]:
         """One page of the user's sessions, newest activity first, and how many there are on all pages.
+
+        Those of workspaces that they have left are no more among them.
 
         Without *uid* they are everybody's: the caller names a workspace, or may see all.
         """

@@ -144,8 +144,8 @@ class Directory(Server):
         return await self.system.ask(session_address(session.id), message)
 
     async def _owned(self, uid: str, session_id: str) -> Session:
-        session = await self._store.load(session_id)
-        if session is None or session.key.uid != uid:
+        session = await self._store.get(session_id, uid=uid)
+        if session is None:
             raise NotFound("there is no such session")
         return session
 
@@ -169,11 +169,15 @@ class Directory(Server):
         return SessionPage(tuple(sessions), total)
 
     async def _detail(self, message: GetSession) -> SessionDetail:
-        session = await self._store.load(message.session_id)
-        if session is None or not (session.key.uid == message.uid or session.key.workspace_id == message.workspace_id):
+        session = await self._store.get(message.session_id, uid=message.uid)
+        if session is None and message.workspace_id is not None:
+            session = await self._store.load(message.session_id)
+            if session is not None and session.key.workspace_id == message.workspace_id:
+                self._audit("session.viewed", message.uid, session)
+            else:
+                session = None
+        if session is None:
             raise NotFound("there is no such session")
-        if session.key.uid != message.uid:
-            self._audit("session.viewed", message.uid, session)
         messages = await self._store.messages(session.id, limit=message.limit, before=message.before)
         running = await self._store.running_turn(session.id) if session.status is SessionStatus.ACTIVE else None
         return SessionDetail(session, tuple(messages), running.id if running else None)

@@ -50,6 +50,10 @@ class SessionStore(Protocol):
         """The session, whoever owns it."""
         ...
 
+    async def get(self, session_id: str, *, uid: str) -> Session | None:
+        """The session, if it is this user's, and they still belong to its workspace."""
+        ...
+
     async def reset(self, session_id: str, now: datetime) -> tuple[Session, Session]:
         """Archive the session and open its successor, in one transaction: (old, new)."""
         ...

@@ -58,7 +58,10 @@ class MemorySessions:
     async def get(self, session_id: str, *, uid: str) -> Session | None:
         """As the real one."""
         session = await self.load(session_id)
-        return session if session is not None and session.key.uid == uid else None
+        return session if session is not None and session.key.uid == uid and self._belongs(session.key) else None
+
+    def _belongs(self, key: SessionKey) -> bool:
+        return (key.workspace_id, key.uid) in self._tables.members
 
     async def list(
         self,
@@ -76,7 +79,7 @@ class MemorySessions:
         found = [
             session
             for session in self._tables.sessions.values()
-            if uid in (None, session.key.uid)
+            if (uid is None or (session.key.uid == uid and self._belongs(session.key)))
             and status in (None, session.status)
             and agent_id in (None, session.key.agent_id)
             and surface in (None, session.key.surface)
@@ -136,6 +139,7 @@ class MemorySessions:
             times = sum(word in asked for word in said)
             if (
                 key.uid == uid
+                and self._belongs(key)
                 and workspace_id in (None, key.workspace_id)
                 and message.role in {Role.USER, Role.ASSISTANT}
                 and message.status != "rolled_back"
