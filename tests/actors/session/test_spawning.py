@@ -14,6 +14,7 @@ from understudy.actors.agents.config import FileAccess, Spawning
 from understudy.actors.inference.messages import Finished, ModelEvent, ToolCallCompleted, ToolCallStarted
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.session.messages import DIRECTORY, CancelTurn
+from understudy.actors.tools.blackboard import blackboard_tools
 from understudy.actors.tools.builtin import builtin_tools
 from understudy.actors.tools.spawning import spawning_tools
 from understudy.actors.tools.toolbox import Toolbox
@@ -44,7 +45,7 @@ async def _bounded() -> AsyncIterator[None]:
 @asynccontextmanager
 async def two_agents(script: object, lead: object = LEAD) -> AsyncGenerator[Stage, None]:
     def tools(it: Stage) -> Toolbox:
-        return Toolbox([*builtin_tools(GuardedClient()), *spawning_tools(it.system)])
+        return Toolbox([*builtin_tools(GuardedClient()), *spawning_tools(it.system), *blackboard_tools()])
 
     async with stage(script, agent=lead, tools=tools) as it:  # type: ignore[arg-type]
         it.others["helper"] = HELPER
@@ -52,11 +53,15 @@ async def two_agents(script: object, lead: object = LEAD) -> AsyncGenerator[Stag
         yield it
 
 
-async def spawn(agent: str = "helper", task: str = "count the sheep") -> AsyncIterator[ModelEvent]:
+async def use(tool: str, **arguments: object) -> AsyncIterator[ModelEvent]:
     await trio.lowlevel.checkpoint()
-    yield ToolCallStarted(0, "c1", "agent_spawn")
-    yield ToolCallCompleted(0, "c1", "agent_spawn", json.dumps({"agentId": agent, "task": task}))
+    yield ToolCallStarted(0, "c1", tool)
+    yield ToolCallCompleted(0, "c1", tool, json.dumps(arguments))
     yield Finished("tool_calls", Usage(10, 1), "script-1")
+
+
+def spawn(agent: str = "helper", task: str = "count the sheep") -> AsyncIterator[ModelEvent]:
+    return use("agent_spawn", agentId=agent, task=task)
 
 
 def results(line: Line) -> list[str]:
@@ -115,3 +120,25 @@ async def test_cancelling_the_turn_cancels_what_it_had_others_do() -> None:
         await it.system.ask(DIRECTORY, CancelTurn(KEY.uid, started.session_id, started.turn_id), timeout=10)
         assert it.models.open == 0
         assert {turn.status.value for turn in it.store.tables.turns.values()} == {"cancelled"}
+
+
+async def test_agents_of_one_turn_share_a_board_and_nobody_else_sees_it() -> None:
+    board = ("blackboard_read", "blackboard_write")
+
+    def script(line: Line) -> AsyncIterator[ModelEvent]:
+        match line.number:
+            case 0:
+                return spawn()
+            case 1:
+                return use("blackboard_write", key="sheep", value="seven")
+            case 2:
+                return say("written")
+            case 3 | 5:
+                return use("blackboard_read", keys=["sheep"])
+            case _:
+                return say(results(line)[-1])
+
+    async with two_agents(script, attrs.evolve(LEAD, tools=(*LEAD.tools, *board))) as it:
+        it.others["helper"] = attrs.evolve(HELPER, tools=(*HELPER.tools, *board))
+        assert text(await it.chat("count")) == '{"sheep":"seven"}'
+        assert text(await it.chat("and now?")) == "{}"

@@ -11,12 +11,14 @@ from understudy.actors.agents.config import AgentConfig, FileAccess
 class Delegated:
     """The bounds of a turn that one agent has another do: the ``tools`` and ``files`` of the first.
 
-    ``depth`` is how many agents may stand one below the other from here on; at 0 this one starts none.
+    ``depth`` is how many agents may stand one below the other from here on; at 0 this one starts none. ``root`` is the
+    turn that somebody asked for.
     """
 
     tools: tuple[str, ...]
     files: FileAccess
     depth: int
+    root: str = ""
 
     def narrow(self, config: AgentConfig) -> AgentConfig:
         """The agent as it is run within these bounds."""

@@ -148,6 +148,7 @@ class Opening:
             hold=self._running.hold,
             preface=preface,
             recital=recital,
+            root=message.delegated.root if message.delegated is not None else "",
         )
         return Recorded(turn, question, first_seq, is_new)
 

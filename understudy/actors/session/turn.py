@@ -62,6 +62,7 @@ class Turn:
         hold: Callable[[], AbstractContextManager[None]],
         preface: str = "",
         recital: str | None = None,
+        root: str = "",
     ) -> None:
         self.id = turn_id
         self.session = session
@@ -97,6 +98,7 @@ class Turn:
             memory_profile_id=config.memory_profile_id,
             tools=config.tools,
             spawn=config.spawn,
+            root=root,
         )
         self._calls = ToolCalls(
             services.tools, services.consent, context, config.tools, recorder, chronicle, set_state, hold

@@ -14,7 +14,11 @@ DESK = "tools/desk"
 
 @attrs.frozen
 class ToolContext:
-    """On whose behalf a tool runs: with which of the agent's skills, and which files within reach."""
+    """On whose behalf a tool runs: with which of the agent's skills and tools, and which files within reach.
+
+    ``root`` is the turn that somebody asked for, of which this one is a part when the agent works for another; empty
+    when it is this one.
+    """
 
     workspace_id: str
     uid: str
@@ -27,6 +31,7 @@ class ToolContext:
     memory_profile_id: str | None = None
     tools: tuple[str, ...] = ()
     spawn: Spawning = attrs.field(factory=Spawning)
+    root: str = ""
 
 
 @attrs.frozen

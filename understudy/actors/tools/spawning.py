@@ -81,5 +81,10 @@ def _errand(arguments: AgentSpawn, context: ToolContext) -> Errand:
         surface=SURFACE,
         surface_id=new_id("spn"),
         timeout=SECONDS,
-        delegated=Delegated(context.tools, context.files, min(context.spawn.max_depth, DEEPEST) - 1),
+        delegated=Delegated(
+            context.tools,
+            context.files,
+            depth=min(context.spawn.max_depth, DEEPEST) - 1,
+            root=context.root or context.turn_id,
+        ),
     )
