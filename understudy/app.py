@@ -28,7 +28,6 @@ from understudy.actors.mcp.library import RemoteTools
 from understudy.actors.mcp.tree import McpServerPlan
 from understudy.actors.memory.plan import memory_plan
 from understudy.actors.memory.recall import Recall
-from understudy.actors.memory.remote import RemoteEmbedder
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.session.compaction import Thresholds
 from understudy.actors.session.ground import BadSoul, Ground, read_soul
@@ -105,7 +104,6 @@ async def _run(
     pool = Pool(settings.database_url or "", max_size=16)
     timeouts = model_timeouts(settings)
     clients = open_clients(settings.providers, timeouts=timeouts)
-    embedder = configured_embedder(settings)
     outbound = GuardedClient(settings.outbound_allow)
     configured = {name: provider.base_url for name, provider in settings.providers.items()}
     endpoints = Endpoints(outbound.addresses, configured=configured, timeouts=timeouts)
@@ -137,9 +135,7 @@ async def _run(
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)
                 models = Inference(system, clients, endpoints=endpoints)
-                memory = memory_plan(
-                    system, stores, models, prices, embedder=embedder, extraction=settings.memory_extraction
-                )
+                memory = memory_plan(system, stores, models, prices, extraction=settings.memory_extraction)
                 jobs = standard_jobs(system, stores)
                 services = Services(
                     storage=storage_tree(
@@ -216,8 +212,6 @@ async def _run(
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
             for client in clients.values():
                 await client.aclose()
-            if embedder is not None:
-                await embedder.aclose()
             await endpoints.aclose()
 
 
@@ -293,19 +287,6 @@ def approval_rules(settings: Settings) -> ApprovalRules:
         settings.approval_timeout,
         allow_on_timeout=settings.approval_on_timeout == "allow",
     )
-
-
-def configured_embedder(settings: Settings) -> RemoteEmbedder | None:
-    """What makes the vectors of memory; None for the built-in embedder. Raises `ConfigError` for none that can."""
-    name, _, model = settings.embedding_model.partition("/")
-    if name == BUILTIN:
-        return None
-    provider = settings.providers.get(name)
-    own_dialect = name == "claude" or (name == "gemini" and not (provider and provider.base_url.endswith("/openai")))
-    if provider is None or own_dialect:
-        said = f"{name!r} is no configured provider that makes embeddings in OpenAI's form"
-        raise ConfigError((Problem("embedding_model", "configuration", said),))
-    return RemoteEmbedder(provider.base_url, provider.api_key, provider=name, model=model)
 
 
 def http_settings(settings: Settings) -> HttpSettings:
