@@ -112,8 +112,9 @@ async def chat_stream() -> StreamReply:
 
     Seven events: `session_resolved`, `content`, `tool_call`, `tool_call_complete`, `tool_result`, and at the end
     `done` or `error`. Three more tell what holds a turn up: `approval_requested` and `approval_decided`, for calls that
-    need somebody's consent, and `compacted`, when a summary took the place of the conversation's beginning. Each has an id: a client that lost its connection sends the last one as `Last-Event-ID` (the body
-    is then not looked at), and gets the rest of that turn.
+    need somebody's consent, and `compacted`, when a summary took the place of the conversation's beginning. Each has an
+    id: a client that lost its connection sends the last one as `Last-Event-ID` (the body is then not looked at), and
+    gets the rest of that turn.
     """
     request = this_request()
     uid, workspace_id = await _admit(request)

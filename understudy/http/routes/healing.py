@@ -3,6 +3,7 @@
 from quart import Blueprint
 
 from understudy.actors.healing.messages import HEALING, ResumeAgent
+from understudy.actors.identity.messages import KeyScope
 from understudy.http import schemas_approvals
 from understudy.http.access import operator
 from understudy.http.decode import optional_body
@@ -17,6 +18,7 @@ routes = Blueprint("healing", __name__, url_prefix="/admin/agents")
 @operation(
     "resumeAgent",
     Auth.KEY,
+    scope=KeyScope.ADMIN_WRITE,
     body=schemas_approvals.ResumeRequest,
     replies={200: schemas_approvals.Resumed},
     example={"workspaceId": "ws_71ab"},
@@ -29,7 +31,7 @@ async def resume(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     workspace that is named or in all. Where it was not paused nothing is changed.
     """
     request = this_request()
-    key = await operator(request)
+    key = await operator(request, KeyScope.ADMIN_WRITE)
     given = optional_body(request, schemas_approvals.ResumeRequest)
     found = await request.node.ask(HEALING, ResumeAgent(id, given.workspace_id, key.name, request.id))
     return json(schemas_approvals.Resumed(ok=True, agent_id=id, workspaces=list(found)))
