@@ -28,6 +28,7 @@ from understudy.actors.mcp.library import RemoteTools
 from understudy.actors.mcp.tree import McpServerPlan
 from understudy.actors.memory.plan import memory_plan
 from understudy.actors.memory.recall import Recall
+from understudy.actors.memory.remote import RemoteEmbedder, open_embedder
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.session.compaction import Thresholds
 from understudy.actors.session.ground import BadSoul, Ground, read_soul
@@ -104,6 +105,7 @@ async def _run(
     pool = Pool(settings.database_url or "", max_size=16)
     timeouts = model_timeouts(settings)
     clients = open_clients(settings.providers, timeouts=timeouts)
+    embedder = configured_embedder(settings)
     outbound = GuardedClient(settings.outbound_allow)
     configured = {name: provider.base_url for name, provider in settings.providers.items()}
     endpoints = Endpoints(outbound.addresses, configured=configured, timeouts=timeouts)
@@ -135,7 +137,9 @@ async def _run(
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)
                 models = Inference(system, clients, endpoints=endpoints)
-                memory = memory_plan(system, stores, models, prices, extraction=settings.memory_extraction)
+                memory = memory_plan(
+                    system, stores, models, prices, embedder=embedder, extraction=settings.memory_extraction
+                )
                 jobs = standard_jobs(system, stores)
                 services = Services(
                     storage=storage_tree(
@@ -212,6 +216,8 @@ async def _run(
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
             for client in clients.values():
                 await client.aclose()
+            if embedder is not None:
+                await embedder.aclose()
             await endpoints.aclose()
 
 
@@ -287,6 +293,14 @@ def approval_rules(settings: Settings) -> ApprovalRules:
         settings.approval_timeout,
         allow_on_timeout=settings.approval_on_timeout == "allow",
     )
+
+
+def configured_embedder(settings: Settings) -> RemoteEmbedder | None:
+    """What makes the vectors of memory; None for the built-in embedder. Raises `ConfigError` for one that cannot."""
+    try:
+        return open_embedder(settings.embedding_model, settings.providers)
+    except ValueError as error:
+        raise ConfigError((Problem("embedding_model", "configuration", str(error)),)) from None
 
 
 def http_settings(settings: Settings) -> HttpSettings:

@@ -314,6 +314,17 @@ class Settings:
         group=_JOBS,
         doc="The time zone of the built-in schedule: its nightly jobs run between 01:00 and 05:00 there.",
     )
+    embedding_model: str = setting(
+        values.model_name,
+        None,
+        env="UNDERSTUDY_EMBEDDING_MODEL",
+        group=_MEMORY,
+        key="memory.embedding_model",
+        absent="builtin/feature-hashing-256",
+        unset="`builtin/feature-hashing-256`",
+        doc="What makes the vectors by which memory is searched, as `provider/model`: a configured provider in "
+        "OpenAI's form. The built-in one needs no network and knows spelling, not meaning.",
+    )
     memory_extraction: str = setting(
         values.one_of("model", "rules", "off"),
         "model",

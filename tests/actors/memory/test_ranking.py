@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,54 @@ def test_one_source_alone_can_give_all_and_none_gives_nothing() -> None:
 def test_of_two_that_fit_alike_the_newer_comes_first() -> None:
     old, new = entry("old", age=3), entry("new", age=1)
     assert [ranked.entry.id for ranked in fuse({"bm25": [old], "vector": [new]})] == ["new", "old"]
+
+
+def test_the_first_of_what_was_said_fits_as_well_as_can_be_and_the_graph_is_a_bonus() -> None:
+    a, b, said = entry("a"), entry("b"), entry("s", tier=MemoryTier.SESSION)
+    fused = fuse({"bm25": [a], "vector": [a], "graph": [a, b]}, [said])
+    assert [(each.entry.id, each.score, each.sources) for each in fused] == [
+        ("a", 1, ("bm25", "vector", "graph")),
+        ("s", 1, ("bm25",)),
+        ("b", pytest.approx(61 / 62 / 2, abs=1e-4), ("graph",)),
+    ]
+
+
+def test_a_tier_that_weighs_more_comes_before_and_no_score_is_above_1() -> None:
+    daily, shared = entry("daily"), entry("shared", tier=MemoryTier.WORKSPACE)
+    found = {"bm25": [daily, shared], "vector": [daily, shared]}
+    fused = fuse(found, weights={MemoryTier.WORKSPACE: 1.2})
+    assert [(each.entry.id, each.score) for each in fused] == [("shared", 1), ("daily", 1)]
+
+
+def test_a_text_that_several_entries_have_is_there_once_as_the_best_of_them() -> None:
+    one, other = entry("one"), attrs.evolve(entry("other"), content="one")
+    assert [each.entry.id for each in fuse({"bm25": [other, one], "vector": [other]})] == ["other"]
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdef"), unique=True), max_size=3), st.sampled_from("abcdef"), st.data())
+def test_to_be_found_earlier_never_makes_an_entry_come_later(
+    lists: list[list[str]], name: str, data: st.DataObject
+) -> None:
+    found = {str(number): [entry(each) for each in names] for number, names in enumerate(lists)}
+    places = [source for source, entries in found.items() if any(each.id == name for each in entries[1:])]
+    if not places:
+        return
+    source = data.draw(st.sampled_from(places))
+    raised = list(found[source])
+    at = next(number for number, each in enumerate(raised) if each.id == name)
+    raised[at - 1], raised[at] = raised[at], raised[at - 1]
+
+    def rank(of: dict[str, list[MemoryEntry]]) -> int:
+        return [each.entry.id for each in fuse(of)].index(name)
+
+    assert rank({**found, source: raised}) <= rank(found)
+
+
+@given(st.floats(0, 400), st.floats(0, 1), st.sampled_from([MemoryTier.GRAPH, MemoryTier.PROCEDURAL]))
+def test_strength_falls_by_three_per_cent_a_day_without_use(idle: float, weight: float, tier: MemoryTier) -> None:
+    used = attrs.evolve(entry("a", age=500, tier=tier, weight=weight), touched_at=START - timedelta(days=idle))
+    assert weight_at(used, START) == pytest.approx(weight * 0.97**idle, abs=1e-4)
+    assert weight_at(used, START + timedelta(days=1)) <= weight_at(used, START)
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdef"), unique=True), max_size=3))

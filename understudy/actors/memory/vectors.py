@@ -1,6 +1,7 @@
 """Where vectors come from: an embedder, asked as seldom as can be, and never waited for longer than it is worth."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -9,7 +10,7 @@ import structlog
 import trio
 
 from understudy.actors.clock import utc_now
-from understudy.actors.errors import DomainError
+from understudy.actors.errors import DomainError, Unavailable
 from understudy.actors.lru import Lru
 from understudy.actors.memory import embedder as hashing
 from understudy.storage.errors import StoreUnavailable
@@ -19,6 +20,8 @@ REMEMBERED = 2048
 """Vectors that are kept at hand; what a table has besides is read from there."""
 PATIENCE = 2.0
 """Seconds that a search or a write waits for an embedder; then it goes on without."""
+PAUSE = 15.0
+"""Seconds that an embedder which failed is left alone: else each turn would wait for it."""
 
 log = structlog.get_logger("understudy.memory")
 
@@ -75,6 +78,7 @@ class Vectors:
         self._kept = kept
         self._now = now
         self._known: Lru[bytes, Vector] = Lru(REMEMBERED)
+        self._paused_until = -math.inf
         self.failure: str | None = None
         """What the embedder said when it failed last; None since it succeeded."""
 
@@ -98,6 +102,8 @@ class Vectors:
         except trio.TooSlowError:
             self._failed(f"no answer within {patience:g} seconds")
             return None
+        except Unavailable:
+            return None
         except DomainError as error:
             self._failed(error.message)
             return None
@@ -112,6 +118,8 @@ class Vectors:
         missing = [digest for digest in texts if digest not in found]
         if not missing:
             return
+        if trio.current_time() < self._paused_until:
+            raise Unavailable(self.failure or "it is left alone for the moment")
         made = dict(zip(missing, await self._embedder.embed([texts[digest] for digest in missing]), strict=True))
         self.failure = None
         found.update(made)
@@ -124,5 +132,5 @@ class Vectors:
                 log.warning("vectors cannot be kept", error=str(error))
 
     def _failed(self, said: str) -> None:
-        self.failure = said
+        self.failure, self._paused_until = said, trio.current_time() + PAUSE
         log.warning("searching by words alone", embedder=self.name, error=said)

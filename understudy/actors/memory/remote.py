@@ -1,0 +1,142 @@
+"""An embedder behind a provider's ``/embeddings``, in OpenAI's form: OpenAI, Mistral, ollama, vLLM and others."""
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+import trio
+from msgspec import Meta
+
+from understudy.actors.errors import ProviderFailed
+from understudy.actors.inference.openai import DEFAULT_BASE_URL
+from understudy.actors.inference.tree import ProviderConfig
+from understudy.actors.memory.embedder import DIMENSIONS
+from understudy.actors.memory.embedder import NAME as BUILTIN
+from understudy.actors.outbound.connection import HttpFault, Origin
+from understudy.actors.outbound.http1 import Http1Client
+from understudy.storage.remembered import Vector
+
+LEAST_LIKENESS = 0.25
+"""The cosine below which texts have little to do with each other; models differ, and it is meant to let too much in."""
+LARGEST_ANSWER = 8 * 1024 * 1024
+"""Bytes."""
+AT_ONCE = 4
+"""Requests under way."""
+CONNECT_TIMEOUT = 5.0
+
+
+class _Embedding(msgspec.Struct):
+    index: int
+    embedding: Annotated[list[float], Meta(min_length=1, max_length=16_384)]
+
+
+class _Answer(msgspec.Struct):
+    data: list[_Embedding]
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+class RemoteEmbedder:
+    """Vectors of *model* at *base_url*, brought to the length that memory compares. *provider* is what it is called.
+
+    Whoever asks bounds the time. ``text-embedding-3…`` is asked for short vectors, which it makes well; longer ones of
+    other models are folded.
+    """
+
+    least = LEAST_LIKENESS
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        provider: str,
+        model: str,
+        http: Http1Client | None = None,
+    ) -> None:
+        self.name = f"{provider}/{model}@{DIMENSIONS}"
+        self._model = model
+        self._provider = provider
+        self._http = http or Http1Client()
+        self._origin = Origin.of(base_url)
+        self._target = f"{urlsplit(base_url).path.rstrip('/')}/embeddings".encode()
+        self._slots = trio.CapacityLimiter(AT_ONCE)
+        self._headers = [
+            (b"host", self._origin.authority.encode()),
+            (b"content-type", b"application/json"),
+            (b"accept", b"application/json"),
+            (b"accept-encoding", b"identity"),
+            (b"user-agent", b"understudy"),
+            *([(b"authorization", f"Bearer {api_key}".encode())] if api_key else []),
+        ]
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """The vector of each text. Raises `ProviderFailed`; cancelled, the connection is closed."""
+        asked: dict[str, object] = {"model": self._model, "input": list(texts), "encoding_format": "float"}
+        if self._model.startswith("text-embedding-3"):
+            asked["dimensions"] = DIMENSIONS
+        body = msgspec.json.encode(asked)
+        async with self._slots:
+            status, answer = await self._post(body)
+        if status != 200:
+            raise ProviderFailed(f"{self._provider} answered {status} to a request for embeddings")
+        try:
+            found = {each.index: each.embedding for each in _decode(answer).data}
+            return [folded(found[number]) for number in range(len(texts))]
+        except (msgspec.DecodeError, KeyError, UnicodeError) as error:
+            raise ProviderFailed(f"{self._provider} answered with something else than embeddings") from error
+
+    async def _post(self, body: bytes) -> tuple[int, bytes]:
+        headers = [*self._headers, (b"content-length", b"%d" % len(body))]
+        try:
+            response = await self._http.post(self._origin, self._target, headers, body, connect_timeout=CONNECT_TIMEOUT)
+            try:
+                answer = bytearray()
+                while piece := await response.read():
+                    answer += piece
+                    if len(answer) > LARGEST_ANSWER:
+                        raise ProviderFailed(f"{self._provider} answered with too much")
+                return response.head.status, bytes(answer)
+            finally:
+                response.release()
+        except HttpFault as fault:
+            raise ProviderFailed(f"{self._provider} cannot be asked for embeddings: {fault}") from fault
+
+    async def aclose(self) -> None:
+        """Close the kept connections."""
+        self._http.close()
+        await trio.lowlevel.checkpoint()
+
+
+def open_embedder(embedding_model: str, providers: Mapping[str, ProviderConfig]) -> RemoteEmbedder | None:
+    """The embedder that is meant by ``provider/model``; None for the built-in one. Opens no connection.
+
+    Raises ValueError for a provider that is not configured, or that does not speak OpenAI's form.
+    """
+    name, _, model = embedding_model.partition("/")
+    if embedding_model == BUILTIN:
+        return None
+    provider = providers.get(name)
+    url = provider.base_url or "" if provider is not None else ""
+    if provider is None or name == "claude" or (name == "gemini" and not url.endswith("/openai")):
+        raise ValueError(f"{name!r} is no configured provider that makes embeddings in OpenAI's form")
+    return RemoteEmbedder(url or DEFAULT_BASE_URL, provider.api_key, provider=name, model=model)
+
+
+def folded(vector: Sequence[float]) -> Vector:
+    """*vector* in `DIMENSIONS` numbers and of length one.
+
+    Numbers that fall together are added with fixed random signs (a count sketch, Charikar et al. 2002): cosines stay
+    what they were, with a deviation of about 0.06 where the vector was longer.
+    """
+    short = [0.0] * DIMENSIONS
+    for at, value in enumerate(vector):
+        short[at % DIMENSIONS] += value if at < DIMENSIONS or zlib.crc32(b"%d" % at) & 1 else -value
+    length = math.hypot(*short)
+    if not math.isfinite(length):
+        raise ProviderFailed("an embedding has a number that is none")
+    return tuple(value / length for value in short) if length else tuple(short)
