@@ -133,7 +133,9 @@ async def _run(
                     tools += shell_tools(settings.data_dir / "workspaces")
                 remote_tools = RemoteTools(server.name for server in mcp_servers)
                 toolbox = Toolbox(tools, report=tool_ran, cache=cache, others=remote_tools)
-                for_people = [*(tool for tool in tools if tool.name in OFFERED), chat_tool(system)]
+                rules = approval_rules(settings)
+                for_people = [tool for tool in tools if tool.name in OFFERED and not rules.covers(tool.name)]
+                for_people.append(chat_tool(system))
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)
                 models = Inference(system, clients, endpoints=endpoints)
@@ -165,7 +167,7 @@ async def _run(
                         window=settings.context_tokens,
                         thresholds=Thresholds(settings.compaction_soft, settings.compaction_hard),
                         compaction=stores.compaction,
-                        consent=Consent(system, approval_rules(settings), utc_now),
+                        consent=Consent(system, rules, utc_now),
                         health=Health(system) if settings.agent_failures else None,
                     ),
                     jobs=attrs.evolve(

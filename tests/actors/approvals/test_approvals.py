@@ -246,3 +246,10 @@ async def test_other_peoples_requests_do_not_exist() -> None:
         assert theirs.total == 0
         await decide(it, approval)
         await it.read(turn)
+
+
+async def test_rules_may_be_for_all_tools_of_a_server() -> None:
+    await trio.lowlevel.checkpoint()
+    rules = ApprovalRules.parse(("shell_exec", "mcp__tracker__*"), 300.0, allow_on_timeout=False)
+    names = ("shell_exec", "shell", "mcp__tracker__close", "mcp__time__now")
+    assert [rules.covers(name) for name in names] == [True, False, True, False]

@@ -7,6 +7,7 @@ from typing import TypeVar
 import attrs
 import trio
 
+from understudy.actors.agents.tooling import ANY
 from understudy.actors.approvals.messages import (
     APPROVALS,
     Approval,
@@ -33,6 +34,7 @@ R = TypeVar("R")
 class ApprovalRules:
     """Which calls need consent: those of these ``tools``, by whatever agent, and all calls of these ``agents``.
 
+    The name of a tool may end in `ANY`, and is then all whose names begin so: ``mcp__tracker__*``.
     It is waited for ``timeout`` seconds; a call that nobody decided then runs only with ``allow_on_timeout``.
     """
 
@@ -48,6 +50,12 @@ class ApprovalRules:
         tools = frozenset(name for name in required if not name.startswith("agent:"))
         return cls(tools, agents, timeout, allow_on_timeout)
 
+    def covers(self, tool: str) -> bool:
+        """Whether calls of this tool need consent, whichever agent makes them."""
+        return tool in self.tools or any(
+            tool.startswith(name.removesuffix(ANY)) for name in self.tools if name.endswith(ANY)
+        )
+
 
 class Consent:
     """Asks the approvals actor, and goes on asking when that is restarted. See `session.ports.Consent`."""
@@ -59,7 +67,7 @@ class Consent:
 
     def is_needed(self, agent_id: str, tool: str) -> bool:
         """Whether somebody must agree."""
-        return tool in self._rules.tools or agent_id in self._rules.agents
+        return agent_id in self._rules.agents or self._rules.covers(tool)
 
     async def request(self, call: ToolCall, context: ToolContext) -> Approval:
         """Ask for consent; returns once that is stored. Raises `Unavailable`."""
