@@ -37,6 +37,52 @@ async def test_what_is_told_in_one_session_is_known_in_the_next_also_after_a_cra
             assert "tea" not in forgotten["content"]
 
 
+async def test_what_is_said_in_passing_is_learned_after_the_answer_and_survives_a_crash(
+    tmp_path: Path, pg_dsn: str
+) -> None:
+    said = "Hi! My name is Mira and I prefer green tea. We decided to deploy on Tuesdays. Anna works for Acme."
+    environment = {"UNDERSTUDY_MEMORY_EXTRACTION": "model"}
+    with trio.fail_after(60):
+        async with (
+            running_node(tmp_path, database_url=pg_dsn, environment=environment) as node,
+            connect(node.url) as http,
+        ):
+            mira = await register(http)
+            assert (await mira.chat(said)).json()["toolsUsed"] == []
+            node.kill()  # the job is in the database, or the fact that makes it
+            await node.start()
+
+            async def found(words: str) -> list[dict[str, object]]:
+                asked = await http.get("/agent/memory/search", params={"q": words}, headers=mira.headers)
+                return [hit for hit in asked.json()["results"] if hit["tier"] != "session"]
+
+            while not await found("deploy Tuesdays"):
+                await trio.sleep(0.05)
+            assert [(hit["tier"], hit["category"]) for hit in await found("deploy Tuesdays")] == [("daily", "decision")]
+            assert [hit["tier"] for hit in await found("Anna")] == ["graph", "graph"]
+            profile = (await http.get("/agent/memory/profile", headers=mira.headers)).json()["profile"]
+            assert profile == {"name": "Mira"}
+            known = (await mira.chat("what did we decide about deploys?", surfaceId="another")).json()
+            assert "deploy on Tuesdays" in known["content"]
+
+
+async def test_a_memory_profile_hides_a_remembered_decision(tmp_path: Path, pg_dsn: str) -> None:
+    with trio.fail_after(60):
+        async with running_node(tmp_path, database_url=pg_dsn) as node, connect(node.url) as http:
+            mira = await register(http)
+            await mira.chat("remember that we decided to deploy on Tuesdays")
+            asked = "what did we decide about deploys?"
+            assert "Tuesdays" in (await mira.chat(asked, surfaceId="b")).json()["content"]
+            config = {"tiersEnabled": {"daily": False}}
+            body = {"name": "no days", "config": config}
+            made = await http.post("/memory-profiles", json=body, headers=mira.headers)
+            path = "/memory-profiles/agents/chad/memory-profile"
+            await http.put(path, json={"profileId": made.json()["id"]}, headers=mira.headers)
+            hidden = (await mira.chat(asked, surfaceId="c")).json()
+            assert hidden["toolsUsed"] == ["memory_search"]
+            assert "Tuesdays" not in hidden["content"]
+
+
 async def test_a_prompt_that_asks_is_told_what_is_remembered_of_the_user(tmp_path: Path, pg_dsn: str) -> None:
     agent = {
         "id": "valet",

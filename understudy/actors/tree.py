@@ -298,7 +298,13 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         traces_spec(stores.traces),
         onboarding_spec(settings.model, stores.onboarding),
         admin_spec(stores, monthly_tokens=settings.user_token_budget),
-        diagnostics_spec(checks, engine=services.probe, runs=stores.diagnostics, providers=services.providers),
+        diagnostics_spec(
+            checks,
+            engine=services.probe,
+            runs=stores.diagnostics,
+            providers=services.providers,
+            index=services.vectors.__str__ if services.vectors is not None else None,
+        ),
         inference_tree(
             services.providers,
             ProviderLimits(concurrency=settings.model_concurrency, waiting=4 * settings.model_concurrency),

@@ -55,10 +55,12 @@ class Diagnostics(Server):
         runs: Runs,
         now: Callable[[], datetime] = utc_now,
         providers: Collection[str] = (),
+        index: Callable[[], str] | None = None,
     ) -> None:
         self._checks = tuple(checks)
         self._providers = tuple(providers)
         self._engine = engine
+        self._index = index
         self._runs = runs
         self._now = now
         self._condition: Condition | None = None
@@ -131,7 +133,7 @@ class Diagnostics(Server):
             self.work(self._look_once, name="look")
 
     async def _look_once(self) -> None:
-        condition = await look(self._engine, await self._connections(), self._now)
+        condition = await look(self._engine, await self._connections(), self._now, self._index)
         self._condition = condition
         self._looking = False
         asked, self._awaiting_health = self._awaiting_health, []
@@ -212,6 +214,10 @@ def diagnostics_spec(
     runs: Runs,
     now: Callable[[], datetime] = utc_now,
     providers: Collection[str] = (),
+    index: Callable[[], str] | None = None,
 ) -> ChildSpec:
-    """The child at `DIAGNOSTICS`, which runs *checks* and answers for *engine* and the *providers*' breakers."""
-    return ChildSpec(DIAGNOSTICS, Diagnostics, args=(tuple(checks), engine, runs, now, tuple(providers)))
+    """The child at `DIAGNOSTICS`, which runs *checks* and answers for *engine* and the *providers*' breakers.
+
+    *index* says what the search of memory stands on beside it.
+    """
+    return ChildSpec(DIAGNOSTICS, Diagnostics, args=(tuple(checks), engine, runs, now, tuple(providers), index))

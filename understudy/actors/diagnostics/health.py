@@ -30,10 +30,13 @@ class Condition:
         return all(state == "ok" for state in self.checks.values())
 
 
-async def look(engine: Engine, ws_connections: int, now: Callable[[], datetime]) -> Condition:
+async def look(
+    engine: Engine, ws_connections: int, now: Callable[[], datetime], index: Callable[[], str] | None = None
+) -> Condition:
     """Ask each engine, side by side. Takes at most `WITHIN` seconds and never raises for an engine's sake.
 
-    The contract's names stay (contract/platform.md §20) though one PostgreSQL stands behind both; ``engines`` says so.
+    The contract's names stay though one PostgreSQL stands behind both; ``engines`` says so, and of the index what
+    *index* adds.
     """
     checks = {"typesense": "error", "postgres": "error"}
     version = UNKNOWN
@@ -57,5 +60,6 @@ async def look(engine: Engine, ws_connections: int, now: Callable[[], datetime])
             nursery.start_soon(ask, "postgres", engine.ping)
             nursery.start_soon(ask, "typesense", engine.search)
             nursery.start_soon(ask_version)
-    engines = {"typesense": f"{version} full-text search", "postgres": version}
+    searching = f"{version} full-text search" + (f", {index()}" if index is not None else "")
+    engines = {"typesense": searching, "postgres": version}
     return Condition(checks, engines, ws_connections, now(), trio.current_time())

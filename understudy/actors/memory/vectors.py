@@ -92,6 +92,12 @@ class Vectors:
         """The cosine below which likeness is chance."""
         return self._embedder.least
 
+    def __str__(self) -> str:
+        """What likeness stands on, in words."""
+        if self.failure is not None:
+            return f"no vectors at the moment, words alone ({self.name} failed: {self.failure})"
+        return f"vectors of {self.name}"
+
     async def of(self, *texts: str, patience: float = PATIENCE) -> list[Vector] | None:
         """The vector of each text; None when the embedder fails or takes longer than *patience* seconds."""
         digests = [hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in texts]

@@ -101,7 +101,9 @@ def memory_tools(system: Asker) -> list[Tool]:
         return f"remembered: {arguments.content.strip()}"
 
     async def memory_search(arguments: MemorySearch, context: ToolContext) -> str:
-        tiers = tiers_of(await memory_config(system, _key(context), context.memory_profile_id))
+        config = await memory_config(system, _key(context), context.memory_profile_id)
+        # Not in what was said: whoever has a memory deleted wants it gone, and what was said is not edited for that.
+        tiers = tiers_of(config) - {MemoryTier.SESSION}
         asked = SearchMemory(_owner(context), arguments.query, arguments.top_k, for_model=True, tiers=tiers)
         return _shown(await ask(asked))
 
