@@ -36,6 +36,11 @@ class Team:
         answer = await self.call("POST", path, {"message": "hello", "agentId": agent_id})
         return answer.status_code, answer.json()["code"] if answer.status_code != 200 else ""
 
+    async def sessions(self) -> list[dict[str, Any]]:
+        """The caller's conversations, wherever they are."""
+        found: list[dict[str, Any]] = (await self.call("GET", "/sessions")).json()["sessions"]
+        return found
+
 
 async def team(http: httpx.AsyncClient) -> Team:
     client = await register(http)
@@ -97,6 +102,10 @@ async def test_an_agent_is_shared_used_on_the_receiver_s_bill_and_ends_with_its_
             assert await guest.chat() == (403, "FORBIDDEN")
             await giver.call("POST", members, {"uid": receiver.client.uid})
             assert await guest.chat() == (200, "")
+            (said,) = [each for each in await guest.sessions() if each["workspaceId"] == giver.workspace_id]
             await giver.call("DELETE", f"{members}/{receiver.client.uid}")
             assert await guest.chat() == (403, "FORBIDDEN")
+            for path in ("", "/events?follow=false"):
+                assert (await guest.call("GET", f"/sessions/{said['id']}{path}")).status_code == 404
+            assert said not in await guest.sessions()
             assert await receiver.chat(agent_id="chad") == (200, "")

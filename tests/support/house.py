@@ -4,9 +4,10 @@ Everything in the house holds the word `HOUSE`, and what is Mira's own within it
 shown. What there is to ask is read from the application itself.
 """
 
+import functools
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,18 @@ from understudy.storage.pool import Pool
 
 HOUSE, MIRAS = "velvet-lighthouse", "crimson-notebook"
 
-QUERIES = {"searchMemory": "q=recipe", "searchMessages": "q=recipe", "sessionEvents": "follow=false"}
+QUERIES = {
+    "searchMemory": "q=recipe",
+    "searchMessages": "q=recipe",
+    "sessionEvents": "follow=false",
+    "streamAudit": "follow=false",
+}
 """What must stand in the query, by operation."""
 
-BODIES = {"replaceAgent": {"model": {"provider": "builtin", "modelId": "rehearsal"}, "systemPromptTemplate": "Mine."}}
+BODIES = {
+    "mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+    "replaceAgent": {"model": {"provider": "builtin", "modelId": "rehearsal"}, "systemPromptTemplate": "Mine."},
+}
 """Bodies that fit what is there, for operations whose example does not."""
 
 TELLS_THE_TIME = {"costBreakdown"}
@@ -68,7 +77,8 @@ class Route:
         return f"{self.method} {self.rule}"
 
 
-def routes() -> Iterator[Route]:
+@functools.cache
+def routes() -> tuple[Route, ...]:
     """Every operation of the application, the harmless ones first."""
     app = create_app()
     found = []
@@ -78,7 +88,7 @@ def routes() -> Iterator[Route]:
         if described is not None:
             methods = set(rule.methods or ()) - {"HEAD", "OPTIONS"}
             found += [Route(method, rule.rule, described) for method in methods]
-    yield from sorted(found, key=lambda route: (route.method != "GET", route.method, route.rule))
+    return tuple(sorted(found, key=lambda route: (route.method != "GET", route.method, route.rule)))
 
 
 @attrs.frozen
