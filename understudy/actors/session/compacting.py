@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from understudy.actors.agents.config import AgentConfig
+from understudy.actors.agents.config import AgentConfig, TurnBudget
 from understudy.actors.errors import DomainError
 from understudy.actors.facts import fact
 from understudy.actors.inference.messages import Finished, TextDelta
@@ -59,8 +59,8 @@ class Compactor:
 
         Within a turn, whose *chronicle* notes and bills it, the turn's own messages stay. Without one it is billed to
         *turn_id* with the summary. A model that fails, says nothing or takes longer than `PATIENCE` does not matter:
-        the summary is then a plain extract. Cancelled, nothing is changed. Raises `Fenced`. The caller holds the
-        conversation's lock.
+        the summary is then a plain extract, and so it is within a turn that has a cap. Cancelled, nothing is changed.
+        Raises `Fenced`. The caller holds the conversation's lock.
         """
         services = self._services
         if services.compaction is None:
@@ -70,8 +70,13 @@ class Compactor:
             return None
         notes = chronicle or Chronicle(services.prices, services.now, request_id=None, traceparent=None)
         began = trio.current_time()
-        written = await self._ask(config, conversation.summary, part, room, notes, retries or RetryBudget())
+        # It is no language model; and a turn with a cap must not spend it on a summary.
+        asked = config.provider != BUILTIN and (chronicle is None or config.budget == TurnBudget())
+        written = ""
+        if asked:
+            written = await self._ask(config, conversation.summary, part, room, notes, retries or RetryBudget())
         summary = cut(written) if written else extract(conversation.summary, part)
+        summary = summary.encode("utf-8", "replace").decode()  # half a character, which models may well send
         try:
             await services.compaction.compact(
                 Compaction(
@@ -101,8 +106,6 @@ class Compactor:
         retries: RetryBudget,
     ) -> str:
         """The model's summary; nothing when it gives none that is whole."""
-        if config.provider == BUILTIN:
-            return ""  # it is no language model: an extract says more than it could
         request = summary_request(config, previous, part, room)
         text: list[str] = []
         whole = False
