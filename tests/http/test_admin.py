@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 
 from tests.support.identity import Settings
 from tests.support.platform import Caller, Platform, serving_platform
@@ -186,6 +187,47 @@ async def test_the_export_has_every_line_and_no_formula(platform: Platform) -> N
     assert {each[2] for each in rows} == {"'=1+1"}
     other = await platform.user()
     assert len((await other.get("/audit/export.csv?event=%3D1%2B1")).text.splitlines()) == 1
+
+
+async def test_lines_are_streamed_as_they_are_written_and_from_any_place_on(platform: Platform) -> None:
+    mira, noor = await platform.user(), await platform.user()
+    before = await platform.store.audit.end()
+
+    async def places(caller: Caller, count: int, after: int | None = None) -> list[int]:
+        head = caller.headers | ({"Last-Event-ID": str(after)} if after is not None else {})
+        wanted = "".join(f"{name}: {value}\n" for name, value in head.items())
+        seen = b""
+        async with await platform.running.connect() as raw:
+            await raw.send(f"GET /audit/stream HTTP/1.1\nHost: x\n{wanted}\n")
+            assert (await raw.head()).status == 200
+            opened.set()
+            async for chunk in raw.chunks():
+                seen += chunk
+                if seen.count(b"event: audit") >= count:
+                    break
+        return [int(line[4:]) for line in seen.decode().splitlines() if line.startswith("id: ")]
+
+    opened = trio.Event()
+    found: list[int] = []
+
+    async def tail() -> None:
+        found.extend(await places(mira, 1))
+
+    with trio.fail_after(15):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tail)
+            await opened.wait()
+            for caller in (noor, mira):
+                agent = {"id": "ops", "model": MODEL, "systemPromptTemplate": "You help."}
+                assert (await caller.call("POST", "/agents", agent)).status_code == 201
+        assert found == [before + 2], "and not what was done in another workspace"
+        assert await places(mira, 1, before) == found
+    past = await mira.get("/audit/stream?follow=false&event=agent.created")
+    assert [line for line in past.text.splitlines() if line.startswith("id: ")] == [f"id: {found[0]}"]
+    future = await mira.get("/audit/stream", Last_Event_ID="999999")
+    assert refused(future) == (400, "VALIDATION")
+    assert refused(await mira.get("/audit/stream", Last_Event_ID="ses_1:4")) == (400, "VALIDATION")
+    assert refused(await platform.client.get("/audit/stream")) == (401, "UNAUTHENTICATED")
 
 
 def test_a_row_is_quoted_where_it_must_be() -> None:

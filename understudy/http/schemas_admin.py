@@ -166,6 +166,12 @@ class AuditPageQuery(AuditQuery, frozen=True, kw_only=True):
     offset: Offset = 0
 
 
+class AuditStreamQuery(AuditQuery, frozen=True, kw_only=True):
+    """Which lines, and whether to wait for those to come."""
+
+    follow: bool = True
+
+
 class AuditEntry(Wire, frozen=True):
     """A line of the audit log in its place in the chain; ``hash`` seals it and all before it."""
 

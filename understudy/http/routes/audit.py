@@ -20,13 +20,16 @@ from understudy.actors.limits.messages import Bucket
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_admin
 from understudy.http.access import in_workspace, limited, operator, signed_in
+from understudy.http.audit_tail import AuditTail
 from understudy.http.csv import row
 from understudy.http.decode import query
+from understudy.http.errors import invalid
 from understudy.http.node import Node
 from understudy.http.operation import Auth, operation
 from understudy.http.paging import next_link
 from understudy.http.replies import Reply, StreamReply, encode, json
 from understudy.http.request import ApiRequest, this_request
+from understudy.http.sse import Frame, event_stream, frame
 
 routes = Blueprint("audit", __name__, url_prefix="/audit")
 
@@ -123,6 +126,53 @@ async def export() -> StreamReply:
             yield lines
 
     return StreamReply(source, _CSV)
+
+
+@routes.get("/stream")
+@operation(
+    "streamAudit",
+    Auth.KEY_OR_JWT,
+    scope=KeyScope.AUDIT,
+    query=schemas_admin.AuditStreamQuery,
+    replies={200: None},
+    media_type="text/event-stream",
+    headers=(*_HEADERS, "Last-Event-ID"),
+    errors=("RATE_LIMIT",),
+)
+async def stream() -> StreamReply:
+    """Read lines of the audit log as they are written, by whichever node.
+
+    Each is an `audit` event whose id is its place; with `Last-Event-ID` it goes on behind that place, else with what
+    comes from now on. With `follow=false` it is what there is, and ends. Who may read what is as with `GET /audit`; who
+    no longer may finds the stream at its end.
+    """
+    request = this_request()
+    asked = query(request, schemas_admin.AuditStreamQuery)
+    wanted = await _wanted(request, asked)
+    end = await request.node.ask(AUDIT, AuditEnd(), timeout=PATIENCE)
+    after = _seen(request)
+    if after is not None and after > end:
+        raise invalid("Last-Event-ID", "in_the_future", f"There is no line {after} yet: the newest is {end}")
+    if after is None:
+        after = end if asked.follow else 0
+    until = None if asked.follow else end
+    return event_stream(
+        lambda: AuditTail(request.node, wanted, after, lambda: _wanted(request, asked), until),
+        lambda line: Frame(frame("audit", _entry(line), str(line.position))),
+        request.draining,
+        ping_every=request.settings.ping_every,
+        ends_by_itself=not asked.follow,
+    )
+
+
+def _seen(request: ApiRequest) -> int | None:
+    """The place in ``Last-Event-ID``; None without the header."""
+    given = request.headers.get("Last-Event-ID")
+    if not given:
+        return None
+    if not given.isascii() or not given.isdigit() or len(given) > 18:
+        raise invalid("Last-Event-ID", "invalid_value", "Last-Event-ID is no place in the audit log")
+    return int(given)
 
 
 async def _lines(node: Node, wanted: AuditFilter, end: int) -> AsyncGenerator[bytes, None]:

@@ -15,7 +15,7 @@ from understudy.actors.jobs.messages import JOBS, LONGEST_TIMEOUT, EnqueueJob
 from understudy.actors.limits.messages import Bucket
 from understudy.http import schemas
 from understudy.http import schemas_autonomous as shapes
-from understudy.http.access import idempotency_key, limited, once, operator
+from understudy.http.access import acted, idempotency_key, limited, once, operator
 from understudy.http.decode import body, query
 from understudy.http.errors import STATUS, invalid
 from understudy.http.operation import Auth, operation
@@ -143,6 +143,7 @@ async def _later(request: ApiRequest, holder: KeyPrincipal, asked: Batch) -> Rep
     payload: dict[str, Any] = {"batch": msgspec.to_builtins(asked), "key": holder.name}
     message = EnqueueJob(None, None, BATCH_JOB, payload, timeout_seconds=LONGEST_TIMEOUT, request_id=request.id)
     taken = await request.node.ask(JOBS, message, timeout=PATIENCE)
+    acted(request, holder, "autonomous.queued", job=taken.id, tasks=len(tasks_of(asked)))
     location = (b"location", f"/autonomous/jobs/{taken.id}".encode())
     return json(shapes.JobTaken(job_id=taken.id, status=taken.status), 202, headers=(location,))
 
