@@ -252,7 +252,7 @@ class Settings:
         env="UNDERSTUDY_REQUIRE_APPROVAL",
         group=_LOOP,
         key="approval.require",
-        doc="Whose calls somebody must agree to: tools, by name or as `mcp__files__*`, and `agent:<id>` for an agent's.",
+        doc="Whose calls somebody must agree to: tools by name or as `mcp__files__*`, and `agent:<id>` for an agent's.",
     )
     approval_timeout: float = setting(
         values.duration(0.1, 86_400),
