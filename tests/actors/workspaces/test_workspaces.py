@@ -9,13 +9,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from understudy.actors.errors import Forbidden, Invalid, Unavailable
+from understudy.actors.errors import Forbidden, Invalid, NotFound, Unavailable
 from understudy.actors.workspaces.actor import workspaces_spec
 from understudy.actors.workspaces.messages import (
     WORKSPACES,
+    Author,
     ListWorkspaces,
     MembershipsChanged,
     ResolveWorkspace,
+    SetMember,
     WorkspaceView,
 )
 from understudy.actors.workspaces.ports import WorkspaceStores
@@ -187,3 +189,52 @@ async def test_a_registered_user_s_workspace_is_found_in_the_real_database(pool:
         assert view.workspace.id == "ws_2"
         with pytest.raises(Forbidden):
             await resolve(system, "ws_2")
+
+
+async def test_a_change_whose_outcome_is_unknown_is_taken_for_made_and_a_refused_one_for_nothing(pool: Pool) -> None:
+    store = Repositories.on(pool)
+    for number in (1, 2):
+        user = User(f"usr_{number}", f"user{number}@example.org", "x", NOW)
+        await store.users.create(user, Workspace(f"ws_{number}", "Team", user.id, "team", NOW))
+
+    class Lossy:
+        """Makes changes, and loses the answer when told to."""
+
+        loses = False
+        reads = 0
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store.workspaces, name)
+
+        async def memberships(self, uid: str) -> tuple[Membership, ...]:
+            self.reads += 1
+            return await store.workspaces.memberships(uid)
+
+        async def set_member(self, *args: object, **more: object) -> object:
+            done = await store.workspaces.set_member(*args, **more)  # type: ignore[arg-type]
+            if self.loses:
+                raise StoreUnavailable
+            return done
+
+    lossy = Lossy()
+
+    @attrs.frozen
+    class Both:
+        workspaces = lossy
+        grants = store.grants
+
+    async with ActorSystem("test") as system:
+        await system.spawn(workspaces_spec(cast(WorkspaceStores, Both())))
+        author = Author("ws_1", "usr_1")
+        await system.ask(WORKSPACES, SetMember(author, "usr_2", ADMIN))
+        await resolve(system, "ws_1", ADMIN, "usr_2")
+        with pytest.raises(NotFound):
+            await system.ask(WORKSPACES, SetMember(author, "nobody@example.org", VIEWER))
+        reads = lossy.reads
+        await resolve(system, "ws_1", ADMIN, "usr_2")
+        assert lossy.reads == reads, "a refusal made it forget"
+        lossy.loses = True
+        with pytest.raises(Unavailable):
+            await system.ask(WORKSPACES, SetMember(author, "user2@example.org", VIEWER))
+        with pytest.raises(Forbidden):
+            await resolve(system, "ws_1", ADMIN, "usr_2")

@@ -10,7 +10,7 @@ import trio
 
 from understudy.actors.agents.messages import AGENTS, GrantsChanged, WorkspaceChanged
 from understudy.actors.clock import utc_now
-from understudy.actors.errors import Detail, Forbidden, Invalid
+from understudy.actors.errors import Detail, DomainError, Forbidden, Invalid
 from understudy.actors.lru import Lru
 from understudy.actors.metrics.messages import METRICS, CacheUsed
 from understudy.actors.serving import Server
@@ -205,8 +205,11 @@ class Workspaces(Server):
     async def _set_member(self, message: SetMember) -> MemberSet:
         try:
             done = await self._keeper.set_member(message)
+        except DomainError:
+            raise  # nothing was changed
         except BaseException:
-            self._forget_everybody()  # whose memberships they are is not known yet
+            # It may have been, and whose memberships these are is not known: the address may be all we have.
+            self._forget_everybody()
             raise
         self._forget(done.member.uid)
         return done
@@ -219,9 +222,14 @@ class Workspaces(Server):
 
     async def _regrant(self, message: Any, change: Callable[[Any], Awaitable[R]]) -> R:
         try:
-            return await change(message)
-        finally:
+            done = await change(message)
+        except DomainError:
+            raise  # nothing was changed: nobody makes the agents forget what they know by being refused
+        except BaseException:
             await self._tell_agents(GrantsChanged())
+            raise
+        await self._tell_agents(GrantsChanged())
+        return done
 
     def _forget(self, uid: str) -> None:
         self._generation += 1
