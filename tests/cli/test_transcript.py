@@ -40,6 +40,19 @@ def test_a_note_in_the_middle_of_an_answer_stands_on_its_own_line(capfd: pytest.
     assert captured.err.splitlines()[1] == "understudy: the provider failed (PROVIDER_ERROR)"
 
 
+def test_who_waits_for_consent_is_told_where_to_give_it(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    transcript = Transcript()
+    transcript.show(event("approval_requested", requestId="apr_1", name="shell_exec", arguments='{"command":"ls"}'))
+    transcript.show(event("approval_decided", requestId="apr_1", status="approved"))
+    asked, decided = capfd.readouterr().err.splitlines()
+    assert asked.startswith('? shell_exec {"command":"ls"} waits')
+    assert asked.endswith("POST /approvals/apr_1/approve or /deny")
+    assert decided == "? approved"
+
+
 def test_what_a_model_writes_cannot_steer_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     evil = "a\x1b]0;title\x07\x1b[2Jb\rc\x9b31m\x08d\te\n"
     assert clean(evil) == "a]0;title[2Jbc31md\te\n"

@@ -39,6 +39,11 @@ class Transcript:
             case "tool_result":
                 failed = " failed" if data.get("ok") is False else ""
                 self.note(f"← {data.get('name')}{failed} after {data.get('durationMs', '?')} ms")
+            case "approval_requested":
+                waits = f"? {data.get('name')} {data.get('arguments', '')} waits for somebody's consent"
+                self.note(f"{waits}: POST /approvals/{data.get('requestId')}/approve or /deny")
+            case "approval_decided":
+                self.note(f"? {data.get('status')}")
             case "done":
                 self.end_line()
             case "error":

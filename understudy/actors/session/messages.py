@@ -215,7 +215,7 @@ class HandOff(Ask[Session]):
 
 @attrs.frozen
 class Presence:
-    """What an agent does for a user at the moment: idle, thinking, tool, streaming or error."""
+    """What an agent does for a user at the moment: idle, thinking, tool, streaming or awaiting_approval."""
 
     agent_id: str
     session_id: str

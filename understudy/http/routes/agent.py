@@ -61,7 +61,7 @@ async def reset() -> Reply:
     errors=("FORBIDDEN", "RATE_LIMIT"),
 )
 async def presence() -> Reply:
-    """See what agents do for you at the moment: idle, thinking, tool, streaming or error."""
+    """See what agents do for you at the moment: idle, thinking, tool, streaming or awaiting_approval."""
     request = this_request()
     principal = await signed_in(request)
     workspace = (await in_workspace(request, principal, WorkspaceRole.VIEWER)).workspace
