@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from understudy.actors.clock import utc_now
-from understudy.actors.errors import DomainError, Unavailable
+from understudy.actors.errors import DomainError
 from understudy.actors.lru import Lru
 from understudy.actors.memory import embedder as hashing
 from understudy.storage.errors import StoreUnavailable
@@ -68,6 +68,10 @@ class HashingEmbedder:
         return [hashing.embed(text) for text in texts]
 
 
+class _Paused(Exception):
+    """The embedder failed a moment ago and is left alone."""
+
+
 class Vectors:
     """Vectors of texts, made by *embedder* unless they are known. *kept* is a table of them, for one that costs."""
 
@@ -108,7 +112,7 @@ class Vectors:
         except trio.TooSlowError:
             self._failed(f"no answer within {patience:g} seconds")
             return None
-        except Unavailable:
+        except _Paused:
             return None
         except DomainError as error:
             self._failed(error.message)
@@ -125,7 +129,7 @@ class Vectors:
         if not missing:
             return
         if trio.current_time() < self._paused_until:
-            raise Unavailable(self.failure or "it is left alone for the moment")
+            raise _Paused
         made = dict(zip(missing, await self._embedder.embed([texts[digest] for digest in missing]), strict=True))
         self.failure = None
         found.update(made)
