@@ -142,6 +142,17 @@ async def test_no_workspace_has_more_than_its_share_running_and_whoever_has_leas
     assert [one.workspace_id for one in await claim(store)] == [modest]
 
 
+async def test_a_workspace_with_nothing_running_comes_before_one_that_waits_longer(store: Store) -> None:
+    jobs = store.repositories.jobs
+    busy, idle = await workspace(store), await workspace(store)
+    for n in range(2):
+        await jobs.add(job(busy, run_at=at(n - 10)))
+    assert [one.workspace_id for one in await claim(store, 1)] == [busy]
+    await jobs.add(job(idle))
+    assert [one.workspace_id for one in await claim(store, 1)] == [idle]
+    assert [one.workspace_id for one in await claim(store, 1)] == [busy]
+
+
 async def test_any_number_of_workers_share_the_queue_without_meeting(store: Store) -> None:
     mine = [await workspace(store) for _ in range(6)]
     for number in range(60):
@@ -173,6 +184,7 @@ async def test_an_end_is_said_once_by_whoever_holds_the_newest_claim(store: Stor
     assert await claims.rescue("two", (), LOST, now=at(39), told=told) == 0
     assert await claims.rescue("two", (), LOST, now=at(41), told=told) == 1
     assert not await claims.renew(made.id, slow.token, at(99))
+    assert not await claims.complete(made.id, slow.token, {"by": "slow"}, now=at(41))
     (quick,) = await claim(store, worker="two", seconds=41)
     assert (quick.id, quick.attempts, quick.error) == (made.id, 2, LOST)
     for late in (

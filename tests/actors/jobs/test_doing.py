@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import attrs
 import pytest
@@ -133,8 +134,17 @@ async def test_a_job_that_takes_too_long_is_cancelled_and_has_failed(autojump_cl
         assert stage.bench.ended == [job.id]
 
 
-async def test_a_job_outlives_its_lease_when_that_is_renewed(autojump_clock: MockClock) -> None:
+async def test_a_job_outlives_its_lease_when_that_is_renewed(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with staged() as stage, staged(stage.store, stage.bench):
+        renew = stage.store.claims.renew
+
+        async def slow(*args: Any) -> bool:
+            await trio.sleep(1)
+            return await renew(*args)
+
+        monkeypatch.setattr(stage.store.claims, "renew", slow)
         job = await stage.enqueue(timeout_seconds=3600)
         await trio.sleep(10 * LEASE)
         stage.bench.finish(job)
@@ -180,8 +190,10 @@ async def test_a_job_killed_from_the_tree_goes_back_and_begins_again(autojump_cl
     async with staged() as stage:
         job = await stage.enqueue(max_retries=0)
         await stage.begun(1)
+        began = trio.current_time()
         await stage.system.kill(job_address(job.id))
         await stage.begun(2)
+        assert trio.current_time() - began < 1
         assert stage.bench.ended == [job.id]
         stage.bench.finish(job)
         assert (await stage.reaches(job, JobStatus.COMPLETED)).attempts == 1
@@ -229,6 +241,7 @@ async def test_the_dispatcher_may_die_and_jobs_go_on(autojump_clock: MockClock) 
             stage.bench.finish(job)
             await stage.reaches(job, JobStatus.COMPLETED)
         assert [stage.job(job).attempts for job in (first, second, third)] == [1, 1, 1]
+        assert len(stage.bench.runs) == 3
 
 
 async def test_a_claim_whose_actor_never_came_is_given_back(
