@@ -7,8 +7,9 @@ import pytest
 import trio
 
 from tests.actors.session.stage import CHAD, say, stage, text, types
-from understudy.actors.agents.config import TurnBudget
+from understudy.actors.agents.config import Quotas, TurnBudget
 from understudy.actors.costs.prices import PriceBook
+from understudy.actors.errors import QuotaExceeded
 from understudy.actors.inference.messages import Finished, ModelEvent, ToolCallCompleted, ToolCallStarted
 from understudy.storage.records import Role, Usage
 
@@ -94,3 +95,18 @@ async def test_a_model_without_a_price_is_not_held_back_by_money() -> None:
     agent = attrs.evolve(CHAD, budget=TurnBudget(max_cost_micros=1))
     async with stage(agent=agent) as it:
         assert types(await it.chat("go"))[-1] == "done"
+
+
+async def test_a_quota_that_refuses_is_told_once_for_its_day() -> None:
+    agent = attrs.evolve(CHAD, quotas=Quotas(tokens_per_day=10))
+    async with stage(agent=agent) as it:
+        for _ in range(2):
+            with pytest.raises(QuotaExceeded):
+                await it.start("go")
+        it.pass_time(days=1)
+        with pytest.raises(QuotaExceeded):
+            await it.start("go")
+        told = [o.item for o in it.store.tables.outbox.values() if o.item.topic == "quota.exceeded"]
+        assert len(told) == 2
+        assert b'"quota":"tokens-per-day"' in told[0].payload
+        assert it.store.tables.messages == {}

@@ -115,6 +115,9 @@ async def test_after_five_rounds_of_tools_the_model_must_answer_without_them() -
         assert events[-1].data["content"] == "at last"
         indexes = [e.data["index"] for e in events if e.type == "tool_call"]
         assert indexes == [0, 1, 2, 3, 4]
+        (trace,) = it.store.tables.traces.values()
+        cut = [span.attributes.get("truncatedRounds", False) for span in trace.spans if span.kind == "inference"]
+        assert cut == [False] * 5 + [True]
 
 
 async def test_a_turn_names_its_fallbacks_and_has_one_retry_budget_over_its_rounds() -> None:
