@@ -87,4 +87,3 @@ async def test_a_turn_is_told_of_them_before_the_agents_prompt(folder: Path) -> 
         assert system.startswith(
             "Rules.\n\n# Files of the workspace\n\n## USER.md\n\nShe is called Mira.\n\nYou are Chad."
         )
-        assert KEY.workspace_id == "ws_1"
