@@ -17,6 +17,7 @@ async def test_an_empty_node_is_behind_with_nothing(pool: Pool) -> None:
     probe = Probe(pool)
     assert await probe.backlog(LATER) == Backlog()
     assert await probe.drift() == 0
+    assert await probe.guarded()
 
 
 async def test_each_thing_that_is_behind_is_counted_by_itself(pool: Pool) -> None:
@@ -44,6 +45,8 @@ async def test_each_thing_that_is_behind_is_counted_by_itself(pool: Pool) -> Non
             "INSERT INTO heartbeat_configs (id, workspace_id, uid, document, interval_seconds, enabled, next_run_at,"
             " created_at, updated_at) VALUES ('hbt_1', %(w)s, %(u)s, '{}', 300, true, %(start)s, %(start)s, %(start)s),"
             " ('hbt_2', %(w)s, %(u)s, '{}', 300, false, %(start)s, %(start)s, %(start)s)",
+            "INSERT INTO outbox (id, topic, payload, created_at) VALUES ('evt_9', 't', '', %(start)s),"
+            " ('evt_8', 't', '', %(later)s)",
         ):
             named = {"u": uid, "w": workspace_id, "start": START, "later": LATER}
             await connection.execute(statement.encode(), named)
@@ -57,6 +60,7 @@ async def test_each_thing_that_is_behind_is_counted_by_itself(pool: Pool) -> Non
         deliveries_failed=1,
         webhooks_disabled=1,
         heartbeats_late=1,
+        facts_waiting=1,
     )
 
 

@@ -1,10 +1,13 @@
 """What waits, what is late and what did not arrive, counted for the diagnostics."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
+from understudy.storage.connection import Connection
 from understudy.storage.oversight import Backlog
 from understudy.storage.records import new_id
 from understudy.storage.repository import Repository
+from understudy.storage.rowsecurity import may_act
 
 STUCK = timedelta(minutes=2)
 """A lease that ended so long ago should have been taken up by somebody."""
@@ -23,7 +26,8 @@ SELECT
     (SELECT count(*) FROM webhook_deliveries WHERE status = 'failed' AND created_at >= %(recent)s),
     (SELECT count(*) FROM webhooks WHERE disabled_reason IS NOT NULL),
     (SELECT count(*) FROM heartbeat_configs WHERE enabled AND next_run_at < %(late)s),
-    (SELECT count(*) FROM workspace_agent_grants WHERE expires_at <= %(purged)s)
+    (SELECT count(*) FROM workspace_agent_grants WHERE expires_at <= %(purged)s),
+    (SELECT count(*) FROM outbox WHERE done_at IS NULL AND created_at <= %(told)s)
 """
 # The words of a message are computed from it by PostgreSQL itself: where they differ, the rules for words have changed
 # (an upgrade of its dictionaries), and what was said before is no longer found. Ids are random, and so is what lies
@@ -49,11 +53,20 @@ class Backlogs(Repository):
             late=now - LATE,
             recent=now - RECENT,
             purged=now - timedelta(days=2),
+            told=now - timedelta(minutes=1),
         )
         assert row is not None  # noqa: S101  # one row of counts, always
         waiting, oldest, *rest = row
         wait = max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0
         return Backlog(waiting, wait, *rest)
+
+    async def guarded(self) -> bool:
+        """Whether PostgreSQL limits statements made for tenants to their rows."""
+
+        async def work(connection: Connection[Any]) -> bool:
+            return await may_act(connection)
+
+        return await self._run(work)
 
     async def drift(self) -> int:
         """How many of a thousand messages, whichever, are not found by their words any more."""

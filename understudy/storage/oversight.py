@@ -102,6 +102,7 @@ class Backlog:
         webhooks_disabled: Webhooks that were switched off for failing.
         heartbeats_late: Enabled ones whose time passed minutes ago.
         grants_expired: Grants that ended days ago and are still there.
+        facts_waiting: Facts that nobody has been told of a minute after they came true.
     """
 
     jobs_waiting: int = 0
@@ -113,3 +114,4 @@ class Backlog:
     webhooks_disabled: int = 0
     heartbeats_late: int = 0
     grants_expired: int = 0
+    facts_waiting: int = 0

@@ -41,6 +41,10 @@ class Counted:
         await trio.lowlevel.checkpoint()
         return self.found
 
+    async def guarded(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return not self.drifted
+
     async def drift(self) -> int:
         await trio.lowlevel.checkpoint()
         return self.drifted
@@ -80,11 +84,13 @@ async def test_webhooks_that_often_fail_are_a_warning(total: int, bad: int, stat
 
 
 async def test_late_heartbeats_old_grants_and_drifted_words_are_warnings() -> None:
-    behind = Counted(Backlog(heartbeats_late=2, grants_expired=3), drifted=4)
+    behind = Counted(Backlog(heartbeats_late=2, grants_expired=3, facts_waiting=5), drifted=4)
     for check, count in (
         (backlog.heartbeats_on_time(behind, now), "2"),
         (backlog.grants_purged(behind, now), "3"),
         (backlog.search_in_step(behind), "4"),
+        (backlog.facts_told(behind, now), "5"),
+        (backlog.rows_guarded(behind), "n"),
     ):
         result = await found(check)
         assert (result.status, result.message[0]) == (WARN, count)
@@ -92,6 +98,8 @@ async def test_late_heartbeats_old_grants_and_drifted_words_are_warnings() -> No
         backlog.heartbeats_on_time(Counted(), now),
         backlog.grants_purged(Counted(), now),
         backlog.search_in_step(Counted()),
+        backlog.facts_told(Counted(), now),
+        backlog.rows_guarded(Counted()),
     ):
         assert (await found(check)).status is PASS
 

@@ -31,6 +31,32 @@ def search_in_step(database: Counted) -> Check:
     return Check("search.in_step", run)
 
 
+def rows_guarded(database: Counted) -> Check:
+    """What is read on a tenant's behalf is limited to their rows by PostgreSQL, too, and not by our queries alone."""
+
+    async def run(_: ActorSystem) -> Finding:
+        if not await database.guarded():
+            hint = "create the role understudy_tenant, grant it to ours, and CALL grant_tenants()"
+            return warned("no row-level security: the server's role may not act as understudy_tenant", hint)
+        return passed("tenants' statements see their own rows only")
+
+    return Check("database.row_security", run)
+
+
+def facts_told(database: Counted, now: Now) -> Check:
+    """Whoever wants to know of what happened is told of it within a minute."""
+
+    async def run(_: ActorSystem) -> Finding:
+        waiting = (await database.backlog(now())).facts_waiting
+        if waiting:
+            return warned(
+                f"{waiting} facts have waited over a minute", "look at `GET /diagnostics/actors/storage/outbox`"
+            )
+        return passed("no fact has waited for a minute")
+
+    return Check("outbox.facts", run)
+
+
 def jobs_flow(database: Counted, now: Now) -> Check:
     """Jobs are begun soon after they are due, and none is held by a node that is gone."""
 

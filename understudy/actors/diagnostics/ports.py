@@ -62,6 +62,10 @@ class Counted(Protocol):
         """How far behind everything is."""
         ...
 
+    async def guarded(self) -> bool:
+        """Whether PostgreSQL limits statements made for tenants to their rows."""
+        ...
+
     async def drift(self) -> int:
         """How many of a sample of messages are not found by their words any more."""
         ...

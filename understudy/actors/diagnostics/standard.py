@@ -55,6 +55,8 @@ def standard_checks(
         database.search_ready(probe),
         database.vectors_comparable(probe),
         backlog.search_in_step(probe),
+        backlog.rows_guarded(probe),
+        backlog.facts_told(probe, now),
         backlog.jobs_flow(probe, now),
         backlog.webhooks_arrive(probe, now),
         backlog.heartbeats_on_time(probe, now),
