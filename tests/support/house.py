@@ -37,6 +37,9 @@ BODIES = {
 }
 """Bodies that fit what is there, for operations whose example does not."""
 
+FOR_USERS = {Auth.JWT, Auth.KEY_OR_JWT, Auth.WORKSPACE}
+"""What asks for somebody who is signed in."""
+
 TELLS_THE_TIME = {"costBreakdown"}
 """Operations whose answer is another each time."""
 
@@ -145,7 +148,7 @@ class Stage:
         """What Mira reads at every address that is hers to read."""
         owner, seen = Person(self.http, "Mira", self.mira), {}
         for route in routes():
-            if route.method == "GET" and route.operation.auth in {Auth.JWT, Auth.WORKSPACE}:
+            if route.method == "GET" and route.operation.auth in FOR_USERS:
                 answer = await owner.ask(route, self.things)
                 seen[route.operation.id] = f"{answer.status_code} {answer.text}"
         return {what: text for what, text in seen.items() if what not in TELLS_THE_TIME}

@@ -39,6 +39,7 @@ _USAGE = {"promptTokens": 812, "completionTokens": 64, "totalTokens": 876}
 _HEADERS = ("X-Workspace-Id", "X-Idempotency-Key", "traceparent")
 _ERRORS = (
     "FORBIDDEN",
+    "MODEL_RESTRICTED",
     "NOT_FOUND",
     "CONFLICT",
     "RATE_LIMIT",
