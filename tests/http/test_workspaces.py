@@ -62,7 +62,7 @@ async def test_a_new_workspace_is_answered_whole_listed_and_read_by_its_owner(pl
     asked = {
         "name": "Acme",
         "plan": "team",
-        "settings": {"timezone": "Europe/Vienna", "retentionDays": 30, "r": {"g": 1}},
+        "settings": {"timezone": "Europe/Vienna", "retentionDays": 30, "deep": nested(16)},
     }
     created = await mira.call("POST", "/workspaces", asked, X_Idempotency_Key="k")
     shown = created.json()
@@ -81,6 +81,14 @@ async def test_a_new_workspace_is_answered_whole_listed_and_read_by_its_owner(pl
     assert detail == {**shown, "allowedProviders": None, "allowedModels": None, "grants": []}
 
 
+def nested(levels: int) -> Any:
+    """So many lists within each other."""
+    value: Any = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
 WRONG: list[tuple[Any, str]] = [
     ({}, "name"),
     ({"name": ""}, "name"),
@@ -90,6 +98,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"name": "x", "settings": {"timezone": "Mars/Olympus"}}, "timezone"),
     ({"name": "x", "settings": {"timezone": 1}}, "timezone"),
     *(({"name": "x", "settings": {"retentionDays": days}}, "retentionDays") for days in (0, 3651, 1.5, True, "1")),
+    *(({"name": "x", "settings": {"k": nested(levels)}}, "settings") for levels in (17, 900)),
     ({"name": "x", "settings": {"k" * 65: 1}}, "settings"),
     ({"name": "x", "settings": {str(n): n for n in range(101)}}, "settings"),
     ({"name": "x", "settings": {"k": "v" * 17_000}}, "settings"),

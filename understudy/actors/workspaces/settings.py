@@ -1,5 +1,6 @@
 """What the settings of a workspace may be: a JSON object that is bounded, in which some names mean something."""
 
+from collections.abc import Mapping
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from understudy.actors.errors import Detail, Invalid
@@ -9,6 +10,8 @@ MOST_SETTINGS = 100
 """Settings in one request."""
 LONGEST_NAME = 64
 """Characters of a setting's name."""
+DEEPEST = 16
+"""Levels of objects and lists in a setting: what is much deeper could be read, and not be written."""
 LONGEST_RETENTION = 3650
 """Days that a conversation is kept after the last word, where not for ever."""
 
@@ -26,6 +29,9 @@ def check_settings(settings: Json) -> None:
         if not 1 <= len(name) <= LONGEST_NAME:
             said = f"settings: a name has 1 to {LONGEST_NAME} characters"
             raise Invalid(said, details=(Detail("settings", "bad_name", LONGEST_NAME),))
+    if _is_deeper(settings, DEEPEST + 1):
+        said = f"settings: objects and lists within each other at most {DEEPEST} deep"
+        raise Invalid(said, details=(Detail("settings", "too_deep", DEEPEST),))
     zone = settings.get("timezone")
     if zone is not None and not (isinstance(zone, str) and is_time_zone(zone)):
         said = "timezone: not a time zone of the IANA database, such as Europe/Vienna"
@@ -34,6 +40,12 @@ def check_settings(settings: Json) -> None:
     if days is not None and not (type(days) is int and 1 <= days <= LONGEST_RETENTION):
         said = f"retentionDays: a whole number from 1 to {LONGEST_RETENTION}"
         raise Invalid(said, details=(Detail("retentionDays", "invalid_value", LONGEST_RETENTION),))
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """Whether there are more levels of objects and lists; goes no further down than that itself."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else None
+    return inner is not None and (levels == 0 or any(_is_deeper(each, levels - 1) for each in inner))
 
 
 def is_time_zone(name: str) -> bool:
