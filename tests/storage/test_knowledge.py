@@ -33,7 +33,12 @@ def line() -> AuditEntry:
 
 def entry(session: Session, content: str, tier: MemoryTier = MemoryTier.DAILY, **more: Any) -> MemoryEntry:
     key = session.key
-    fields: dict[str, Any] = {"category": MemoryCategory.NOTE, "embedder": "compass", "embedding": NORTH, "created_at": START}
+    fields: dict[str, Any] = {
+        "category": MemoryCategory.NOTE,
+        "embedder": "compass",
+        "embedding": NORTH,
+        "created_at": START,
+    }
     return MemoryEntry(new_id("mem"), key.workspace_id, key.uid, tier, START.date(), content=content, **fields | more)
 
 

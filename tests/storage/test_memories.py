@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from tests.support.storage import START, Store, at, closed, message, opened
+from understudy.storage.entries import Published
 from understudy.storage.errors import StoreConflict, Unstorable
 from understudy.storage.migrate import load_migrations
 from understudy.storage.pool import Pool
@@ -34,6 +35,7 @@ def vector(*values: float) -> tuple[float, ...]:
     return (*values, *[0.0] * (256 - len(values)))
 
 
+TOLD = Published("evt_1", "memory.propagated", None, b"{}", START)
 NORTH, EAST = vector(1.0), vector(0.0, 1.0)
 
 
@@ -61,7 +63,7 @@ async def added(store: Store, *entries: MemoryEntry) -> None:
 
 async def found(store: Store, owner: Owner, text: str, *, least: float = 0.5, **more: Any) -> MemoryHits:
     about = {name: more.pop(name) for name in ("tiers", "faded", "besides", "now") if name in more}
-    scope = Scope(owner[1].id, owner[0].id, **{"now": START} | about)
+    scope = attrs.evolve(Scope(owner[1].id, owner[0].id, START), **about)
     given: dict[str, Any] = {"text": text, "embedder": "compass", "embedding": NORTH, "limit": 50, "least": least}
     return await store.repositories.memories.search(scope, **given | {"stale": 0.97} | more)
 
@@ -302,9 +304,11 @@ async def test_what_a_workspace_shares_its_members_find_and_nobody_else(store: S
     shared = entry(mira, "ship the tea", tier=MemoryTier.WORKSPACE, category="decision")
     memories = store.repositories.memories
     for _ in range(2):
-        await memories.share(shared, line(), most=1)
+        await memories.share(shared, line(), TOLD, most=1)
     with pytest.raises(StoreConflict):
-        await memories.share(entry(mira, "more", tier=MemoryTier.WORKSPACE), line(), most=1)
+        await memories.share(entry(mira, "more", tier=MemoryTier.WORKSPACE), line(), TOLD, most=1)
+    (told,) = await store.repositories.outbox.claim(9, now=START, lease=timedelta(seconds=1))
+    assert told.id == TOLD.id
     colleague = (noor[0], mira[1])
     for reader in (mira, colleague):
         hits = await found(store, reader, "tea")
@@ -337,5 +341,5 @@ async def test_the_index_of_vectors_is_all_that_a_search_reads_of_them(pool: Poo
         )
         plan = " ".join(row[0] for row in await cursor.fetchall())
         await connection.execute(b"RESET enable_seqscan")
-    assert "Index Only Scan using memory_entries_near" in plan
+    assert "Index Only Scan Backward using memory_entries_near" in plan
     assert "Sort" not in plan

@@ -12,8 +12,10 @@ import msgspec
 
 from understudy.storage.batch import audit_row, encode
 from understudy.storage.connection import Connection
+from understudy.storage.entries import Published
 from understudy.storage.errors import StoreConflict
 from understudy.storage.memory_search import COLUMNS, MemorySearch, read_entry
+from understudy.storage.outbox import publish
 from understudy.storage.records import (
     AuditEntry,
     Json,
@@ -105,8 +107,8 @@ class MemoriesRepository(MemorySearch):
 
         return await self._transact(work)
 
-    async def share(self, entry: MemoryEntry, audit: AuditEntry, *, most: int) -> None:
-        """Write *entry*, of the tier ``workspace``, for everybody in its workspace; again is harmless.
+    async def share(self, entry: MemoryEntry, audit: AuditEntry, told: Published, *, most: int) -> None:
+        """Write *entry*, of the tier ``workspace``, for all of its workspace, and *told* of it; again is harmless.
 
         Raises `StoreConflict` (``number of entries``) when there are *most* already.
         """
@@ -119,6 +121,7 @@ class MemoriesRepository(MemorySearch):
             if (await rows(connection, f"SELECT count(*) {shared}", entry.workspace_id))[0][0] >= most:
                 raise StoreConflict("number of entries")
             await put_entry(connection, entry)
+            await publish(connection, told)
             await _audit(connection, audit)
 
         await self._transact(work)

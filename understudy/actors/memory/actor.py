@@ -1,7 +1,6 @@
 """The actor that remembers."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -11,7 +10,8 @@ import attrs
 
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Conflict, Detail, Invalid, NotFound, PreconditionFailed
-from understudy.actors.memory.finder import Finder
+from understudy.actors.facts import fact
+from understudy.actors.memory.finder import Finder, strengthen
 from understudy.actors.memory.merging import check_depth, check_size, merge_patch, replace_keys
 from understudy.actors.memory.messages import (
     LONGEST_ENTRY,
@@ -19,6 +19,7 @@ from understudy.actors.memory.messages import (
     MOST_A_DAY,
     MOST_NOTES,
     MOST_SHARED,
+    PROPAGATED,
     AddNote,
     Day,
     EntryView,
@@ -44,7 +45,8 @@ from understudy.actors.memory.ranking import weight_at
 from understudy.actors.memory.vectors import Vectors
 from understudy.actors.serving import Server
 from understudy.runtime import ChildSpec, Deferred, receive
-from understudy.storage.errors import StoreConflict, StoreUnavailable
+from understudy.storage.entries import Published
+from understudy.storage.errors import StoreConflict
 from understudy.storage.records import AuditEntry, Json, MemoryEntry, Shelf, new_id
 
 _STRENGTHENED = frozenset({MemoryTier.GRAPH, MemoryTier.PROCEDURAL})
@@ -184,7 +186,7 @@ class Memory(Server):
         entry = await self._entry(message.owner, MemoryTier.WORKSPACE, message.type, message.content)
         audit = self._audit("memory.shared", message.owner, type=message.type.value, entry=entry.id)
         try:
-            await self._store.share(entry, audit, most=MOST_SHARED)
+            await self._store.share(entry, audit, _propagated(entry, message), most=MOST_SHARED)
         except StoreConflict as conflict:
             raise Conflict(f"the workspace has as many entries as it may, {MOST_SHARED}") from conflict
         self._written += 1
@@ -199,7 +201,7 @@ class Memory(Server):
         self._by_words_alone = not found.by_vectors
         used = [hit.entry.id for hit in results if hit.entry.tier in _STRENGTHENED]
         if message.for_model and used and self._strength is not None:
-            self.work(_strengthen, self._strength, message.owner, used, found.at, name="strengthen")
+            self.work(strengthen, self._strength, message.owner, used, found.at, name="strengthen")
         return Findings(results, self._vectors.name if found.by_vectors else None, found.boost.name)
 
     async def _add(self, owner: Owner, entry: MemoryEntry, most: int, full: str) -> tuple[EntryView, ...]:
@@ -270,10 +272,12 @@ class Memory(Server):
         )
 
 
-async def _strengthen(strength: Strengthening, owner: Owner, used: list[str], now: datetime) -> None:
-    """Beside the answer, which does not wait for it."""
-    with suppress(StoreUnavailable):  # used once more or less: nobody is told
-        await strength.touch(owner.workspace_id, owner.uid, used, now=now)
+def _propagated(entry: MemoryEntry, message: Share) -> Published:
+    owner = message.owner
+    data = {"entryId": entry.id, "type": message.type.value, "agentId": owner.agent_id, "sessionId": owner.session_id}
+    return fact(
+        PROPAGATED, uid=owner.uid, workspace_id=owner.workspace_id, data=data, at=entry.created_at, id=f"evt_{entry.id}"
+    )
 
 
 def _notes_of(owner: Owner) -> Shelf:

@@ -1,13 +1,14 @@
 """Finding what is remembered: what each search found, as one list."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
 import attrs
 
 from understudy.actors.memory.boosting import GENERAL, Boost, boost_for
-from understudy.actors.memory.messages import SearchMemory
-from understudy.actors.memory.ports import MemoryKeeper
+from understudy.actors.memory.messages import Owner, SearchMemory
+from understudy.actors.memory.ports import MemoryKeeper, Strengthening
 from understudy.actors.memory.ranking import (
     GRAPH,
     LEAST_WEIGHT,
@@ -20,6 +21,7 @@ from understudy.actors.memory.ranking import (
     weight_at,
 )
 from understudy.actors.memory.vectors import Vectors
+from understudy.storage.errors import StoreUnavailable
 from understudy.storage.records import MemoryTier
 from understudy.storage.remembered import Scope
 
@@ -82,3 +84,9 @@ class Finder:
             )
         )
         return Found(tuple(ranked)[: message.top_k], now, by_vectors, boost)
+
+
+async def strengthen(strength: Strengthening, owner: Owner, used: list[str], now: datetime) -> None:
+    """Beside the answer, which does not wait for it."""
+    with suppress(StoreUnavailable):  # used once more or less: nobody is told
+        await strength.touch(owner.workspace_id, owner.uid, used, now=now)

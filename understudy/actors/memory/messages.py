@@ -21,6 +21,8 @@ MOST_NOTES = 200
 MOST_A_DAY = 200
 """Entries of one person in one workspace on one day."""
 MOST_DAYS = 90
+PROPAGATED = "memory.propagated"
+"""The fact that something was shared with a workspace."""
 MOST_SHARED = 5000
 """Entries that a workspace shares."""
 ALL_TIERS = frozenset(MemoryTier)

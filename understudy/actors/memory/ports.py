@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
+from understudy.storage.entries import Published
 from understudy.storage.records import AuditEntry, Json, MemoryEntry, MemoryHits, Profile, Shelf
 from understudy.storage.remembered import Scope
 
@@ -33,8 +34,8 @@ class MemoryKeeper(Protocol):
         """Put an entry on its shelf; what is there then. Raises `StoreConflict` when it is full."""
         ...
 
-    async def share(self, entry: MemoryEntry, audit: AuditEntry, *, most: int) -> None:
-        """Write an entry for the whole workspace. Raises `StoreConflict` when it has too many."""
+    async def share(self, entry: MemoryEntry, audit: AuditEntry, told: Published, *, most: int) -> None:
+        """Write an entry for the whole workspace, and the fact of it. Raises `StoreConflict` when it has too many."""
         ...
 
     async def remove(

@@ -9,8 +9,10 @@ import attrs
 import msgspec
 
 from understudy.storage.batch import encode
+from understudy.storage.entries import Published
 from understudy.storage.errors import StoreConflict, Unstorable
 from understudy.storage.memories import chosen, shelf_of
+from understudy.storage.memory.loop import publish
 from understudy.storage.memory.tables import Tables
 from understudy.storage.memory_search import LONGEST_SAID, MOST_SEEDS
 from understudy.storage.records import (
@@ -84,7 +86,7 @@ class MemoryMemories:
         self._tables.append_audit(audit)
         return await self.shelf(shelf_of(entry))
 
-    async def share(self, entry: MemoryEntry, audit: AuditEntry, *, most: int) -> None:
+    async def share(self, entry: MemoryEntry, audit: AuditEntry, told: Published, *, most: int) -> None:
         """As the real one."""
         self._tables.check()
         if entry.id in self._tables.memories:
@@ -97,6 +99,7 @@ class MemoryMemories:
         if len(shared) >= most:
             raise StoreConflict("number of entries")
         self._tables.memories[entry.id] = entry
+        publish(self._tables, (told,))
         self._tables.append_audit(audit)
 
     async def remove(
