@@ -11,12 +11,6 @@ from understudy.actors.jobs.kinds import JobKind, JobResult, JobRun, Scheduled
 JOBS_KEPT = timedelta(days=30)
 """How long it can be read what became of a job."""
 
-DELIVERIES_KEPT = timedelta(days=30)
-"""How long it can be read what became of a webhook's delivery."""
-
-APPROVALS_KEPT = timedelta(days=90)
-"""How long it can be read who decided what an agent asked consent for."""
-
 FAILURES_KEPT = timedelta(days=1)
 """Well past the longest lock and the window after it: a failed sign-in this old counts for nothing any more."""
 
@@ -45,16 +39,8 @@ class Grants(Protocol):
         ...
 
 
-class Dated(Protocol):
-    """What is kept for a while."""
-
-    async def prune(self, before: datetime) -> int:
-        """Delete what is older; how many."""
-        ...
-
-
-class Batched(Protocol):
-    """What is kept for a while, and is too much to be deleted in one go."""
+class Finished(Protocol):
+    """Jobs that are over: too many to be deleted in one go."""
 
     async def prune(self, before: datetime, *, limit: int = ...) -> int:
         """Delete up to so many that are older; how many."""
@@ -80,17 +66,7 @@ class ChoreStores(Protocol):
         ...
 
     @property
-    def deliveries(self) -> Dated:
-        """Deliveries of webhooks."""
-        ...
-
-    @property
-    def approvals(self) -> Dated:
-        """What agents asked consent for."""
-        ...
-
-    @property
-    def jobs(self) -> Batched:
+    def jobs(self) -> Finished:
         """Finished jobs."""
         ...
 
@@ -122,12 +98,10 @@ class Chore:
 
 
 def chores(stores: ChoreStores) -> tuple[Chore, ...]:
-    """All of them."""
+    """All of them; what one noun alone knows of, its own actors see to."""
     return (
         Chore("tokens.sweep", time(3, 0), lambda now: stores.tokens.sweep(now=now)),
         Chore("lockouts.sweep", time(3, 15), lambda now: stores.lockouts.sweep(before=now - FAILURES_KEPT)),
         Chore("grants.purge", time(3, 20), lambda now: stores.grants.purge_expired(before=now)),
         Chore("jobs.prune", time(3, 30), lambda now: stores.jobs.prune(now - JOBS_KEPT), batched=True),
-        Chore("deliveries.prune", time(3, 35), lambda now: stores.deliveries.prune(now - DELIVERIES_KEPT)),
-        Chore("approvals.prune", time(3, 40), lambda now: stores.approvals.prune(now - APPROVALS_KEPT)),
     )
