@@ -55,10 +55,22 @@ def test_what_is_no_feed_is_said_to_be_none(body: bytes) -> None:
         parse_feed(body, "text/html", 10)
 
 
-def test_a_feed_that_says_a_slow_encoding_is_not_decoded_at_all() -> None:
-    with pytest.raises(NotAFeed, match="punycode"):
-        parse_feed(b'<?xml version="1.0" encoding="punycode"?>' + b"x" * 1_000_000, "application/xml", 10)
+@pytest.mark.parametrize("space", [b"", b" " * 150, b"\n" * 600])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16-be", "utf-32-le"])
+def test_a_feed_that_says_a_slow_encoding_is_not_decoded_by_it(space: bytes, encoding: str) -> None:
+    said = f'<?xml version="1.0" {space.decode()}encoding="punycode"?>'.encode(encoding)
+    began = time.process_time()
+    with pytest.raises(NotAFeed):
+        parse_feed(said + b"-" + b"9" * 500_000, "application/xml; charset=punycode", 10)
+    assert time.process_time() - began < 2
     (entry,) = parse_feed(ATOM, "application/atom+xml; charset=punycode", 10)
+    assert entry.title == "Grüße"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "cp1252"])
+def test_encodings_that_feeds_are_written_in_are_read(encoding: str) -> None:
+    text = ATOM.decode().replace("utf-8", encoding.removesuffix("-sig"))
+    (entry,) = parse_feed(text.encode(encoding), "application/atom+xml", 10)
     assert entry.title == "Grüße"
 
 
@@ -92,6 +104,11 @@ def test_a_heap_of_anything_is_read_in_bounded_time(filler: bytes) -> None:
     with suppress(NotAFeed):
         assert len(parse_feed(body, "application/rss+xml", 1000)) <= 1000
     assert time.process_time() - began < 8
+
+
+def test_markup_that_no_parser_bears_is_shown_as_it_is() -> None:
+    odd = RSS.replace(b"<title>Bare</title>", b"<title>Bare</title><description><![CDATA[a <![x[ b]]></description>")
+    assert parse_feed(odd, "application/xml", 10)[2].summary == "a <![x[ b"
 
 
 def test_keywords_are_found_in_title_or_summary_in_capitals_or_not() -> None:

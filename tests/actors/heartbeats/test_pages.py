@@ -25,6 +25,7 @@ def test_spelling_does_not_count_and_content_does() -> None:
     assert hash_of(one, html) == hash_of(one.replace(b"'1'", b"'2'").replace(b"class=x", b"id=y"), html)
     assert hash_of(one, html) != hash_of(one.replace(b"you", b"them"), html)
     assert hash_of(b"not json", json) == hash_of(b"not  json")
+    assert hash_of(b"<p>a</p> <![x[ b", html) != hash_of(b"<p>a</p> <![x[ c", html)
 
 
 def test_a_selected_value_is_all_that_counts() -> None:

@@ -1,21 +1,30 @@
 """Feeds: bytes into items, and each item into the key by which it is known again. Nothing here fetches anything."""
 
 import calendar
+import codecs
 import hashlib
 import io
 import re
+from contextlib import suppress
 from typing import Any
 
 import attrs
 
-from understudy.actors.heartbeats.text import known_charset
-from understudy.actors.tools.builtin import readable
+from understudy.actors.heartbeats.text import charset_of, known_charset, plain
 
 LONGEST_TITLE = 300
 LONGEST_SUMMARY = 300
 LONGEST_LINK = 2048
 
-_DECLARED = re.compile(rb"^[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._:-]{1,40})", re.DOTALL)
+_DECLARED = re.compile(rb"\s*<\?xml[^>]{0,500}?encoding\s*=\s*[\"']([A-Za-z0-9._:-]{1,40})")
+_DECLARATION = re.compile(r"\A\ufeff?\s*<\?xml[^>]*\?>")
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 class NotAFeed(Exception):
@@ -42,24 +51,45 @@ class FeedItem:
 def parse_feed(body: bytes, content_type: str, most: int) -> tuple[FeedItem, ...]:
     """The first *most* items of an RSS 2.0, RSS 1.0 or Atom feed, in its order. Blocks. Raises `NotAFeed`.
 
-    Entities are never expanded and nothing is fetched. Encodings are those that pages are written in: the others that
-    Python knows are slow by design, and a feed's author chooses.
+    Entities are never expanded and nothing is fetched. The bytes are decoded here and not by the parser, which would
+    take any encoding that Python has: some are slow by design, and a feed's author chooses.
     """
     import feedparser  # takes a tenth of a second, which only those who read feeds should wait for
 
-    declared = _DECLARED.match(body[:400])
-    if declared is not None and known_charset(declared[1].decode()) is None:
-        raise NotAFeed(f"its encoding {declared[1].decode()!r} is not one that feeds are written in")
-    kind, _, parameters = content_type.partition(";")
-    charset = known_charset(parameters.rpartition("=")[2].strip("\"' ")) if "charset" in parameters.lower() else None
-    headers = {"content-type": f"{kind}; charset={charset}" if charset else kind} if kind else {}
     # As a file: bytes would be tried as the name of one first.
-    parsed = feedparser.parse(
-        io.BytesIO(body), response_headers=headers, sanitize_html=False, resolve_relative_uris=False
-    )
+    file = io.BytesIO(feed_source(body, content_type).encode())
+    headers = {"content-type": "application/xml; charset=utf-8"}
+    try:
+        parsed = feedparser.parse(file, response_headers=headers, sanitize_html=False, resolve_relative_uris=False)
+        items = tuple(_item(entry) for entry in parsed.entries[:most])
+    except Exception as error:  # whatever trips the parser is the feed's doing
+        raise NotAFeed(f"it cannot be read ({type(error).__name__})") from error
     if not parsed.get("version"):
         raise NotAFeed("that is no RSS or Atom feed")
-    return tuple(_item(entry) for entry in parsed.entries[:most])
+    return items
+
+
+def feed_source(body: bytes, content_type: str) -> str:
+    """The feed as text, without an XML declaration: what it would say of the encoding is settled.
+
+    A byte-order mark comes before what the server says, and that before what the feed says of itself; what does not fit
+    the bytes is passed over. Only encodings that documents are written in count.
+    """
+    declared = _DECLARED.match(body)
+    named = [
+        next((name for mark, name in _MARKS if body.startswith(mark)), None),
+        charset_of(content_type),
+        known_charset(declared[1].decode()) if declared is not None else None,
+        "utf-8",
+        "cp1252",
+    ]
+    for name in filter(None, named):
+        with suppress(UnicodeError):
+            text = body.decode(name)
+            break
+    else:
+        text = body.decode("utf-8", "replace")
+    return _DECLARATION.sub("", text.encode("utf-8", "replace").decode(), count=1)
 
 
 def newest_first(items: list[FeedItem]) -> list[FeedItem]:
@@ -102,5 +132,5 @@ def _when(entry: Any) -> float | None:
 
 
 def _plain(value: object, longest: int) -> str:
-    text = " ".join(readable(str(value or "")[: 10 * longest]).split())
+    text = " ".join(plain(str(value or "")[: 10 * longest]).split())
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

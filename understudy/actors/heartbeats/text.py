@@ -44,14 +44,19 @@ def known_charset(name: str) -> str | None:
     return found if _PLAIN_CODECS.fullmatch(found) else None
 
 
+def charset_of(content_type: str) -> str | None:
+    """The encoding that a ``Content-Type`` names, if it is a `known_charset`."""
+    found = _CHARSET.search(content_type)
+    return known_charset(found[1]) if found else None
+
+
 def page_text(body: bytes, content_type: str, *, contains: str | None, select: str | None) -> PageText:
     """What of *body* counts. Raises `PageProblem` when it does not contain *contains*, or nothing is at *select*.
 
     JSON is compared by value, not by spelling; HTML by its readable text; anything else without regard to spacing.
     *select* is a JSON pointer (RFC 6901), and only what is there counts.
     """
-    charset = _CHARSET.search(content_type)
-    text = body.decode((known_charset(charset[1]) if charset else None) or "utf-8", "replace")
+    text = body.decode(charset_of(content_type) or "utf-8", "replace")
     if contains is not None and contains not in text:
         raise PageProblem("it does not contain what it should")
     kind = content_type.partition(";")[0].strip().lower()
@@ -62,10 +67,18 @@ def page_text(body: bytes, content_type: str, *, contains: str | None, select: s
             spelt = msgspec.json.encode(value, order="deterministic")
             return PageText(_hash(spelt), msgspec.json.format(spelt, indent=1).decode()[:KEPT])
     if kind in {"text/html", "application/xhtml+xml"}:
-        text = readable(text)
+        text = plain(text)
     lines = (" ".join(line.split()) for line in text.splitlines())
     text = "\n".join(line for line in lines if line)
     return PageText(_hash(text.encode("utf-8", "replace")), text[:KEPT])
+
+
+def plain(html: str) -> str:
+    """The readable text of HTML; of what Python's parser gives up on (``<![x[``), the markup as it is."""
+    try:
+        return readable(html)
+    except AssertionError:
+        return html
 
 
 def head_text(headers: list[tuple[str, str]]) -> PageText:
