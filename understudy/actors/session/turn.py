@@ -4,7 +4,7 @@ A turn is linked work of its session's actor. It ends in exactly one way, and th
 reader does. Cancelling it closes the provider's connection and its tools; what had been streamed is kept.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -24,21 +24,17 @@ from understudy.actors.inference.messages import (
 from understudy.actors.inference.retry import RetryBudget
 from understudy.actors.session.caps import longest_answer
 from understudy.actors.session.chronicle import Chronicle
-from understudy.actors.session.compacting import Compactor
-from understudy.actors.session.compaction import share
-from understudy.actors.session.context import COMMAND, NOTHING_KNOWN, Context, Material, fit, window_of
+from understudy.actors.session.context import COMMAND, Context
 from understudy.actors.session.conversation import Conversation
 from understudy.actors.session.ending import Answer, Ending
 from understudy.actors.session.facts import turn_ended
+from understudy.actors.session.prompting import Prompt
 from understudy.actors.session.recorder import Recorder, storable
 from understudy.actors.session.services import SessionServices
 from understudy.actors.session.toolcalls import ToolCalls
 from understudy.actors.tools.messages import ToolContext
 from understudy.storage.entries import MessagesAdded, TurnClosed
 from understudy.storage.records import Message, Role, Session, ToolCall, TurnStatus, new_id
-
-SQUEEZE = 0.7
-"""How much of a context that the provider found too long is sent the second time."""
 
 
 class Turn:
@@ -70,21 +66,17 @@ class Turn:
         self.answer = Answer()
         self.started_at = services.now()
         self.recital = recital
-        self.fullness = 0.0
-        """How full the context was when the model was asked last: a share of the window."""
         self._conversation = conversation
         self._recorder = recorder
         self._services = services
         self._now = services.now
         self._set_state = set_state
         self._chronicle = chronicle
-        self._preface = preface
-        self._known: Mapping[str, str] = NOTHING_KNOWN
-        self._window = window_of(config, services.window)
-        self._room = self._window.room
-        self._squeezed = False
-        self._round_text: list[str] = []
         self._retries = RetryBudget()
+        self._prompt = Prompt(
+            session, turn_id, config, conversation, services, chronicle, recorder, preface, self._retries
+        )
+        self._round_text: list[str] = []
         key = session.key
         context = ToolContext(
             workspace_id=key.workspace_id,
@@ -103,6 +95,11 @@ class Turn:
         self._calls = ToolCalls(
             services.tools, services.consent, context, config.tools, recorder, chronicle, set_state, hold
         )
+
+    @property
+    def fullness(self) -> float:
+        """How full the context was when the model was asked last: a share of the window."""
+        return self._prompt.fullness
 
     async def converse(self) -> None:
         """Run the rounds until the model has answered.
@@ -125,7 +122,7 @@ class Turn:
             raise refusal
 
     async def _rounds(self) -> None:
-        await self._remember()
+        await self._prompt.remember()
         offered = self._services.tools.specs(self.config.tools)
         most = self.config.budget.max_tool_calls
         for left in range(self.config.max_tool_rounds, -1, -1):
@@ -139,94 +136,18 @@ class Turn:
                 return
             await self._call_tools(calls, calls_left)
 
-    async def _remember(self) -> None:
-        """Learn what the prompt asks to know of the user."""
-        recall = self._services.recall
-        if recall is None:
-            return
-        told = self._conversation.messages
-        asked = next((said.content for said in reversed(told) if said.role is Role.USER), "")
-        began = trio.current_time()
-        self._known = await recall(
-            self.config.system_prompt, self.session.key, asked, self.config.memory_profile_id, self.session.id
-        )
-        if self._known:
-            self._chronicle.note("memory", began, values=sorted(self._known))
-
     async def _infer(self, tools: tuple[ToolSpec, ...]) -> list[ToolCall]:
         """One round: stream the model's answer into the log; returns the tool calls it asks for.
 
         A provider that finds the conversation too long is asked once more, with less of it.
         """
-        context = await self._context(tools)
+        context = await self._prompt.context(tools, compact=not self.answer.calls_made)
         try:
             return await self._ask(context)
         except ContextTooLong as error:
-            if self._squeezed or self._round_text:
+            if self._round_text or not await self._prompt.squeeze(context):
                 raise ContextTooLarge(f"{error.message}; there is nothing more to leave out") from error
-        self._squeezed = True
-        self._retries.spent += 1
-        self._room = min(self._room, int(context.characters * SQUEEZE))
-        await self._compact()
-        try:
-            return await self._ask(await self._context(tools))
-        except ContextTooLong as error:
-            raise ContextTooLarge(f"{error.message}; there is nothing more to leave out") from error
-
-    async def _context(self, tools: tuple[ToolSpec, ...]) -> Context:
-        """What the model is told; the beginning of the conversation is put into a summary first, when it must be."""
-        began = trio.current_time()
-        context = self._fit(tools)
-        if self.fullness >= self._services.thresholds.hard and not self.answer.calls_made and await self._compact():
-            context = self._fit(tools)
-        self._chronicle.note(
-            "context",
-            began,
-            messages=len(context.messages),
-            tools=len(tools),
-            estimatedTokens=context.tokens,
-            **context.losses,
-        )
-        return context
-
-    def _fit(self, tools: tuple[ToolSpec, ...]) -> Context:
-        conversation = self._conversation
-        material = Material(
-            self.config,
-            conversation.messages,
-            self._now(),
-            self.session.key,
-            self._preface,
-            conversation.summary,
-            self._known,
-            tools,
-        )
-        context = fit(material, self._room)
-        self.fullness = share(context.wanted, len(conversation.messages), self._room)
-        return context
-
-    async def _compact(self) -> bool:
-        """Put the beginning of the conversation into a summary; whether there is less to tell than before."""
-        services, conversation = self._services, self._conversation
-        if services.compaction is None:
-            return False
-        before = len(conversation.messages)
-        # A summary that the turn before had begun is waited for: it may be all that is needed.
-        async with conversation.compacting:
-            if len(conversation.messages) < before:
-                return True
-            done = await Compactor(services).compact(
-                self.session,
-                self.config,
-                conversation,
-                self._room,
-                self.id,
-                chronicle=self._chronicle,
-                retries=self._retries,
-            )
-        if done is not None:
-            self._recorder.add("compacted", {"messages": done.messages, "turnId": self.id})
-        return done is not None
+        return await self._infer(tools)
 
     async def _ask(self, context: Context) -> list[ToolCall]:
         config = self.config
