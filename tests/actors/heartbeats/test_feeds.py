@@ -5,6 +5,8 @@ import time
 from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from understudy.actors.heartbeats.feeds import FeedItem, NotAFeed, item_key, newest_first, parse_feed
 
@@ -117,3 +119,18 @@ def test_keywords_are_found_in_title_or_summary_in_capitals_or_not() -> None:
     assert item.matches(("STRASSE",))
     assert item.matches(("nothing", "breaking"))
     assert not item.matches(("nothing",))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    head=st.sampled_from([RSS, ATOM, RDF]),
+    cuts=st.lists(st.tuples(st.integers(0, 900), st.integers(0, 60), st.binary(max_size=20)), max_size=5),
+    kind=st.sampled_from(["", "application/xml", "text/html; charset=", "x; charset=utf-16"]),
+)
+def test_whatever_a_feed_is_made_of_it_is_items_or_no_feed(
+    head: bytes, cuts: list[tuple[int, int, bytes]], kind: str
+) -> None:
+    for at, length, inserted in cuts:
+        head = head[:at] + inserted + head[at + length :]
+    with suppress(NotAFeed):
+        assert all(len(item.key) == 16 for item in parse_feed(head, kind, 5))
