@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import msgspec
 
 from understudy.actors.errors import Conflict, Detail, Invalid
-from understudy.actors.outbound.guarded import OutboundRefused, check_url
+from understudy.actors.outbound.guarded import NAMED_LIKE_A_SECRET, OutboundRefused, check_url
 from understudy.storage.records import Json
 
 LEAST_INTERVAL = 300
@@ -27,8 +27,6 @@ _OURS = frozenset(
 """Headers that say how a request is framed or routed, or that conditional requests need."""
 
 HIDDEN = "[hidden]"
-
-_SECRET = re.compile(r"auth|cookie|credential|key|pass|secret|session|signature|token", re.IGNORECASE)
 
 _POINTER = re.compile(r"(/([^~/]|~[01])*)*")
 
@@ -156,7 +154,7 @@ def _blank(document: HeartbeatDocument) -> Iterator[_Found]:
 
 def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers as they may be shown: the values of those that are named like a secret are `HIDDEN`."""
-    return {name: HIDDEN if _SECRET.search(name) else value for name, value in headers.items()}
+    return {name: HIDDEN if NAMED_LIKE_A_SECRET.search(name) else value for name, value in headers.items()}
 
 
 def kept_headers(given: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
