@@ -22,9 +22,10 @@ from understudy.actors.errors import (
     TurnCancelled,
     Unavailable,
 )
-from understudy.actors.metrics.messages import METRICS, TurnBegan, TurnFinished
+from understudy.actors.metrics.messages import METRICS, TurnBegan
 from understudy.actors.presence.messages import PRESENCE, AnnouncePresence, PresenceChanged, PresenceGone
 from understudy.actors.serving import Server
+from understudy.actors.session.aftermath import tell_of_end
 from understudy.actors.session.chronicle import Chronicle
 from understudy.actors.session.compacting import Compactor
 from understudy.actors.session.context import HISTORY_LIMIT, window_of
@@ -57,13 +58,14 @@ from understudy.actors.session.messages import (
 )
 from understudy.actors.session.opening import Opening
 from understudy.actors.session.orphan import bury, find_streamed
+from understudy.actors.session.replay import find_replay
 from understudy.actors.session.running import OpeningLost, Running, Unread
 from understudy.actors.session.services import SessionServices
 from understudy.actors.session.toolcalls import AWAITING
 from understudy.actors.session.turn import Turn
 from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, Work, WorkDone, current_context, receive
 from understudy.storage.errors import StoreConflict
-from understudy.storage.records import IdempotencyKey, RunEvent, Session, SessionStatus, TurnStatus, new_id
+from understudy.storage.records import IdempotencyKey, RunEvent, Session, SessionStatus, new_id
 
 MAX_QUEUE = 16
 """Messages that may wait behind a running turn."""
@@ -246,7 +248,7 @@ class SessionActor(Server):
 
     async def _replay_or_admit(self, message: StartTurn, started: Deferred[TurnStarted], key: IdempotencyKey) -> None:
         try:
-            replay = await self._find_replay(key)
+            replay = await find_replay(self._services.store, key)
         except DomainError as refusal:
             started.fail(refusal)
         else:
@@ -254,15 +256,6 @@ class SessionActor(Server):
                 started.reply(replay)
             else:
                 self._admit(message, started)
-
-    async def _find_replay(self, key: IdempotencyKey) -> TurnStarted | None:
-        found = await self._services.store.turn_by_idempotency(key.scope, key.key)
-        if found is None:
-            return None
-        first, turn = found
-        if first.request_hash != key.request_hash:
-            raise Conflict("this idempotency key was used with another body")
-        return TurnStarted(turn.id, turn.session_id, is_new=False, after=turn.first_seq, replayed=True)
 
     async def _run(self, running: Running) -> None:
         """Linked work: the whole life of one turn. Cancelling its scope ends it in good order; killing it does not."""
@@ -286,23 +279,8 @@ class SessionActor(Server):
         ending = ending or running.why or TIMED_OUT
         finished_at = await turn.close(ending)
         running.status = ending.status
-        self._note_health(turn, ending)
         self._session = attrs.evolve(self._require(), last_active_at=finished_at)
-        self.system.tell(
-            METRICS,
-            TurnFinished(
-                agent_id=turn.session.key.agent_id,
-                status=ending.status,
-                seconds=(finished_at - turn.started_at).total_seconds(),
-                usage=turn.answer.usage,
-                model=turn.answer.model,
-            ),
-        )
-
-    def _note_health(self, turn: Turn, ending: Ending) -> None:
-        key = turn.session.key
-        if self._services.health is not None and turn.recital is None and ending.status is not TurnStatus.CANCELLED:
-            self._services.health.ended(key.workspace_id, key.agent_id, key.uid, ending.error_code)
+        tell_of_end(self.system, self._services.health, turn, ending, finished_at)
 
     async def _converse(self, turn: Turn) -> Ending:
         try:
@@ -336,7 +314,10 @@ class SessionActor(Server):
             recorded = await opening.record(config, conversation, self._log(), preface, chronicle, new_id("trn"))
         except StoreConflict:
             running.offered = False
-            if message.idempotency is None or (replay := await self._find_replay(message.idempotency)) is None:
+            if (
+                message.idempotency is None
+                or (replay := await find_replay(self._services.store, message.idempotency)) is None
+            ):
                 raise Conflict("this idempotency key is in use") from None
             running.started.reply(replay)
             return None
