@@ -11,7 +11,7 @@ import trio
 
 from tests.support.identity import Settings
 from tests.support.platform import Caller, Platform, serving_platform
-from tests.support.rehearsed import add_oversight, add_sessions
+from tests.support.rehearsed import add_oversight, add_sessions, audited
 from understudy.http.csv import row
 from understudy.storage.pool import Pool
 from understudy.storage.records import AuditEntry, WorkspaceRole
@@ -130,6 +130,7 @@ async def test_strangers_and_users_are_no_operators(platform: Platform) -> None:
 async def test_what_an_operator_does_to_actors_is_audited(platform: Platform) -> None:
     operator = Operator(platform)
     assert (await operator.call("POST", "/diagnostics/actors/limits/restart")).status_code == 200
+    await audited(platform, "actor.restarted")
     entries = (await operator.get("/audit?event=actor.restarted"))["entries"]
     assert [entry["metadata"] for entry in entries] == [{"key": "internal", "address": "limits"}]
 

@@ -9,7 +9,7 @@ import trio
 
 from tests.support.identity import Settings
 from tests.support.platform import Platform, serving_platform
-from tests.support.rehearsed import add_oversight, add_sessions
+from tests.support.rehearsed import add_oversight, add_sessions, audited
 from understudy.actors.workspaces.messages import WORKSPACES, MembershipsChanged
 from understudy.storage.pool import Pool
 from understudy.storage.records import WorkspaceRole
@@ -46,8 +46,8 @@ async def test_an_agent_is_run_on_a_users_behalf_in_their_own_session(platform: 
     (session,) = (await mira.get("/sessions")).json()["sessions"]
     assert (session["id"], session["surface"], session["surfaceId"]) == (done.json()["sessionId"], "prop", "autonomous")
     assert session["messageCount"] == 2
-    audited = [entry for entry in await platform.store.audit.of_user(mira.uid) if entry.event == "autonomous.run"]
-    assert [(entry.metadata["key"], entry.session_id) for entry in audited] == [("internal", session["id"])]
+    line = await audited(platform, "autonomous.run")
+    assert (line.uid, line.metadata["key"], line.session_id) == (mira.uid, "internal", session["id"])
 
 
 async def test_a_run_is_refused_for_each_reason_by_its_code(platform: Platform) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.support.platform import Caller, Platform, serving_platform
-from tests.support.rehearsed import add_sessions
+from tests.support.rehearsed import add_sessions, audited
 from understudy.storage.pool import Pool
 from understudy.storage.records import WorkspaceRole
 
@@ -111,7 +111,8 @@ async def test_admins_see_everybodys_sessions_of_their_workspace_and_it_is_noted
         assert (await sees_all.get("/sessions")).json()["total"] == 0
         assert (await sees_all.get(f"/sessions/{theirs}")).status_code == 404
         assert (await sees_all.get(f"/sessions/{theirs}?{here}")).json()["messages"][0]["content"] == "a secret"
-    assert "session.viewed" in [entry.event for entry in await platform.store.audit.of_user(admin.uid)]
+    viewed = await audited(platform, "session.viewed")
+    assert (viewed.session_id, viewed.metadata) == (theirs, {"owner": noor.uid})
     await chat(mira, "mine")
     assert (await noor.get(f"/sessions?{here}")).json()["total"] == 1, "a member sees their own"
     assert [s["uid"] for s in (await noor.get(f"/sessions?{here}")).json()["sessions"]] == [noor.uid]

@@ -41,6 +41,8 @@ async def test_an_operator_runs_the_node(tmp_path: Path, pg_dsn: str) -> None:
             assert job["status"] == "completed", job
             assert (job["result"]["succeeded"], job["result"]["failed"]) == (1, 1)
 
+            while not (await http.get("/audit?event=autonomous.run", headers=robot)).json()["entries"]:
+                await trio.sleep(0.05)
             node.kill()
             await node.start()
             assert (await http.get("/audit?limit=1", headers=robot)).status_code == 200

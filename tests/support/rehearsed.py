@@ -1,5 +1,7 @@
 """Sessions on a platform of the tests: real ones, whose agents speak through the built-in rehearsal."""
 
+import trio
+
 from tests.support.platform import Platform
 from tests.support.writing import DirectWriter
 from understudy.actors.admin.actor import admin_spec
@@ -16,7 +18,9 @@ from understudy.actors.tools.cache import ToolCache
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.runtime import SupervisorSpec
 from understudy.storage.journal import Journal
+from understudy.storage.oversight import AuditFilter
 from understudy.storage.probe import Probe
+from understudy.storage.records import AuditEntry
 
 
 async def add_sessions(platform: Platform, *, word_delay: float = 0.0) -> None:
@@ -34,6 +38,16 @@ async def add_sessions(platform: Platform, *, word_delay: float = 0.0) -> None:
         now=utc_now,
     )
     await platform.system.spawn(sessions_spec(services))
+
+
+async def audited(platform: Platform, event: str) -> AuditEntry:
+    """The newest line of that kind, once it is there: what is only told to the audit log is written a moment later."""
+    with trio.fail_after(10):
+        while True:
+            lines, _ = await platform.store.audit.list(AuditFilter(event=event), limit=1)
+            if lines:
+                return lines[0].entry
+            await trio.sleep(0.01)
 
 
 async def add_oversight(platform: Platform) -> None:

@@ -122,7 +122,7 @@ async def cache_stats() -> Reply:
     Auth.KEY_OR_JWT,
     query=schemas_skills.ClearQuery,
     replies={200: schemas_skills.ToolCacheCleared},
-    errors=("RATE_LIMIT",),
+    errors=("RATE_LIMIT", "FORBIDDEN"),
     reply_example={"cleared": 12},
 )
 async def clear_cache() -> Reply:
