@@ -33,7 +33,9 @@ from understudy.storage.records import AuditEntry, new_id
 
 KEPT = timedelta(days=30)
 """How long a decided request can still be read."""
+FIRST_SWEEP = 60.0
 SWEEP_EVERY = 86_400.0
+"""Seconds between two looks for what is older."""
 
 
 @attrs.define
@@ -80,6 +82,7 @@ class Approvals(Server):
                 self._watch(approval)
         if orphaned:
             await self._store.end(orphaned, ApprovalStatus.CANCELLED, self._now())
+        self.after(FIRST_SWEEP, _Sweep())
         self.every(SWEEP_EVERY, _Sweep())
 
     def snapshot(self) -> Mapping[str, object]:

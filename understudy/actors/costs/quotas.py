@@ -13,7 +13,7 @@ from understudy.storage.records import Message, SessionKey, Usage
 from understudy.storage.spending import Reservation
 
 CONTEXT_CHARACTERS = 400_000
-"""No more of a conversation is ever sent to a model."""
+"""What is sent to a model at most, unless its window is known."""
 
 
 @attrs.frozen
@@ -42,17 +42,18 @@ def allowances(
     prices: PriceBook,
     user_monthly: int | None,
     beside: int = 0,
+    most: int = CONTEXT_CHARACTERS,
 ) -> tuple[Allowance, ...]:
     """What one inference over the whole conversation and the longest answer would need; none when nothing is limited.
 
     Later inferences of the turn are not foreseen: they are paid when it ends, so that a turn may take its allowance
     beyond the limit, by itself only. *beside* are characters that are sent beside the conversation and the agent's
-    prompt. *now* is UTC, and so are hours, days and months.
+    prompt; no more than *most* are sent in all. *now* is UTC, and so are hours, days and months.
     """
     quotas = config.quotas
     if user_monthly is None and not quotas.limited:
         return ()
-    usage = _estimate(config, history, len(question) + beside)
+    usage = _estimate(config, history, len(question) + beside, most)
     cost = prices.cost(config.provider, config.model_id, usage, PromptCache()).micros or 0
     hour = now.replace(minute=0, second=0, microsecond=0)
     day = hour.replace(hour=0)
@@ -76,7 +77,7 @@ def allowances(
     return tuple(found)
 
 
-def _estimate(config: AgentConfig, history: Sequence[Message], beside: int) -> Usage:
+def _estimate(config: AgentConfig, history: Sequence[Message], beside: int, most: int) -> Usage:
     """Characters by four for what is sent, and the longest answer there may be."""
     said = sum(len(message.content) for message in history) + beside + len(config.system_prompt)
-    return Usage(min(said, CONTEXT_CHARACTERS) // 4, config.max_output_tokens + (config.thinking_tokens or 0))
+    return Usage(min(said, most) // 4, config.max_output_tokens + (config.thinking_tokens or 0))

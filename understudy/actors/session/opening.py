@@ -165,6 +165,7 @@ class Opening:
             prices=services.prices,
             user_monthly=services.user_token_budget,
             beside=len(preface) + len(conversation.summary or ""),
+            most=max(0, window_of(config, services.window).room),
         )
 
     async def _lacking(self, allowance: Allowance) -> Refused:
