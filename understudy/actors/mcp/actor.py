@@ -81,19 +81,21 @@ class McpServer(Actor):
 
     async def _keep_connected(self) -> None:
         while True:
-            began = trio.current_time()
+            lasted = 0.0
             try:
                 async with self._connect() as connection:
-                    await self._follow(connection)
+                    began = trio.current_time()
+                    try:
+                        await self._follow(connection)
+                    finally:
+                        lasted = trio.current_time() - began
             except McpFailed as failure:
                 self._lost(str(failure))
             finally:
                 self._library.lose(self._name, self._state.problem or "its connection is being made anew")
-            if trio.current_time() - began >= self._pace.backoff.stable_after:
-                self._state = attrs.evolve(self._state, failures=0)
-            wait = self._pace.backoff.delay(self._state.failures, self._rng)
-            self._tell(attrs.evolve(self._state, failures=self._state.failures + 1))
-            await trio.sleep(wait)
+            before = 0 if lasted >= self._pace.backoff.stable_after else self._state.failures
+            self._tell(attrs.evolve(self._state, failures=before + 1))
+            await trio.sleep(self._pace.backoff.delay(before, self._rng))
             self._tell(attrs.evolve(self._state, state=LinkState.CONNECTING))
 
     async def _follow(self, connection: McpConnection) -> None:
