@@ -153,6 +153,20 @@ async def test_a_workspace_with_nothing_running_comes_before_one_that_waits_long
     assert [one.workspace_id for one in await claim(store, 1)] == [busy]
 
 
+async def test_what_nobody_asked_for_is_not_seen_and_takes_turns_of_its_own_one_place_behind(store: Store) -> None:
+    jobs, mine = store.repositories.jobs, await workspace(store)
+    internal = [await jobs.add(job(mine, internal=True, run_at=at(n - 10)), most=3) for n in range(3)]
+    with pytest.raises(StoreConflict):
+        await jobs.add(job(mine, internal=True), most=3)
+    asked = [await jobs.add(job(mine, run_at=at(n - 5)), most=3) for n in range(3)]
+    assert await jobs.find(mine, internal[0].id) is None
+    assert await jobs.cancel(mine, internal[0].id, line(), now=START, force=True) is None
+    assert (await jobs.list(JobFilter(mine)))[1] == 3
+    assert [one.id for one in await claim(store, 1)] == [asked[0].id]
+    assert [one.id for one in await claim(store, 2)] == [internal[0].id, asked[1].id]
+    assert [one.id for one in await claim(store)] == [internal[1].id]
+
+
 async def test_any_number_of_workers_share_the_queue_without_meeting(store: Store) -> None:
     mine = [await workspace(store) for _ in range(6)]
     for number in range(60):
@@ -287,3 +301,8 @@ async def test_finished_jobs_are_forgotten_and_unfinished_ones_never(store: Stor
     assert await jobs.prune(at(2)) == 1
     assert await jobs.prune(at(2)) == 0
     assert {one.id for one in (await jobs.list(JobFilter(mine)))[0]} == {old[2].id, kept.id}
+    await jobs.add(job(mine, internal=True))
+    (internal,) = (one for one in await claim(store) if one.internal)
+    await store.repositories.claims.complete(internal.id, internal.token, None, now=at(5))
+    assert await jobs.prune(at(0), internal=at(5)) == 0
+    assert await jobs.prune(at(0), internal=at(6)) == 1

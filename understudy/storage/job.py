@@ -38,6 +38,7 @@ class Job:
         priority: Within the workspace, higher ones come first.
         attempts: How often it was begun. It may be once more than ``max_retries``.
         dedupe_key: Of unfinished jobs of one type and workspace, one may have it.
+        internal: The node asked for it, and no member of the workspace: they do not see it.
         token: Rises whenever the job changes hands. Who holds an older one can change nothing any more.
         error: What the last attempt failed of, also while the next one is waited for.
     """
@@ -55,6 +56,7 @@ class Job:
     max_retries: int = 3
     timeout_seconds: int = 300
     dedupe_key: str | None = None
+    internal: bool = False
     token: int = 0
     result: Json | None = None
     error: JobError | None = None

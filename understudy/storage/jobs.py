@@ -16,11 +16,12 @@ from understudy.storage.rowsecurity import Tenant
 
 COLUMNS = (
     "id, type, payload::text, created_at, run_at, workspace_id, uid, status, priority, attempts, max_retries,"
-    " timeout_seconds, dedupe_key, token, result::text, error_code, error_message, retryable, started_at, finished_at"
+    " timeout_seconds, dedupe_key, internal, token, result::text, error_code, error_message, retryable, started_at,"
+    " finished_at"
 )
 _SUMMARY = COLUMNS.replace("payload::text", "'{}'").replace("result::text", "NULL")
 _UNFINISHED = "status IN ('pending', 'running')"
-_MINE = "id = %s AND workspace_id = %s"
+_MINE = "id = %s AND workspace_id = %s AND NOT internal"
 _DEAD = "status = 'failed' AND retryable"
 _CANCEL = """
 UPDATE jobs SET status = 'cancelled', token = token + 1, worker = NULL, leased_until = NULL, finished_at = %s
@@ -31,7 +32,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class JobRepository(Repository):
-    """The jobs of workspaces: every query is about one, and reaches no other's.
+    """The jobs of workspaces: every query is about one, and reaches no other's, and none that nobody there asked for.
 
     A change and its line in the audit log are one transaction.
     """
@@ -47,7 +48,7 @@ class JobRepository(Repository):
             if found:
                 return job_of(found[0])  # our own first attempt, whose answer was lost
             if job.workspace_id is not None and most is not None:
-                await _check_room(connection, job.workspace_id, most)
+                await _check_room(connection, job, most)
             while True:
                 if added := await insert_job(connection, job):
                     if audit is not None:
@@ -73,7 +74,7 @@ class JobRepository(Repository):
 
         Without their payloads and results, each of which may be large.
         """
-        where = "workspace_id = %(workspace)s"
+        where = "workspace_id = %(workspace)s AND NOT internal"
         where += " AND status = %(status)s" if asked.status is not None else ""
         where += " AND type = %(type)s" if asked.type is not None else ""
         where += f" AND {_DEAD}" if asked.dead else ""
@@ -121,12 +122,16 @@ class JobRepository(Repository):
 
         return await self._transact(work)
 
-    async def prune(self, before: datetime, *, limit: int = 1000) -> int:
-        """Delete up to *limit* jobs that ended before then; how many."""
+    async def prune(self, before: datetime, *, internal: datetime | None = None, limit: int = 1000) -> int:
+        """Delete up to *limit* jobs that ended before then, and internal ones that did before *internal*; how many."""
         return await self._count(
-            "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE finished_at < %s ORDER BY finished_at LIMIT %s)",
-            before,
-            limit,
+            "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE finished_at < %(latest)s"
+            " AND finished_at < CASE WHEN internal THEN %(internal)s ELSE %(before)s END"
+            " ORDER BY finished_at LIMIT %(limit)s)",
+            before=before,
+            internal=internal or before,
+            latest=max(before, internal or before),
+            limit=limit,
         )
 
 
@@ -135,7 +140,7 @@ async def insert_job(connection: Connection[Any], job: Job) -> Job | None:
     added = await rows(
         connection,
         "INSERT INTO jobs (id, workspace_id, uid, type, payload, priority, max_retries, timeout_seconds, dedupe_key,"
-        " run_at, created_at) VALUES (%s, %s, %s, %s, %s::json, %s, %s, %s, %s, %s, %s)"
+        " internal, run_at, created_at) VALUES (%s, %s, %s, %s, %s::json, %s, %s, %s, %s, %s, %s, %s)"
         f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
         job.id,
         job.workspace_id,
@@ -146,6 +151,7 @@ async def insert_job(connection: Connection[Any], job: Job) -> Job | None:
         job.max_retries,
         job.timeout_seconds,
         job.dedupe_key,
+        job.internal,
         job.run_at,
         job.created_at,
     )
@@ -154,8 +160,8 @@ async def insert_job(connection: Connection[Any], job: Job) -> Job | None:
 
 def job_of(row: Row) -> Job:
     """The job that a row of `COLUMNS` tells of."""
-    id_, type_, payload, created_at, run_at, workspace_id, uid, status, priority, attempts, *rest = row
-    max_retries, timeout_seconds, dedupe_key, token, result, code, message, retryable, started_at, finished_at = rest
+    id_, type_, payload, created_at, run_at, workspace_id, uid, status, priority, attempts, max_retries, *rest = row
+    timeout_seconds, dedupe_key, internal, token, result, code, message, retryable, started_at, finished_at = rest
     return Job(
         id=id_,
         type=type_,
@@ -170,6 +176,7 @@ def job_of(row: Row) -> Job:
         max_retries=max_retries,
         timeout_seconds=timeout_seconds,
         dedupe_key=dedupe_key,
+        internal=internal,
         token=token,
         result=_decode(result) if result is not None else None,
         error=JobError(code, message, retryable) if code is not None else None,
@@ -178,12 +185,12 @@ def job_of(row: Row) -> Job:
     )
 
 
-async def _check_room(connection: Connection[Any], workspace_id: str, most: int) -> None:
+async def _check_room(connection: Connection[Any], job: Job, most: int) -> None:
     # One after the other, or a thousand at once would each find room for one more.
     lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-    await rows(connection, lock, f"jobs of {workspace_id}")
+    await rows(connection, lock, f"jobs of {_owner(job)}")
     count = f"SELECT count(*) FROM (SELECT FROM jobs WHERE owner = %s AND {_UNFINISHED} LIMIT %s) AS unfinished"
-    if (await rows(connection, count, workspace_id, most))[0][0] >= most:
+    if (await rows(connection, count, _owner(job), most))[0][0] >= most:
         raise StoreConflict("number of jobs")
 
 
@@ -192,8 +199,15 @@ async def _with_key(connection: Connection[Any], job: Job) -> Job | None:
     found = await rows(
         connection,
         f"SELECT {COLUMNS} FROM jobs WHERE owner = %s AND type = %s AND dedupe_key = %s AND {_UNFINISHED}",
-        job.workspace_id or "",
+        _owner(job),
         job.type,
         job.dedupe_key,
     )
     return job_of(found[0]) if found else None
+
+
+def _owner(job: Job) -> str:
+    """Whose turn a job takes, as the table derives it (migrations/0035_internal_jobs.sql)."""
+    if job.workspace_id is None:
+        return ""
+    return f"{job.workspace_id} internal" if job.internal else job.workspace_id

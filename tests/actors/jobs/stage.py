@@ -66,7 +66,7 @@ class Stage:
 
     async def enqueue(self, type: str = "bench", **more: Any) -> Job:  # noqa: A002  # the message's word
         """Put a job of the workspace on the queue."""
-        fields = {"uid": self.uid, "workspace_id": self.workspace, "type": type, **more}
+        fields = {"uid": self.uid, "workspace_id": self.workspace, "type": type, "public": type != "secret", **more}
         return await self.system.ask(JOBS, EnqueueJob(**fields))
 
     def job(self, job: Job) -> Job:

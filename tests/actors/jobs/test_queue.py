@@ -17,9 +17,16 @@ async def test_users_may_not_have_every_type_and_the_node_may(autojump_clock: Mo
         with pytest.raises(Invalid, match="there are: bench, noop"):
             await stage.enqueue("secret", public=True)
         with pytest.raises(Invalid, match="there are: bench, noop, secret"):
-            await stage.enqueue("unknown")
+            await stage.enqueue("unknown", public=False)
         job = await stage.enqueue("secret", uid=None, workspace_id=None)
         assert (job.workspace_id, job.type) == (None, "secret")
+        internal = await stage.enqueue("secret")
+        assert (internal.workspace_id, internal.internal) == (stage.workspace, True)
+        await stage.begun(2)
+        with pytest.raises(NotFound):
+            await stage.system.ask(JOBS, GetJob(stage.workspace, internal.id))
+        await stage.enqueue("noop")
+        assert [line.entry.event for line in stage.store.tables.audit] == ["job.created"]
 
 
 async def test_everything_that_is_wrong_is_named_at_once(autojump_clock: MockClock) -> None:

@@ -45,6 +45,7 @@ def new_job(asked: EnqueueJob, kinds: Mapping[str, JobKind], now: datetime) -> J
         max_retries=asked.max_retries,
         timeout_seconds=asked.timeout_seconds,
         dedupe_key=asked.dedupe_key,
+        internal=not asked.public,
     )
 
 

@@ -11,6 +11,9 @@ from understudy.actors.jobs.kinds import JobKind, JobResult, JobRun, Scheduled
 JOBS_KEPT = timedelta(days=30)
 """How long it can be read what became of a job."""
 
+INTERNAL_KEPT = timedelta(days=1)
+"""... of one that nobody asked for."""
+
 FAILURES_KEPT = timedelta(days=1)
 """Well past the longest lock and the window after it: a failed sign-in this old counts for nothing any more."""
 
@@ -42,8 +45,8 @@ class Grants(Protocol):
 class Finished(Protocol):
     """Jobs that are over: too many to be deleted in one go."""
 
-    async def prune(self, before: datetime, *, limit: int = ...) -> int:
-        """Delete up to so many that are older; how many."""
+    async def prune(self, before: datetime, *, internal: datetime | None = ...) -> int:
+        """Delete some that are older, *internal* being another age for internal ones; how many."""
         ...
 
 
@@ -103,5 +106,9 @@ def chores(stores: ChoreStores) -> tuple[Chore, ...]:
         Chore("tokens.sweep", time(3, 0), lambda now: stores.tokens.sweep(now=now)),
         Chore("lockouts.sweep", time(3, 15), lambda now: stores.lockouts.sweep(before=now - FAILURES_KEPT)),
         Chore("grants.purge", time(3, 20), lambda now: stores.grants.purge_expired(before=now)),
-        Chore("jobs.prune", time(3, 30), lambda now: stores.jobs.prune(now - JOBS_KEPT), batched=True),
+        Chore("jobs.prune", time(3, 30), _prune_jobs(stores), batched=True),
     )
+
+
+def _prune_jobs(stores: ChoreStores) -> Callable[[datetime], Awaitable[int]]:
+    return lambda now: stores.jobs.prune(now - JOBS_KEPT, internal=now - INTERNAL_KEPT)

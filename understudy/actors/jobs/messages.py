@@ -46,7 +46,9 @@ class EnqueueJob(Ask[Job]):
     """Put a job on the queue; answered once that is committed, and with nothing else to wait for it begins at once.
 
     When an unfinished job of the same type and workspace has the same ``dedupe_key``, the answer is that job. With
-    ``public`` only the types that users may have are taken. A job without a workspace is the node's own.
+    ``public`` it is somebody's wish: only the types that users may have are taken, and the workspace's members see the
+    job. Without, it is internal to the node, though it may be in a workspace's name: nobody there sees it, and it does
+    not take the place of what they ask for. A job without a workspace is the node's own.
 
     Refused with `Invalid` (naming the field; an unknown type with those there are), `RateLimited` (the workspace has
     `MOST_UNFINISHED` already) and `Unavailable`.

@@ -77,7 +77,7 @@ class JobQueue(Server):
 
     async def _enqueue(self, message: EnqueueJob, job: Job) -> Job:
         audit = None
-        if job.workspace_id is not None:
+        if job.workspace_id is not None and not job.internal:
             audit = self._audit("job.created", job.workspace_id, job.uid, message.request_id, job.id, job.type)
         try:
             there = await self._book.add(job, audit, most=MOST_UNFINISHED)

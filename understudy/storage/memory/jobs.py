@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -31,7 +30,7 @@ class MemoryJobs:
         if known := self._tables.jobs.get(job.id):
             return known
         unfinished = [x for x in self._tables.jobs.values() if x.status in _UNFINISHED]
-        same = [x for x in unfinished if x.workspace_id == job.workspace_id]
+        same = [x for x in unfinished if _owner(x) == _owner(job)]
         if job.workspace_id is not None and most is not None and len(same) >= most:
             raise StoreConflict("number of jobs")
         there = insert(self._tables, job)
@@ -43,7 +42,7 @@ class MemoryJobs:
         """As the real one."""
         self._tables.check()
         job = self._tables.jobs.get(job_id)
-        return job if job is not None and job.workspace_id == workspace_id else None
+        return job if job is not None and _owner(job) == workspace_id else None
 
     async def list(self, asked: JobFilter) -> tuple[tuple[Job, ...], int]:
         """As the real one."""
@@ -51,7 +50,7 @@ class MemoryJobs:
         found = [
             attrs.evolve(job, payload={}, result=None)
             for job in self._tables.jobs.values()
-            if job.workspace_id == asked.workspace_id
+            if _owner(job) == asked.workspace_id
             and asked.status in {None, job.status}
             and asked.type in {None, job.type}
             and (job.is_dead or not asked.dead)
@@ -74,10 +73,12 @@ class MemoryJobs:
         self._tables.append_audit(audit)
         return cancelled, True
 
-    async def prune(self, before: datetime, *, limit: int = 1000) -> int:
+    async def prune(self, before: datetime, *, internal: datetime | None = None, limit: int = 1000) -> int:
         """As the real one."""
         self._tables.check()
-        old = [job for job in self._tables.jobs.values() if job.finished_at is not None and job.finished_at < before]
+        jobs = self._tables.jobs.values()
+        limits = {False: before, True: internal or before}
+        old = [job for job in jobs if job.finished_at is not None and job.finished_at < limits[job.internal]]
         for job in sorted(old, key=lambda job: job.finished_at or before)[:limit]:
             del self._tables.jobs[job.id]
         return min(len(old), limit)
@@ -94,13 +95,14 @@ class MemoryClaims:
     ) -> tuple[Job, ...]:
         """As the real one."""
         self._tables.check()
-        busy = Counter(self._tables.jobs[job_id].workspace_id for job_id in self._tables.claims)
+        busy = Counter(_owner(self._tables.jobs[job_id]) for job_id in self._tables.claims)
         due = [job for job in self._tables.jobs.values() if job.status is JobStatus.PENDING and job.run_at <= now]
-        due.sort(key=lambda job: (job.workspace_id or "", *_turn(job)))
+        due.sort(key=lambda job: (_owner(job), *_turn(job)))
         places: list[tuple[int, datetime, str]] = []
-        for owner, theirs in groupby(due, key=attrgetter("workspace_id")):
-            share = limit if owner is None else max(0, per_workspace - busy[owner])
-            places += [(busy[owner] + n, job.run_at, job.id) for n, job in enumerate(list(theirs)[:share])]
+        for owner, theirs in groupby(due, key=_owner):
+            share = limit if not owner else max(0, per_workspace - busy[owner])
+            first = list(theirs)[:share]
+            places += [(busy[owner] + n + job.internal, job.run_at, job.id) for n, job in enumerate(first)]
         claimed = []
         for _, _, job_id in sorted(places)[:limit]:
             job = self._tables.jobs[job_id]
@@ -218,10 +220,14 @@ class MemorySchedule:
 def insert(tables: Tables, job: Job) -> Job:
     """Add the job, unless an unfinished one has its dedupe key: the one that is there."""
     for known in tables.jobs.values():
-        same = (known.workspace_id, known.type, known.dedupe_key) == (job.workspace_id, job.type, job.dedupe_key)
+        same = (_owner(known), known.type, known.dedupe_key) == (_owner(job), job.type, job.dedupe_key)
         if job.dedupe_key is not None and same and known.status in _UNFINISHED:
             return known
     return tables.jobs.setdefault(job.id, job)
+
+
+def _owner(job: Job) -> str:
+    return f"{job.workspace_id or ''}{' internal' if job.internal and job.workspace_id else ''}"
 
 
 def _turn(job: Job) -> tuple[int, datetime, str]:
