@@ -83,6 +83,13 @@ async def test_after_a_crash_summaries_are_there_and_nothing_waits_for_consent_t
             assert "My cat is called Miso." in summary
             assert "Number 7 is 49." in summary
 
+            status = (await mira.chat("/status", agentId="listener")).json()
+            assert status["sessionId"] == before["id"]
+            assert "Model: builtin/rehearsal" in status["content"]
+            assert status["usage"] == {"promptTokens": 0, "completionTokens": 0, "totalTokens": 0}
+            too_long = await mira.chat("x" * 9000, agentId="listener")
+            assert (too_long.status_code, too_long.json()["code"]) == (400, "CONTEXT_TOO_LARGE")
+
             async with mira.stream("What time is it?", surfaceId="again") as events:
                 async for event in events:
                     if event.type == "approval_requested":
