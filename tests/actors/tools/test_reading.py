@@ -1,6 +1,7 @@
 """Feeds, JSON, and a search that is not there."""
 
 import ipaddress
+import time
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tests.actors.tools.test_builtin import CONTEXT, page
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.tools.messages import ToolResult
-from understudy.actors.tools.reading import query_json, reading_tools
+from understudy.actors.tools.reading import feed_text, query_json, reading_tools
 from understudy.actors.tools.tool import ToolFailed
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.storage.records import ToolCall
@@ -125,3 +126,10 @@ def test_whatever_the_path_is_there_is_a_value_or_a_reason(path: str) -> None:
 async def test_a_search_that_is_not_configured_says_so() -> None:
     result = await use("web_search", query="anything")
     assert (result.ok, "not configured" in result.content) == (False, True)
+
+
+def test_a_feed_that_says_a_slow_encoding_is_not_decoded_by_it() -> None:
+    began = time.process_time()
+    with pytest.raises(ToolFailed):
+        feed_text(b'<?xml version="1.0" encoding="punycode"?>-' + b"9" * 300_000, "application/xml", 10)
+    assert time.process_time() - began < 5

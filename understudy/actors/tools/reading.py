@@ -9,6 +9,7 @@ import msgspec
 import trio
 from msgspec import Meta
 
+from understudy.actors.heartbeats.feeds import feed_source
 from understudy.actors.outbound.guarded import GuardedClient, OutboundError
 from understudy.actors.tools.builtin import FETCH_LIMIT, FETCH_SECONDS, readable
 from understudy.actors.tools.messages import ToolContext
@@ -90,8 +91,10 @@ def feed_text(body: bytes, content_type: str, limit: int) -> str:
     """The feed as text. Blocks. Raises `ToolFailed` for what is no feed."""
     import feedparser  # takes a tenth of a second, which only those who read feeds should wait for
 
-    # As a file: bytes would be tried as the name of one first.
-    feed = feedparser.parse(io.BytesIO(body), response_headers={"content-type": content_type} if content_type else {})
+    # As a file, since bytes would be tried as the name of one first; and decoded, since the parser would take any
+    # encoding that Python has, however slow.
+    file = io.BytesIO(feed_source(body, content_type).encode())
+    feed = feedparser.parse(file, response_headers={"content-type": "application/xml; charset=utf-8"})
     if not feed.get("version"):
         raise ToolFailed("that is no RSS or Atom feed")
     items = feed.entries
