@@ -233,21 +233,28 @@ class Queue(Actor):
         return Job("job_1", message.type, message.payload, START, START)
 
 
-@pytest.fixture
-def told() -> OutboxItem:
-    data = {"agentId": "chad", "sessionId": "ses_1", "turnId": "trn_1", "surface": "chat"}
-    entry = fact(COMPLETED, uid="usr_1", workspace_id="ws_1", data=data, at=START)
-    return OutboxItem(entry.id, entry.topic, entry.workspace_id, entry.payload, START, 1)
-
-
-async def test_the_end_of_a_turn_becomes_one_job_for_its_person(told: OutboxItem) -> None:
+@pytest.mark.parametrize(
+    ("said", "model", "worth"),
+    [
+        ("I like tea", "builtin/rehearsal", True),
+        ("What do I like, and when, and why?", "builtin/rehearsal", False),
+        ("Our launch is in May, by the way", "openai/gpt-4.1-mini", True),
+        ("thanks a lot", "openai/gpt-4.1-mini", False),
+    ],
+)
+async def test_the_end_of_a_turn_that_may_teach_something_becomes_one_job_for_its_person(
+    stage: Stage, said: str, model: str, *, worth: bool
+) -> None:
+    turn, key = (await stage.turn(said)).payload, stage.session.key
+    data = {**turn, "surface": "chat", "model": model}
+    entry = fact(COMPLETED, uid=key.uid, workspace_id=key.workspace_id, data=data, at=START)
+    told = OutboxItem(entry.id, entry.topic, entry.workspace_id, entry.payload, START, 1)
     asked: list[EnqueueJob] = []
-    async with ActorSystem("queue") as system:
-        await system.spawn(SupervisorSpec("jobs", children=(ChildSpec("queue", Queue, args=(asked,)),)))
-        consumer = extraction_consumer(system)
-        assert consumer.wants(COMPLETED)
-        assert not consumer.wants("agent.failed")
-        await consumer.deliver(told)
-    (job,) = asked
-    assert (job.uid, job.workspace_id, job.type, job.dedupe_key) == ("usr_1", "ws_1", EXTRACT, "trn_1")
-    assert job.payload == {"turnId": "trn_1", "sessionId": "ses_1", "agentId": "chad"}
+    await stage.system.spawn(SupervisorSpec("jobs", children=(ChildSpec("queue", Queue, args=(asked,)),)))
+    consumer = extraction_consumer(stage.system, stage.store.sessions, Listener(stage.model))
+    assert consumer.wants(COMPLETED)
+    assert not consumer.wants("agent.failed")
+    await consumer.deliver(told)
+    assert [(job.uid, job.workspace_id, job.type, job.dedupe_key, job.payload) for job in asked] == [
+        (key.uid, key.workspace_id, EXTRACT, turn["turnId"], turn)
+    ] * worth

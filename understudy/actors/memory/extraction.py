@@ -81,27 +81,33 @@ class Knowledge(Protocol):
         ...
 
 
-def extraction_consumer(system: Asker) -> Consumer:
-    """Who turns the end of a turn into a job, one for each turn however often it is told."""
+def extraction_consumer(system: Asker, turns: Turns, listener: Listener) -> Consumer:
+    """Who turns the end of a turn into a job, one for each turn however often it is told.
+
+    A turn that cannot teach anything is no job: looking at what was said costs far less than having one.
+    """
 
     async def deliver(item: OutboxItem) -> None:
         told = read_fact(item)
         if told.uid is None or told.workspace_id is None:
             return
-        payload = {"turnId": told.data["turnId"], "sessionId": told.data["sessionId"], "agentId": told.data["agentId"]}
+        turn_id, session_id = str(told.data["turnId"]), str(told.data["sessionId"])
+        messages = await turns.turn_messages(session_id, turn_id, uid=told.uid)
+        if not listener.may_hear(messages, str(told.data.get("model") or "")):
+            return
         job = EnqueueJob(
             told.uid,
             told.workspace_id,
             EXTRACT,
-            payload,
+            {"turnId": turn_id, "sessionId": session_id, "agentId": told.data["agentId"]},
             timeout_seconds=120,
             priority=-10,
-            dedupe_key=str(payload["turnId"]),
+            dedupe_key=turn_id,
         )
         try:
             await system.ask(JOBS, job, timeout=PATIENCE)
         except (Invalid, NotFound, Forbidden) as refusal:  # it will not be taken later either
-            log.warning("a turn is not learned from", turn=payload["turnId"], error=refusal.message)
+            log.warning("a turn is not learned from", turn=turn_id, error=refusal.message)
 
     return Consumer("memory", frozenset({COMPLETED}), deliver)
 

@@ -19,6 +19,8 @@ PATIENCE = 60.0
 """Seconds that a model has."""
 LONGEST_TURN = 12_000
 """Characters of a turn that a model is shown."""
+FEWEST_WORDS = 4
+"""What has fewer teaches nothing."""
 LONGEST_ANSWER = 1_000
 """Tokens."""
 
@@ -48,6 +50,16 @@ class Listener:
     def __init__(self, models: ModelStreams, *, by_rules: bool = False) -> None:
         self._models = models
         self._by_rules = by_rules
+
+    def may_hear(self, told: Sequence[Message], model: str) -> bool:
+        """Whether something may be worth remembering of the messages *told*, of a turn on *model*. Does not block.
+
+        The rules know at once; a model is not asked about a word or two, such as a greeting or thanks.
+        """
+        said = [message.content for message in told if message.role is Role.USER]
+        if self._by_rules or model.partition("/")[0] == BUILTIN:
+            return not listen(said).nothing
+        return sum(len(text[:LONGEST_TURN].split()) for text in said) >= FEWEST_WORDS
 
     async def hear(self, config: AgentConfig, told: Sequence[Message], notes: Chronicle) -> Heard:
         """What is worth remembering of the messages *told*; *notes* is told what asking cost.

@@ -79,6 +79,6 @@ def memory_plan(
     if extraction != OFF:
         listener = Listener(models, by_rules=extraction == RULES)
         learning = Extraction(system, stores.sessions, stores.knowledge, listener, vectors, prices)
-        consumers = (extraction_consumer(system),)
+        consumers = (extraction_consumer(system, stores.sessions, listener),)
     kinds = memory_job_kinds(stores.memories, stores.knowledge, stores.memory_index, vectors, learning)
     return MemoryPlan(vectors, kinds, MEMORY_SCHEDULE, consumers)
