@@ -66,3 +66,11 @@ def test_the_summariser_is_given_what_fits_and_the_summary_before() -> None:
     assert len(asked) < 9000
     assert request.max_output_tokens == 2048
     assert request.tools == ()
+
+
+def test_a_summary_is_worth_its_price() -> None:
+    short = history([(0, 20)] * 10)
+    assert oldest_part(short, 10_000, running=False) == ()
+    assert len(oldest_part(short, 2_000, running=False)) == 10
+    many = history([(0, 20)] * 60)
+    assert len(oldest_part(many, 1_000_000, running=False)) == 120 - KEPT

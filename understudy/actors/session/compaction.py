@@ -15,6 +15,11 @@ KEPT = 10
 KEPT_SHARE = 0.30
 """The share of the window that they may take, at most."""
 
+LEAST_SHARE = 0.10
+"""A summary is made of no less than this share of the window, or of `LEAST_MESSAGES`: else every turn would make one
+where the prompt alone nearly fills the window."""
+LEAST_MESSAGES = HISTORY_LIMIT // 4
+
 SUMMARY_TOKENS = 2048
 TEMPERATURE = 0.3
 LONGEST_SUMMARY = SUMMARY_TOKENS * CHARACTERS_PER_TOKEN
@@ -68,7 +73,9 @@ def oldest_part(history: Sequence[Message], room: int, *, running: bool) -> Sequ
     # A result whose call is in the older part follows it; the present turn begins with a question, so it is not torn.
     while first < len(history) and history[first].role is Role.TOOL:
         first += 1
-    return history[:first] if told(history[:first]) else ()
+    part = history[:first]
+    worth = len(part) >= LEAST_MESSAGES or sum(map(weight, told(part))) >= room * LEAST_SHARE
+    return part if worth and part else ()
 
 
 def summary_request(config: AgentConfig, previous: str | None, messages: Sequence[Message], room: int) -> ModelRequest:
