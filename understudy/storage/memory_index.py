@@ -47,7 +47,10 @@ class MemoryIndexRepository(Repository):
     async def outdated(self, embedder: str, *, limit: int) -> tuple[tuple[str, str], ...]:
         """Ids and texts of entries whose vectors *embedder* did not make."""
         found = await self._rows(
-            "SELECT id, content FROM memory_entries WHERE embedder <> %s ORDER BY position LIMIT %s", embedder, limit
+            "SELECT id, content FROM memory_entries WHERE embedder < %s OR embedder > %s ORDER BY position LIMIT %s",
+            embedder,
+            embedder,
+            limit,
         )
         return tuple((row[0], row[1]) for row in found)
 

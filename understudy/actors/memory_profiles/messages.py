@@ -18,8 +18,6 @@ MEMORY_PROFILES = "memory_profiles"
 LONGEST_NAME = 100
 LONGEST_DESCRIPTION = 1000
 LONGEST_SUFFIX = 4000
-RESERVED_IDS = frozenset({"agents"})
-"""Words of routes, which are no profile's id."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
