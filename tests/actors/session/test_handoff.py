@@ -85,9 +85,14 @@ async def test_a_turn_that_reaches_the_session_by_its_old_key_is_sent_on(autojum
                 await it.system.kill(session_address(first.session_id))
                 reset = await it.system.ask(session_address(first.session_id), Reset(KEY), timeout=60)
                 assert reset.session_id != first.session_id
+                late = StartTurn(KEY, "meant for chad")
+                turn = await it.system.ask(session_address(first.session_id), late, timeout=60)
+                assert turn.session_id != first.session_id
+                assert (await it.read(turn))[-1].type == "done"
             found = await it.store.sessions.load(first.session_id)
             assert found is not None
             assert (found.status.value, found.key) == ("active", CODER)
+            assert [said.content for said in await it.store.sessions.messages(first.session_id)][0] == "hello"
 
 
 async def test_a_turn_under_way_is_not_taken_from_its_agent(autojump_clock: trio.abc.Clock) -> None:
