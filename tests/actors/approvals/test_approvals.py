@@ -25,6 +25,7 @@ from understudy.actors.inference.messages import Finished, ModelEvent, ToolCallC
 from understudy.actors.presence.actor import presence_spec
 from understudy.actors.presence.messages import PRESENCE, ListPresence
 from understudy.actors.session.messages import DIRECTORY, CancelTurn, TurnStarted, session_address
+from understudy.actors.session.toolcalls import MOST_ASKED
 from understudy.storage.records import Role, Usage
 
 RULES = ApprovalRules(tools=frozenset({"echo"}))
@@ -145,6 +146,16 @@ async def test_only_what_needs_consent_waits_and_each_call_is_decided_for_itself
         await it.read(turn)
         found = await results(it)
         assert ["echo {" in said for said in found] == [False, True, True]
+
+
+async def test_nobody_is_asked_about_a_hundred_calls_at_once() -> None:
+    async with consenting(*["echo"] * 100) as it:
+        turn = await it.start("go")
+        for approval in await asked(it, MOST_ASKED):
+            await decide(it, approval)
+        await it.read(turn)
+        assert sum("too many calls" in said for said in await results(it)) == 100 - MOST_ASKED
+        assert len(await listed(it, None)) == MOST_ASKED
 
 
 async def test_an_agent_may_need_consent_for_whatever_it_does() -> None:

@@ -18,6 +18,9 @@ AWAITING = "awaiting_approval"
 MAX_PARALLEL_TOOLS = 4
 """Tools of one round that run side by side."""
 
+MOST_ASKED = 20
+"""Calls of one round that people are asked about; those beyond are not run."""
+
 
 class ToolCalls:
     """Runs the calls of one turn, round by round. Its events are noted with the turn's recorder.
@@ -95,7 +98,8 @@ class ToolCalls:
             for position, call in enumerate(calls)
             if call.name in self._allowed and consent.is_needed(agent, call.name)
         ]
-        refusals: dict[int, ToolResult] = {}
+        too_many = "it was not run: it needs somebody's consent, and too many calls were made at once to ask for it"
+        refusals = {position: refused(call, too_many) for position, call in asked[MOST_ASKED:]}
         if not asked:
             return refusals
 
@@ -106,7 +110,7 @@ class ToolCalls:
 
         with self._hold():
             async with trio.open_nursery() as nursery:
-                for position, call in asked:
+                for position, call in asked[:MOST_ASKED]:
                     nursery.start_soon(ask, position, call, consent)
         return refusals
 
