@@ -5,17 +5,18 @@ from typing import Any
 import msgspec
 from trio.testing import MockClock
 
-from tests.actors.jobs.stage import staged
+from tests.actors.jobs.stage import START, staged
 from understudy.actors.jobs.messages import JobStatus
+from understudy.actors.session.messages import DIRECTORY, AuthorizeSession
 from understudy.actors.tools.enqueueing import job_tools
 from understudy.actors.tools.messages import ToolContext, ToolResult
 from understudy.actors.tools.toolbox import Toolbox
-from understudy.runtime import ActorSystem
-from understudy.storage.records import ToolCall
+from understudy.runtime import Actor, ActorSystem, ChildSpec, SupervisorSpec, receive
+from understudy.storage.records import Session, SessionKey, SessionStatus, ToolCall
 
 
-async def run(system: ActorSystem, **arguments: Any) -> ToolResult:
-    context = ToolContext("ws_mira", "usr_mira", "chad", "ses_1", "trn_1")
+async def run(system: ActorSystem, *, root: str = "", **arguments: Any) -> ToolResult:
+    context = ToolContext("ws_mira", "usr_mira", "chad", "ses_1", "trn_1", root=root)
     call = ToolCall("tc_1", "job_enqueue", msgspec.json.encode(arguments).decode())
     return await Toolbox(job_tools(system)).run(call, context)
 
@@ -34,6 +35,29 @@ async def test_a_job_is_its_turns_and_only_what_users_may_have(autojump_clock: M
             result = await run(stage.system, type=type_, payload=payload)
             assert not result.ok
             assert said in result.content
+
+
+class Directory(Actor):
+    """Every session is of this surface."""
+
+    def __init__(self, surface: str) -> None:
+        self._surface = surface
+
+    @receive
+    def authorize(self, message: AuthorizeSession) -> Session:
+        key = SessionKey("ws_mira", message.uid, "chad", self._surface, "main")
+        return Session(message.session_id, key, SessionStatus.ACTIVE, START, START)
+
+
+async def test_only_an_agent_that_people_talk_to_has_agents_run_in_the_background(autojump_clock: MockClock) -> None:
+    for surface, root, may in (("chat", "", True), ("job", "", False), ("chat", "trn_0", False)):
+        async with staged() as stage:
+            directory = ChildSpec(DIRECTORY.rpartition("/")[2], Directory, args=(surface,))
+            await stage.system.spawn(SupervisorSpec(DIRECTORY.partition("/")[0], children=(directory,)))
+            result = await run(stage.system, type="agent.run", root=root)
+            assert not result.ok  # the stage has no such type
+            assert ("there are no jobs of type 'agent.run'" in result.content) is may
+            assert ("somebody has to be there" in result.content) is not may
 
 
 async def test_without_a_queue_it_fails_and_says_so() -> None:

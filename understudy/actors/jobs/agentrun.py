@@ -11,7 +11,9 @@ from understudy.actors.session.errand import Errand, run_errand
 from understudy.runtime import ActorSystem
 from understudy.storage.records import IdempotencyKey
 
+AGENT_RUN = "agent.run"
 SURFACE = "job"
+"""Of the conversations in which jobs have agents run."""
 
 
 class AgentRun(Fields, frozen=True):
@@ -61,4 +63,4 @@ def agent_run(system: ActorSystem) -> JobKind:
             },
         }
 
-    return JobKind("agent.run", run, fits(AgentRun), public=True)
+    return JobKind(AGENT_RUN, run, fits(AgentRun), public=True)

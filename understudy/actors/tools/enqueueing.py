@@ -7,7 +7,9 @@ import msgspec
 from msgspec import Meta
 
 from understudy.actors.errors import DomainError
+from understudy.actors.jobs.agentrun import AGENT_RUN, SURFACE
 from understudy.actors.jobs.messages import JOBS, LONGEST_TYPE, EnqueueJob
+from understudy.actors.session.messages import DIRECTORY, AuthorizeSession
 from understudy.actors.tools.messages import ToolContext
 from understudy.actors.tools.tool import Arguments, Tool, ToolFailed
 from understudy.runtime import Ask, RuntimeFault
@@ -37,9 +39,25 @@ class JobEnqueue(Arguments, frozen=True):
 
 
 def job_tools(system: Asker) -> list[Tool]:
-    """The tool, on the queue of *system*. On whose behalf the job is, and in which workspace, the turn decides."""
+    """The tool, on the queue of *system*. On whose behalf the job is, and in which workspace, the turn decides.
+
+    Agents that run in the background, or for another agent, have no other run in the background: an agent that was
+    talked into it would go on for ever, and nobody would be there to see.
+    """
+
+    async def ask(address: str, message: Ask[R]) -> R:
+        try:
+            return await system.ask(address, message, timeout=PATIENCE)
+        except DomainError as refusal:
+            raise ToolFailed(refusal.message) from refusal
+        except RuntimeFault as fault:
+            raise ToolFailed("the job queue is away for the moment") from fault
 
     async def job_enqueue(arguments: JobEnqueue, context: ToolContext) -> str:
+        if arguments.type == AGENT_RUN:
+            session = await ask(DIRECTORY, AuthorizeSession(context.uid, context.session_id))
+            if context.root or session.key.surface == SURFACE:
+                raise ToolFailed("somebody has to be there: only agents that people talk to have others run in jobs")
         wanted = EnqueueJob(
             uid=context.uid,
             workspace_id=context.workspace_id,
@@ -47,12 +65,7 @@ def job_tools(system: Asker) -> list[Tool]:
             payload=arguments.payload,
             public=True,
         )
-        try:
-            job = await system.ask(JOBS, wanted, timeout=PATIENCE)
-        except DomainError as refusal:
-            raise ToolFailed(refusal.message) from refusal
-        except RuntimeFault as fault:
-            raise ToolFailed("the job queue is away for the moment") from fault
+        job = await ask(JOBS, wanted)
         return f"enqueued as {job.id}; it begins by itself, and nobody waits for its result"
 
     return [
