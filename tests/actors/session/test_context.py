@@ -139,3 +139,8 @@ def test_the_house_rules_come_first_and_a_summary_before_what_it_does_not_cover(
 def test_commands_are_never_told() -> None:
     history = [said(Role.USER, "/help", status="command"), said(Role.ASSISTANT, "…", status="command")]
     assert [m.content for m in build_context(CONFIG, [*history, said(Role.USER, "hi")], NOW)[1:]] == ["hi"]
+
+
+def test_a_result_without_a_word_is_sent_since_its_call_is() -> None:
+    history = [said(Role.USER, "go"), said(Role.ASSISTANT, "", calls=1), said(Role.TOOL, "", answers="call_0")]
+    assert [m.role for m in build_context(CONFIG, history, NOW)[1:]] == [Role.USER, Role.ASSISTANT, Role.TOOL]

@@ -153,8 +153,8 @@ def fit(material: Material, room: int) -> Context:
 
 
 def told(history: Sequence[Message]) -> list[Message]:
-    """The messages of *history* that are for models at all."""
-    return [m for m in history if m.status not in NEVER_SENT and (m.content or m.tool_calls)]
+    """The messages of *history* that are for models at all: not what is empty, unless it answers a call."""
+    return [m for m in history if m.status not in NEVER_SENT and (m.content or m.tool_calls or m.tool_call_id)]
 
 
 def whole_calls(messages: list[Message]) -> list[Message]:
