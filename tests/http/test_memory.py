@@ -10,7 +10,15 @@ import pytest
 import trio
 
 from tests.support.platform import Caller, Platform, serving_platform
-from understudy.actors.memory.messages import MEMORY, MOST_NOTES, MemoryCategory, Owner, Remember
+from understudy.actors.memory.messages import (
+    MEMORY,
+    MOST_NOTES,
+    MemoryCategory,
+    Owner,
+    Remember,
+    Share,
+    WorkspaceType,
+)
 from understudy.http.app import create_app
 from understudy.http.openapi import document
 from understudy.storage.pool import Pool
@@ -23,6 +31,7 @@ CHANGES = [
     ("POST", "/notes", {"note": "tea"}),
     ("DELETE", "/notes/0", None),
     ("DELETE", "/daily/2026-03-02/0", None),
+    ("DELETE", "/entries/mem_x", None),
 ]
 
 
@@ -206,6 +215,24 @@ async def test_search_finds_in_every_tier_by_words_and_likeness(platform: Platfo
     assert (await call(mira, "GET", "/search?q=zzzz")).json()["results"] == []
     by_likeness = (await call(mira, "GET", "/search?q=Tuesdey")).json()["results"]
     assert (by_likeness[0]["content"], by_likeness[0]["sources"]) == ("Deploys move to Tuesday", ["vector"])
+
+
+async def test_what_a_workspace_shares_is_found_by_its_members_and_forgotten_by_who_told_it(
+    platform: Platform, mira: Caller
+) -> None:
+    owner = Owner(mira.workspace_id, mira.uid)
+    await platform.system.ask(MEMORY, Share(owner, "All tea is green", WorkspaceType.ADR))
+    colleague = await platform.member(mira, WorkspaceRole.MEMBER)
+    for reader in (mira, colleague):
+        (hit,) = (await call(reader, "GET", "/search?q=tea")).json()["results"]
+        assert (hit["tier"], hit["category"], hit["content"]) == ("workspace", "adr", "All tea is green")
+    path = f"/entries/{hit['id']}"
+    assert problem(await call(colleague, "DELETE", path)) == (404, "NOT_FOUND")
+    assert (await call(mira, "DELETE", path)).status_code == 204
+    assert problem(await call(mira, "DELETE", path)) == (404, "NOT_FOUND")
+    assert (await call(colleague, "GET", "/search?q=tea")).json()["results"] == []
+    audit = await platform.store.audit.of_user(mira.uid)
+    assert [line.event for line in audit if line.event.startswith("memory.")] == ["memory.deleted", "memory.shared"]
 
 
 @pytest.mark.parametrize("asked", ["", "?q=", f"?q={'x' * 501}", "?q=a&topK=0", "?q=a&topK=51", "?q=a&topK=x"])

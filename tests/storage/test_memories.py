@@ -170,6 +170,19 @@ async def test_an_entry_is_deleted_by_its_place_or_its_id_and_once(store: Store)
     assert texts((await found(store, mira, "c")).by_vector) == ["a"]
 
 
+async def test_an_entry_of_any_tier_is_forgotten_by_its_person_alone(store: Store) -> None:
+    mira, noor = await store.user(), await store.user("noor@example.org")
+    memories = store.repositories.memories
+    thing = entry(mira, "Anna", tier=MemoryTier.NOTES)
+    await added(store, thing)
+    for workspace_id, uid in ((mira[1].id, noor[0].id), (noor[1].id, mira[0].id)):
+        assert not await memories.forget(workspace_id, uid, thing.id, line())
+    audit = line()
+    assert [await memories.forget(mira[1].id, mira[0].id, thing.id, audit) for _ in range(2)] == [True, True]
+    assert not await memories.forget(mira[1].id, mira[0].id, thing.id, line())
+    assert (await found(store, mira, "Anna")).by_words == ()
+
+
 async def test_nobody_elses_memories_are_seen_found_or_deleted(store: Store) -> None:
     mira, noor = await store.user(), await store.user("noor@example.org")
     secret = entry(mira, "the secret is tea")

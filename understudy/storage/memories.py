@@ -151,6 +151,25 @@ class MemoriesRepository(MemorySearch):
 
         return await self._transact(work)
 
+    async def forget(self, workspace_id: str, uid: str, entry_id: str, audit: AuditEntry) -> bool:
+        """Delete an entry that is the person's, of whichever tier; whether there was one."""
+
+        async def work(connection: Connection[Any]) -> bool:
+            if await rows(connection, "SELECT FROM audit_log WHERE id = %s", audit.id):
+                return True  # our own first attempt, whose answer was lost
+            gone = await rows(
+                connection,
+                f"DELETE FROM memory_entries WHERE id = %(id)s AND {_MINE} RETURNING id",
+                id=entry_id,
+                uid=uid,
+                workspace=workspace_id,
+            )
+            if gone:
+                await _audit(connection, audit)
+            return bool(gone)
+
+        return await self._transact(work)
+
     async def expire(self, now: datetime, *, limit: int = 1000) -> int:
         """Delete entries whose time is over, at most *limit*; how many."""
         return await self._count(

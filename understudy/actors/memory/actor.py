@@ -10,7 +10,6 @@ import attrs
 
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Conflict, Detail, Invalid, NotFound, PreconditionFailed
-from understudy.actors.facts import fact
 from understudy.actors.memory.finder import Finder, strengthen
 from understudy.actors.memory.merging import check_depth, check_size, merge_patch, replace_keys
 from understudy.actors.memory.messages import (
@@ -19,11 +18,11 @@ from understudy.actors.memory.messages import (
     MOST_A_DAY,
     MOST_NOTES,
     MOST_SHARED,
-    PROPAGATED,
     AddNote,
     Day,
     EntryView,
     Findings,
+    Forget,
     ForgetEntry,
     ForgetNote,
     FoundEntry,
@@ -42,10 +41,10 @@ from understudy.actors.memory.messages import (
 )
 from understudy.actors.memory.ports import MemoryKeeper, Strengthening
 from understudy.actors.memory.ranking import weight_at
+from understudy.actors.memory.traces import audit_line, propagated
 from understudy.actors.memory.vectors import Vectors
 from understudy.actors.serving import Server
 from understudy.runtime import ChildSpec, Deferred, receive
-from understudy.storage.entries import Published
 from understudy.storage.errors import StoreConflict
 from understudy.storage.records import AuditEntry, Json, MemoryEntry, Shelf, new_id
 
@@ -104,6 +103,11 @@ class Memory(Server):
     def forget_entry(self, message: ForgetEntry) -> Deferred[Day]:
         """Delete an entry."""
         return self.answer(message, self._forget_entry, message)
+
+    @receive
+    def forget(self, message: Forget) -> Deferred[None]:
+        """Delete an entry of any tier."""
+        return self.answer(message, self._forget, message)
 
     @receive
     def list_notes(self, message: ListNotes) -> Deferred[tuple[EntryView, ...]]:
@@ -172,6 +176,12 @@ class Memory(Server):
         shelf = Shelf(owner.workspace_id, owner.uid, MemoryTier.DAILY, message.day)
         return Day(message.day, await self._remove(owner, shelf, message.which, message.expected))
 
+    async def _forget(self, message: Forget) -> None:
+        owner = message.owner
+        audit = self._audit("memory.deleted", owner, entry=message.entry_id)
+        if not await self._store.forget(owner.workspace_id, owner.uid, message.entry_id, audit):
+            raise NotFound("there is no such entry")
+
     async def _notes(self, message: ListNotes) -> tuple[EntryView, ...]:
         return self._views(await self._store.shelf(_notes_of(message.owner)))
 
@@ -186,7 +196,7 @@ class Memory(Server):
         entry = await self._entry(message.owner, MemoryTier.WORKSPACE, message.type, message.content)
         audit = self._audit("memory.shared", message.owner, type=message.type.value, entry=entry.id)
         try:
-            await self._store.share(entry, audit, _propagated(entry, message), most=MOST_SHARED)
+            await self._store.share(entry, audit, propagated(entry, message), most=MOST_SHARED)
         except StoreConflict as conflict:
             raise Conflict(f"the workspace has as many entries as it may, {MOST_SHARED}") from conflict
         self._written += 1
@@ -258,26 +268,7 @@ class Memory(Server):
         return EntryView(entry.id, entry.tier, entry.day, entry.category, entry.content, entry.created_at, weight)
 
     def _audit(self, event: str, owner: Owner, **metadata: object) -> AuditEntry:
-        return AuditEntry(
-            id=new_id("aud"),
-            event=event,
-            severity="info",
-            created_at=self._now(),
-            uid=owner.uid,
-            workspace_id=owner.workspace_id,
-            agent_id=owner.agent_id,
-            session_id=owner.session_id,
-            request_id=owner.request_id,
-            metadata=metadata,
-        )
-
-
-def _propagated(entry: MemoryEntry, message: Share) -> Published:
-    owner = message.owner
-    data = {"entryId": entry.id, "type": message.type.value, "agentId": owner.agent_id, "sessionId": owner.session_id}
-    return fact(
-        PROPAGATED, uid=owner.uid, workspace_id=owner.workspace_id, data=data, at=entry.created_at, id=f"evt_{entry.id}"
-    )
+        return audit_line(event, owner, self._now(), metadata)
 
 
 def _notes_of(owner: Owner) -> Shelf:

@@ -166,6 +166,14 @@ class ForgetEntry(Ask[Day]):
 
 
 @attrs.frozen
+class Forget(Ask[None]):
+    """Delete an entry of the person's by its id, of whichever tier. Refused with `NotFound`."""
+
+    owner: Owner
+    entry_id: str
+
+
+@attrs.frozen
 class ListNotes(Ask[tuple[EntryView, ...]]):
     """The notes, in the order in which they were written."""
 

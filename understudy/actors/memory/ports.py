@@ -44,6 +44,10 @@ class MemoryKeeper(Protocol):
         """Delete an entry; what is left, None when there is none. Raises `StoreConflict` for another *expected*."""
         ...
 
+    async def forget(self, workspace_id: str, uid: str, entry_id: str, audit: AuditEntry) -> bool:
+        """Delete an entry of whichever tier; whether there was one."""
+        ...
+
     async def search(
         self,
         scope: Scope,

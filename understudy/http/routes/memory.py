@@ -12,6 +12,7 @@ from understudy.actors.memory.messages import (
     AddNote,
     Day,
     EntryView,
+    Forget,
     ForgetEntry,
     ForgetNote,
     GetDay,
@@ -168,6 +169,26 @@ async def delete_daily(date: str, entryIndex: str) -> Reply:  # noqa: N803  # th
         expected = _expected(request, (await _ask(request, owner, GetDay(owner, day))).entries)
     left = await _ask(request, owner, ForgetEntry(owner, day, which, expected))
     return json(shapes.EntryDeleted(deleted=True, remaining=len(left.entries)), headers=_tag(left.entries))
+
+
+@routes.delete("/entries/<id>")
+@operation(
+    "forgetEntry",
+    Auth.WORKSPACE,
+    replies={204: None},
+    headers=("X-Workspace-Id",),
+    errors=("NOT_FOUND", "RATE_LIMIT"),
+)
+async def forget_entry(id: str) -> Reply:  # noqa: A002  # as other routes call it
+    """Forget something that a search has found, by its id.
+
+    Of whichever tier, as long as it is yours: what was learned of people and procedures, and what you told the
+    workspace. What was said in a session is none of it.
+    """
+    request = this_request()
+    owner = await _owner(request, WorkspaceRole.MEMBER)
+    await _ask(request, owner, Forget(owner, id))
+    return Reply(204)
 
 
 @routes.post("/notes")

@@ -116,6 +116,22 @@ class MemoryMemories:
         self._tables.append_audit(audit)
         return await self.shelf(shelf)
 
+    async def forget(self, workspace_id: str, uid: str, entry_id: str, audit: AuditEntry) -> bool:
+        """As the real one."""
+        self._tables.check()
+        if any(line.entry.id == audit.id for line in self._tables.audit):
+            return True
+        entry = self._tables.memories.get(entry_id)
+        if entry is None or (entry.workspace_id, entry.uid) != (workspace_id, uid):
+            return False
+        del self._tables.memories[entry_id]
+        self._tables.entities.pop(entry_id, None)
+        self._tables.procedures.pop(entry_id, None)
+        for key in [key for key in self._tables.edges if entry_id in key[:2]]:
+            del self._tables.edges[key]
+        self._tables.append_audit(audit)
+        return True
+
     async def expire(self, now: datetime, *, limit: int = 1000) -> int:
         """As the real one."""
         self._tables.check()
