@@ -230,6 +230,7 @@ async def furnish(http: httpx.AsyncClient, mira: dict[str, str], pool: Pool, hou
         "workspaces.uid": uid,
         "agent.date": day,
         "agent.entryIndex": "mem_day",
+        "agent.id": "mem_day",
         "agent.index": "0",
         "skills.id": "web_search",
     }
