@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.actors.heartbeats.stage import EDITOR, PAGE, URL, now, rss, stage
+from tests.actors.heartbeats.stage import EDITOR, PAGE, URL, inline, now, rss, stage
 from tests.actors.session.stage import KEY, Line, say
 from tests.support.storage import at
 from understudy.actors.errors import Conflict, Forbidden, Invalid, NotFound, ProviderFailed
@@ -25,9 +25,11 @@ from understudy.actors.heartbeats.messages import (
     ListHeartbeats,
     heartbeat_address,
 )
-from understudy.actors.heartbeats.services import LEASE
+from understudy.actors.heartbeats.services import LEASE, HeartbeatServices
+from understudy.actors.heartbeats.tree import heartbeats_spec
 from understudy.actors.inference.messages import ModelEvent
 from understudy.actors.outbound.guarded import OutboundFailed
+from understudy.runtime import ActorSystem
 from understudy.storage.heartbeat_records import Claim, HeartbeatRun
 from understudy.storage.records import WorkspaceRole
 
@@ -280,6 +282,20 @@ async def test_what_another_node_holds_is_left_alone_until_its_lease_is_over_and
         assert (run.id, run.due_at, run.attempt, run.status.value) == ("hbr_dead", kept.next_run_at, 2, "ok")
         assert run.finished_at is not None
         assert run.finished_at - moment < LEASE + timedelta(seconds=16)
+
+
+async def test_two_nodes_share_the_due_times_and_each_is_run_once(autojump_clock: MockClock) -> None:
+    async with stage() as it, ActorSystem("another node") as other:
+        it.web.answers[URL] = rss("one")
+        second = HeartbeatServices(it.services.store, it.services.runs, it.web, now, inline)
+        await other.spawn(heartbeats_spec(second))
+        beats = [(await it.make()).heartbeat.id for _ in range(5)]
+        await trio.sleep(3600 - 1)
+        for beat in beats:
+            runs = await it.runs(beat)
+            assert [later.due_at - sooner.due_at for sooner, later in pairwise(runs)] == [timedelta(minutes=5)] * 11
+            assert words(runs) == ["ok", *["unchanged"] * 11]
+        assert len(it.web.requests) == 5 * 12
 
 
 @pytest.mark.parametrize("moment", ["while it looks", "while the agent is at work"])

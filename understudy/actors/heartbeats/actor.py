@@ -34,7 +34,7 @@ class HeartbeatActor(Actor):
         self._id = heartbeat_id
         self._services = services
         self._timer: Timer | None = None
-        self._looking = self._again = self._deleted = False
+        self._looking = self._again = self._retired = False
         self._quiet = trio.Event()
         self._next: datetime | None = None
         self._running: HeartbeatRun | None = None
@@ -46,7 +46,7 @@ class HeartbeatActor(Actor):
     async def stopping(self, reason: Exit) -> None:
         """Let a run come to its end, within the shutdown's bound, unless the heartbeat was deleted."""
         del reason
-        if self._running is not None and not self._deleted:
+        if self._running is not None and not self._retired:
             await self._quiet.wait()
 
     @receive
@@ -63,7 +63,7 @@ class HeartbeatActor(Actor):
     def retire(self, message: Retire) -> None:
         """It was deleted."""
         del message
-        self._deleted = True
+        self._retired = True
         self.stop()
 
     @receive
