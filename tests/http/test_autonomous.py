@@ -10,7 +10,12 @@ import trio
 from tests.support.identity import Settings
 from tests.support.platform import Platform, serving_platform
 from tests.support.rehearsed import add_oversight, add_sessions, audited
+from tests.support.storage import START
+from understudy.actors.autonomous.jobs import autonomous_job_kinds
+from understudy.actors.errors import Detail
+from understudy.actors.jobs.kinds import JobRun
 from understudy.actors.workspaces.messages import WORKSPACES, MembershipsChanged
+from understudy.storage.job import Job
 from understudy.storage.pool import Pool
 from understudy.storage.records import WorkspaceRole
 
@@ -111,6 +116,23 @@ async def test_a_batch_says_what_became_of_each(platform: Platform) -> None:
         assert refused(await post(platform, "batch", wrong)) == (400, "VALIDATION"), wrong
 
 
+async def test_a_batch_that_is_a_job_runs_no_task_twice_however_often_it_is_attempted(platform: Platform) -> None:
+    mira = await platform.user()
+    (kind,) = autonomous_job_kinds(platform.system)
+    task = {"uid": mira.uid, "taskMessage": "hello"}
+    payload = {"batch": {"tasks": [task, {**task, "uid": "usr_nobody"}]}, "key": "robot"}
+    assert kind.check(payload) == ()
+    assert kind.check({"batch": {}, "key": "robot"}) == (Detail("batch.tasks", "either_uids_or_tasks"),)
+    assert not kind.public
+    attempt = JobRun(Job("job_1", kind.name, payload, START, START))
+    first, second = [await kind.run(attempt) for _ in range(2)]
+    assert first is not None
+    assert second == first
+    assert (first["succeeded"], first["failed"]) == (1, 1)
+    (session,) = (await mira.get("/sessions")).json()["sessions"]
+    assert session["messageCount"] == 2
+
+
 async def test_a_key_runs_sixty_times_a_minute_by_both_routes(platform: Platform) -> None:
     statuses = []
     for number in range(61):
@@ -121,21 +143,24 @@ async def test_a_key_runs_sixty_times_a_minute_by_both_routes(platform: Platform
     assert int(answer.headers["retry-after"]) >= 1
 
 
-async def test_what_nobody_waits_for_is_stopped(pool: Pool) -> None:
+async def test_four_run_at_a_time_and_what_nobody_waits_for_is_stopped(pool: Pool) -> None:
     async with serving_platform(pool) as platform:
         await add_sessions(platform, word_delay=60.0)
         await add_oversight(platform)
-        mira = await platform.user()
+        uids = [(await platform.user()).uid for _ in range(6)]
 
-        async def running() -> bool:
-            return bool(await platform.store.sessions.sessions_with_running_turns())
+        async def running() -> int:
+            return len(await platform.store.sessions.sessions_with_running_turns())
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(post, platform, "run", {"uid": mira.uid, "taskMessage": "hello"})
-            with trio.fail_after(10):
-                while not await running():
+        with trio.fail_after(15):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(post, platform, "batch", {"uids": uids, "taskMessage": "hello"})
+                while await running() < 4:
                     await trio.sleep(0.01)
-            nursery.cancel_scope.cancel()  # which closes the connection
-        with trio.fail_after(10):
+                await platform.user()  # time enough for a fifth to begin
+                assert await running() == 4
+                nursery.cancel_scope.cancel()  # which closes the connection
             while await running():
                 await trio.sleep(0.01)
+        begun = [(await platform.store.sessions.list(uid))[1] for uid in uids]
+        assert sum(begun) == 4

@@ -73,8 +73,9 @@ async def test_a_session_goes_on_with_another_agent(platform: Platform) -> None:
     messages = (await mira.get(f"/sessions/{session}")).json()["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "system", "user", "assistant"]
     assert messages[2]["content"].startswith("This conversation was handed over from the agent chad")
-    events = [entry.event for entry in await platform.store.audit.of_user(mira.uid)]
-    assert "session.handoff" in events
+    line = await audited(platform, "session.handoff")
+    assert (line.uid, line.session_id, line.metadata) == (mira.uid, session, {"from": "chad", "to": "coder"})
+    assert line.request_id == moved.headers["x-request-id"]
 
 
 async def test_a_handoff_is_refused_for_each_reason_by_its_code(platform: Platform) -> None:
@@ -113,6 +114,7 @@ async def test_admins_see_everybodys_sessions_of_their_workspace_and_it_is_noted
         assert (await sees_all.get(f"/sessions/{theirs}?{here}")).json()["messages"][0]["content"] == "a secret"
     viewed = await audited(platform, "session.viewed")
     assert (viewed.session_id, viewed.metadata) == (theirs, {"owner": noor.uid})
+    assert viewed.request_id is not None
     await chat(mira, "mine")
     assert (await noor.get(f"/sessions?{here}")).json()["total"] == 1, "a member sees their own"
     assert [s["uid"] for s in (await noor.get(f"/sessions?{here}")).json()["sessions"]] == [noor.uid]
