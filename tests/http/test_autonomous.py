@@ -106,13 +106,14 @@ async def test_a_batch_says_what_became_of_each(platform: Platform) -> None:
         )
         assert (none.status_code, none.json()["failed"]) == (502, 2)
         assert "idempotency-replayed" not in none.headers, "what came to nothing may be tried again"
-    for wrong in (
+    asked: tuple[dict[str, Any], ...] = (
         {"uids": [mira.uid]},
         {"taskMessage": "x"},
         {"uids": [mira.uid], "taskMessage": "x", "tasks": [{"uid": mira.uid, "taskMessage": "x"}]},
         {"uids": ["u"] * 101, "taskMessage": "x"},
         {"tasks": []},
-    ):
+    )
+    for wrong in asked:
         assert refused(await post(platform, "batch", wrong)) == (400, "VALIDATION"), wrong
 
 

@@ -53,7 +53,7 @@ async def test_an_operator_runs_the_node(tmp_path: Path, pg_dsn: str) -> None:
                 entry["event"] for entry in (await http.get("/audit?limit=1000", headers=robot)).json()["entries"]
             }
             assert {"onboarding.completed", "session.handoff", "key.created", "autonomous.run"} <= events
-            assert await http.delete(f"/admin/keys/{made['id']}", headers=root)
+            assert (await http.delete(f"/admin/keys/{made['id']}", headers=root)).status_code == 204
             assert (await http.get("/audit", headers=robot)).status_code == 401
             health = (await http.get("/admin/health", headers=root)).json()
             assert health["memory"]["rssBytes"] > 10_000_000

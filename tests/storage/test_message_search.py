@@ -1,5 +1,7 @@
 """Finding messages by their words, in memory and on PostgreSQL."""
 
+from typing import Any
+
 import attrs
 
 from tests.support.storage import Store, at, closed, message, opened, session_key
@@ -7,7 +9,7 @@ from understudy.storage.finding import marked
 from understudy.storage.records import Role, Session, TurnStatus, new_id
 
 
-async def say(store: Store, session: Session, question: str, answer: str, **closing: object) -> None:
+async def say(store: Store, session: Session, question: str, answer: str, **closing: Any) -> None:
     turn = new_id("trn")
     await store.write(opened(session, turn, message=message(session, turn, content=question)))
     said = message(session, turn, Role.ASSISTANT, answer, created_at=at(1))

@@ -1,5 +1,7 @@
 """What users begin with: whole, once, and again when it is asked for. In memory and on PostgreSQL."""
 
+from typing import Any
+
 import attrs
 import pytest
 import trio
@@ -16,7 +18,7 @@ def agent(name: str) -> Agent:
     return Agent(new_id("agc"), None, name, version, START, START)
 
 
-def wish(uid: str, *agents: str, **more: object) -> Onboarding:
+def wish(uid: str, *agents: str, **more: Any) -> Onboarding:
     workspace = Workspace(new_id("ws"), "My workspace", uid, "personal", at(1))
     return attrs.evolve(Onboarding(uid, workspace, tuple(map(agent, agents)), at(1)), **more)
 

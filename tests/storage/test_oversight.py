@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import timedelta
+from typing import Any
 
 import attrs
 import pytest
@@ -17,13 +18,13 @@ from understudy.storage.records import Agent, AgentVersion, AuditEntry, Usage, n
 from understudy.storage.spending import Charge
 
 
-def key(name: str, secret: str = "", **more: object) -> InternalKey:
+def key(name: str, secret: str = "", **more: Any) -> InternalKey:
     digest = hashlib.sha256((secret or new_id("secret")).encode()).digest()
     made = InternalKey(new_id("key"), name, digest, ("audit", "metrics"), "internal", START)
     return attrs.evolve(made, **more)
 
 
-def line(event: str = "key.created", second: float = 0, **more: str) -> AuditEntry:
+def line(event: str = "key.created", second: float = 0, **more: Any) -> AuditEntry:
     return AuditEntry(new_id("aud"), event, "info", at(second), **more)
 
 

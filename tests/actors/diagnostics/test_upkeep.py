@@ -166,7 +166,7 @@ async def test_an_agent_whose_tools_are_gone_is_named() -> None:
         agent = Agent(f"agc_{name}", "ws_1", name, version, NOW, NOW)
         await store.agents.create(agent, AuditEntry(f"aud_{name}", "agent.created", "info", NOW))
     tree = (
-        agents_spec("builtin/rehearsal", store),  # type: ignore[arg-type]  # the twins are structural
+        agents_spec("builtin/rehearsal", store),
         SupervisorSpec("tools", children=(tool_host_spec(lambda: (), ToolCache()),)),
     )
     result = await found(upkeep.agents_sound(store.admin), *tree)

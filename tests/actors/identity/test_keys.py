@@ -1,6 +1,7 @@
 """Internal keys: made, used, limited to their scopes, run out and revoked."""
 
 from datetime import timedelta
+from typing import Any
 
 import attrs
 import pytest
@@ -33,7 +34,7 @@ def node(pool: Pool) -> IdentityNode:
     return IdentityNode(pool)
 
 
-async def make(node: IdentityNode, name: str = "ci", *scopes: str, **more: object) -> NewKey:
+async def make(node: IdentityNode, name: str = "ci", *scopes: str, **more: Any) -> NewKey:
     message = CreateKey(OPERATOR, name, scopes or (KeyScope.AUDIT,))
     return await node.system.ask(IDENTITY, attrs.evolve(message, **more))
 
@@ -112,7 +113,7 @@ async def test_what_another_node_revoked_counts_for_five_seconds_at_most(autojum
     with trio.fail_after(600):
         ours, theirs = (KeyRing("", store.keys, clock) for _ in range(2))
         made = await ours.create(CreateKey(OPERATOR, "ci", (KeyScope.AUDIT,)))
-        assert await ours.look_up(made.secret)
+        assert (await ours.look_up(made.secret)).name == "ci"
         assert made.key.id is not None
         await theirs.revoke(RevokeKey(OPERATOR, made.key.id))
         assert ours.at_hand(made.secret) is not None

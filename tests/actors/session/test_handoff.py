@@ -92,7 +92,7 @@ async def test_a_turn_that_reaches_the_session_by_its_old_key_is_sent_on(autojum
             found = await it.store.sessions.load(first.session_id)
             assert found is not None
             assert (found.status.value, found.key) == ("active", CODER)
-            assert [said.content for said in await it.store.sessions.messages(first.session_id)][0] == "hello"
+            assert (await it.store.sessions.messages(first.session_id))[0].content == "hello"
 
 
 async def test_a_turn_under_way_is_not_taken_from_its_agent(autojump_clock: trio.abc.Clock) -> None:
