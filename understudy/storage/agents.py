@@ -12,6 +12,7 @@ from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict
 from understudy.storage.records import Agent, AgentVersion, AuditEntry, Json
 from understudy.storage.repository import Repository, Row, rows
+from understudy.storage.rowsecurity import Tenant
 
 MOST_AGENTS = 200
 """Agents that a workspace may have: its list is read in one go."""
@@ -73,7 +74,12 @@ class AgentRepository(Repository):
 
     async def find(self, workspace_id: str, agent_id: str) -> Agent | None:
         """The agent that the workspace knows by this id: its own, else the global one."""
-        row = await self._row(f"{_SELECT} AND a.id = %(id)s {_OWN_FIRST} LIMIT 1", workspace=workspace_id, id=agent_id)
+        row = await self._row(
+            f"{_SELECT} AND a.id = %(id)s {_OWN_FIRST} LIMIT 1",
+            tenant=Tenant(workspace_id=workspace_id),
+            workspace=workspace_id,
+            id=agent_id,
+        )
         return read_agent(row) if row else None
 
     async def is_elsewhere(self, workspace_id: str, agent_id: str) -> bool:
@@ -88,7 +94,8 @@ class AgentRepository(Repository):
 
     async def list(self, workspace_id: str) -> tuple[Agent, ...]:
         """All agents of the workspace and all global ones that none of its own hides, by id."""
-        found = await self._rows(f"{_SELECT} AND NOT {_HIDDEN} ORDER BY a.id", workspace=workspace_id)
+        tenant = Tenant(workspace_id=workspace_id)
+        found = await self._rows(f"{_SELECT} AND NOT {_HIDDEN} ORDER BY a.id", tenant=tenant, workspace=workspace_id)
         return tuple(read_agent(row) for row in found)
 
     async def revise(
@@ -143,6 +150,7 @@ class AgentRepository(Repository):
         """A page of the versions of the agent that the workspace sees, newest first, and how many there are in all."""
         found = await self._rows(
             f"SELECT {_VERSION} {_OF_OWN} ORDER BY v.version DESC LIMIT %(limit)s OFFSET %(offset)s",
+            tenant=Tenant(workspace_id=workspace_id),
             workspace=workspace_id,
             id=agent_id,
             limit=limit,
@@ -155,6 +163,7 @@ class AgentRepository(Repository):
         """One version of the agent that the workspace sees."""
         row = await self._row(
             f"SELECT {_VERSION} {_OF_OWN} AND v.version = %(version)s",
+            tenant=Tenant(workspace_id=workspace_id),
             workspace=workspace_id,
             id=agent_id,
             version=version,

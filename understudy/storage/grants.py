@@ -9,6 +9,7 @@ from understudy.storage.connection import Connection
 from understudy.storage.errors import Missing, StoreConflict
 from understudy.storage.records import Agent, AuditEntry, Grant, WorkspaceRole
 from understudy.storage.repository import Repository, Row, rows
+from understudy.storage.rowsecurity import Tenant
 from understudy.storage.tenancy import about, hold_as, is_recorded, record
 
 MOST_GRANTS = 200
@@ -34,13 +35,18 @@ class GrantRepository(Repository):
     async def granted(self, workspace_id: str, agent_id: str, *, now: datetime) -> tuple[Agent, Grant] | None:
         """The agent that the workspace was granted under this id, and by which grant."""
         row = await self._row(
-            f"{_GRANTED} AND g.agent_id = %(agent)s {_FIRST}", workspace=workspace_id, agent=agent_id, now=now
+            f"{_GRANTED} AND g.agent_id = %(agent)s {_FIRST}",
+            tenant=Tenant(workspace_id=workspace_id),
+            workspace=workspace_id,
+            agent=agent_id,
+            now=now,
         )
         return _granted(row) if row else None
 
     async def all_granted(self, workspace_id: str, *, now: datetime) -> tuple[tuple[Agent, Grant], ...]:
         """Every agent that the workspace was granted, by id."""
-        found = await self._rows(f"{_GRANTED} {_FIRST}", workspace=workspace_id, now=now)
+        tenant = Tenant(workspace_id=workspace_id)
+        found = await self._rows(f"{_GRANTED} {_FIRST}", tenant=tenant, workspace=workspace_id, now=now)
         return tuple(_granted(row) for row in found)
 
     async def of_workspace(self, workspace_id: str) -> tuple[Grant, ...]:
@@ -48,6 +54,7 @@ class GrantRepository(Repository):
         found = await self._rows(
             f"SELECT {_GRANT} FROM workspace_agent_grants g"
             " WHERE g.granting_workspace_id = %(id)s OR g.receiving_workspace_id = %(id)s ORDER BY g.created_at, g.id",
+            tenant=Tenant(workspace_id=workspace_id),
             id=workspace_id,
         )
         return tuple(Grant(*row) for row in found)

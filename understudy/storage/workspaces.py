@@ -28,6 +28,7 @@ from understudy.storage.records import (
     WorkspaceRole,
 )
 from understudy.storage.repository import Repository, Row, rows
+from understudy.storage.rowsecurity import Tenant
 from understudy.storage.tenancy import WORKSPACE, about, hold, hold_as, is_recorded, read_workspace, record, roles
 
 _MINE = (
@@ -74,7 +75,7 @@ class WorkspaceRepository(Repository):
         async def work(connection: Connection[Any]) -> Activity:
             return await read_activity(connection, workspace_id, since=since, until=until)
 
-        return await self._run(work)
+        return await self._run(work, tenant=Tenant(workspace_id=workspace_id))
 
     async def create(self, workspace: Workspace, audit: AuditEntry) -> None:
         """Store a new workspace, with its owner as the only member.
