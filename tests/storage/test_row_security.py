@@ -8,10 +8,10 @@ import psycopg
 import psycopg.conninfo
 import pytest
 
-from tests.support.storage import Store, closed, events, opened
+from tests.support.storage import START, Store, closed, events, opened
 from understudy.storage.journal import Journal
 from understudy.storage.pool import Pool
-from understudy.storage.records import Session, TurnStatus
+from understudy.storage.records import Agent, AgentVersion, AuditEntry, Grant, Session, TurnStatus
 from understudy.storage.repositories import Repositories
 from understudy.storage.repository import rows
 from understudy.storage.rowsecurity import ROLE, Tenant, act_for, may_act
@@ -157,3 +157,15 @@ async def test_where_the_role_may_not_be_taken_queries_guard_themselves(pool: Po
 def test_a_tenant_is_somebody() -> None:
     with pytest.raises(ValueError, match="a person, a workspace"):
         Tenant()
+
+
+async def test_an_agent_is_there_for_its_workspace_and_for_whom_it_was_granted(pool: Pool, store: Store) -> None:
+    (mira, giver), (_, receiver), (_, other) = [await store.user(f"{name}@example.org") for name in ("a", "b", "c")]
+    version = AgentVersion("agv_1", 1, {}, START)
+    agent = Agent("agc_1", giver.id, "helper", version, START, START)
+    await store.repositories.agents.create(agent, AuditEntry("aud_1", "test", "info", START))
+    grant = Grant("gr_1", giver.id, receiver.id, "helper", True, None, mira.id, START, START)
+    await store.repositories.grants.put(grant, mira.id, AuditEntry("aud_2", "test", "info", START))
+    for workspace, found in ((giver, 1), (receiver, 1), (other, 0)):
+        for table in ("agent_configs", "agent_config_versions", "workspace_agent_grants"):
+            assert len(await seen(pool, f"SELECT 1 FROM {table}", Tenant(workspace_id=workspace.id))) == found, table
