@@ -4,17 +4,22 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 import trio
 
 from tests.support.platform import Caller, Platform, serving_platform
-from understudy.actors.jobs.kinds import JobKind, JobResult, JobRun
+from tests.support.rehearsed import add_sessions
+from understudy.actors.errors import Forbidden, NotFound
+from understudy.actors.jobs.agentrun import agent_run
+from understudy.actors.jobs.kinds import JobFailed, JobKind, JobResult, JobRun
 from understudy.actors.jobs.messages import LARGEST_PAYLOAD
 from understudy.actors.jobs.noop import NOOP
 from understudy.actors.jobs.tree import jobs_spec
 from understudy.http.app import create_app
 from understudy.http.openapi import document
+from understudy.storage.job import Job
 from understudy.storage.jobs import JobRepository
 from understudy.storage.pool import Pool
 from understudy.storage.records import WorkspaceRole
@@ -224,6 +229,29 @@ async def test_row_security_keeps_a_workspaces_jobs_even_from_a_query_that_forgo
     monkeypatch.setattr("understudy.storage.jobs._MINE", "id = %s AND (true OR workspace_id = %s)")
     assert await JobRepository(platform.pool).find(mira.workspace_id, job["id"]) is not None
     assert await JobRepository(platform.pool).find(stranger.workspace_id, job["id"]) is None
+
+
+async def test_an_agent_that_ran_in_an_earlier_attempt_does_not_run_again(platform: Platform, mira: Caller) -> None:
+    await add_sessions(platform)
+    kind, now = agent_run(platform.system), datetime.now(UTC)
+    job = Job("job_1", kind.name, {"message": "hello"}, now, now, mira.workspace_id, mira.uid, attempts=1)
+    first = await kind.run(JobRun(job))
+    assert first == await kind.run(JobRun(attrs.evolve(job, attempts=2)))
+    assert first is not None
+    session = (await mira.get(f"/sessions/{first['sessionId']}")).json()
+    assert [message["content"] for message in session["messages"]] == ["hello", first["content"]]
+    other = await kind.run(JobRun(attrs.evolve(job, id="job_2")))
+    assert other is not None
+    assert other["sessionId"] != first["sessionId"]
+    stranger = await platform.user()
+    for payload, uid, refusal in (
+        ({"message": "hello", "agentId": "nobody"}, mira.uid, NotFound),
+        ({"message": "hello"}, stranger.uid, Forbidden),
+        ({"message": ""}, mira.uid, JobFailed),
+        ({"message": "hello"}, None, JobFailed),
+    ):
+        with pytest.raises(refusal):
+            await kind.run(JobRun(attrs.evolve(job, id="job_3", payload=payload, uid=uid)))
 
 
 async def test_the_document_names_the_jobs_and_an_example_of_each_answer() -> None:

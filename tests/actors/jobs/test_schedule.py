@@ -81,8 +81,12 @@ def test_a_schedule_that_makes_no_sense_is_refused_at_once(odd: dict[str, object
 
 def test_names_are_unique_and_kinds_exist() -> None:
     store = MemoryStore()
-    for kinds, scheduled in (((NOOP, NOOP), ()), ((NOOP,), (OFTEN, OFTEN)), ((), (OFTEN,))):
-        with pytest.raises(ValueError, match="unique"):
+    for kinds, scheduled, said in (
+        ((NOOP, NOOP), (), "two kinds of jobs named noop"),
+        ((NOOP,), (OFTEN, OFTEN), "named often"),
+        ((), (OFTEN,), "jobs of type noop, and there are none"),
+    ):
+        with pytest.raises(ValueError, match=said):
             jobs_spec(store, kinds, scheduled)
 
 

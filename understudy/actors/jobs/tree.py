@@ -1,7 +1,8 @@
 """The branch of the tree in which jobs are done."""
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -55,10 +56,12 @@ def jobs_spec(
     ValueError when two kinds or two schedules have one name, or a schedule is of an unknown kind.
     """
     by_name = {kind.name: kind for kind in kinds}
-    names = [each.name for each in scheduled]
-    unknown = {each.kind for each in scheduled} - by_name.keys()
-    if len(by_name) < len(kinds) or len(set(names)) < len(names) or unknown:
-        raise ValueError(f"names of jobs and schedules are unique, and what is scheduled exists: {unknown or names}")
+    for twice in _repeated(kind.name for kind in kinds):
+        raise ValueError(f"there are two kinds of jobs named {twice}")
+    for twice in _repeated(each.name for each in scheduled):
+        raise ValueError(f"two things in the schedule are named {twice}")
+    for unknown in {each.kind for each in scheduled} - by_name.keys():
+        raise ValueError(f"the schedule has jobs of type {unknown}, and there are none")
     services = JobServices(stores.claims, by_name, lease, now, rng or random.Random())  # noqa: S311  # jitter
     return SupervisorSpec(
         JOBS.partition("/")[0],
@@ -69,6 +72,10 @@ def jobs_spec(
             schedule_spec(stores.schedule, scheduled, ZoneInfo(timezone), now),
         ),
     )
+
+
+def _repeated(names: Iterable[str]) -> Iterator[str]:
+    return (name for name, count in Counter(names).items() if count > 1)
 
 
 def _only_by_the_dispatcher(key: str) -> ChildSpec:
