@@ -45,6 +45,10 @@ async def test_each_thing_that_is_behind_is_counted_by_itself(pool: Pool) -> Non
             "INSERT INTO heartbeat_configs (id, workspace_id, uid, document, interval_seconds, enabled, next_run_at,"
             " created_at, updated_at) VALUES ('hbt_1', %(w)s, %(u)s, '{}', 300, true, %(start)s, %(start)s, %(start)s),"
             " ('hbt_2', %(w)s, %(u)s, '{}', 300, false, %(start)s, %(start)s, %(start)s)",
+            "INSERT INTO agent_health (workspace_id, agent_id, failures, last_error, failed_at, paused_until) VALUES"
+            " (%(w)s, 'a', 5, 'e', %(start)s, %(later)s + interval '1 h'), (%(w)s, 'b', 5, 'e', %(start)s, %(later)s)",
+            "INSERT INTO job_schedule (name, due)"
+            " VALUES ('nightly', %(start)s), ('weekly', %(start)s - interval '1 d')",
             "INSERT INTO outbox (id, topic, payload, created_at) VALUES ('evt_9', 't', '', %(start)s),"
             " ('evt_8', 't', '', %(later)s)",
         ):
@@ -61,6 +65,8 @@ async def test_each_thing_that_is_behind_is_counted_by_itself(pool: Pool) -> Non
         webhooks_disabled=1,
         heartbeats_late=1,
         facts_waiting=1,
+        agents_paused=1,
+        scheduled_at=START,
     )
 
 

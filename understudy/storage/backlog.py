@@ -27,7 +27,9 @@ SELECT
     (SELECT count(*) FROM webhooks WHERE disabled_reason IS NOT NULL),
     (SELECT count(*) FROM heartbeat_configs WHERE enabled AND next_run_at < %(late)s),
     (SELECT count(*) FROM workspace_agent_grants WHERE expires_at <= %(purged)s),
-    (SELECT count(*) FROM outbox WHERE done_at IS NULL AND created_at <= %(told)s)
+    (SELECT count(*) FROM outbox WHERE done_at IS NULL AND created_at <= %(told)s),
+    (SELECT count(*) FROM agent_health WHERE paused_until > %(now)s),
+    (SELECT max(due) FROM job_schedule)
 """
 # The words of a message are computed from it by PostgreSQL itself: where they differ, the rules for words have changed
 # (an upgrade of its dictionaries), and what was said before is no longer found. Ids are random, and so is what lies

@@ -103,6 +103,8 @@ class Backlog:
         heartbeats_late: Enabled ones whose time passed minutes ago.
         grants_expired: Grants that ended days ago and are still there.
         facts_waiting: Facts that nobody has been told of a minute after they came true.
+        agents_paused: Agents that take no turns for having failed too often in a row.
+        scheduled_at: The newest due time of the built-in schedule that was seen to; None before the first.
     """
 
     jobs_waiting: int = 0
@@ -115,3 +117,5 @@ class Backlog:
     heartbeats_late: int = 0
     grants_expired: int = 0
     facts_waiting: int = 0
+    agents_paused: int = 0
+    scheduled_at: datetime | None = None

@@ -84,12 +84,13 @@ async def test_webhooks_that_often_fail_are_a_warning(total: int, bad: int, stat
 
 
 async def test_late_heartbeats_old_grants_and_drifted_words_are_warnings() -> None:
-    behind = Counted(Backlog(heartbeats_late=2, grants_expired=3, facts_waiting=5), drifted=4)
+    behind = Counted(Backlog(heartbeats_late=2, grants_expired=3, facts_waiting=5, agents_paused=6), drifted=4)
     for check, count in (
         (backlog.heartbeats_on_time(behind, now), "2"),
         (backlog.grants_purged(behind, now), "3"),
         (backlog.search_in_step(behind), "4"),
         (backlog.facts_told(behind, now), "5"),
+        (backlog.agents_taking_turns(behind, now), "6"),
         (backlog.rows_guarded(behind), "n"),
     ):
         result = await found(check)
@@ -102,6 +103,12 @@ async def test_late_heartbeats_old_grants_and_drifted_words_are_warnings() -> No
         backlog.rows_guarded(Counted()),
     ):
         assert (await found(check)).status is PASS
+
+
+@pytest.mark.parametrize(("hours", "status"), [(None, PASS), (26, PASS), (27, WARN)])
+async def test_a_schedule_that_stands_still_is_a_warning(hours: int | None, status: CheckStatus) -> None:
+    behind = Backlog(scheduled_at=None if hours is None else NOW - timedelta(hours=hours))
+    assert (await found(backlog.schedule_runs(Counted(behind), now))).status is status
 
 
 @attrs.frozen

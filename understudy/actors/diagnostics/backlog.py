@@ -1,7 +1,7 @@
 """Checks of what waits in the database to be done, and of what should have been."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from understudy.actors.diagnostics.check import Check, Finding, failed, passed, warned
 from understudy.actors.diagnostics.ports import Counted
@@ -9,6 +9,8 @@ from understudy.runtime import ActorSystem
 
 LONG_WAIT, TOO_LONG = 60.0, 900.0
 """Seconds that the first job in the queue may wait before somebody should look, and before it is out of hand."""
+A_DAY = timedelta(hours=26)
+"""A day in which a clock was set back, and an hour to get round to it."""
 FEW = 10
 """So many deliveries say nothing about a rate."""
 POOR_RATE, BAD_RATE = 0.2, 0.8
@@ -72,6 +74,33 @@ def jobs_flow(database: Counted, now: Now) -> Check:
         return warned(told, hint) if found.oldest_wait > LONG_WAIT else passed(told)
 
     return Check("jobs.queue", run)
+
+
+def schedule_runs(database: Counted, now: Now) -> Check:
+    """The built-in schedule goes on: something of it is due every day."""
+
+    async def run(_: ActorSystem) -> Finding:
+        last = (await database.backlog(now())).scheduled_at
+        if last is None:
+            return passed("nothing of the schedule has been due yet")
+        told = f"what was due at {last:%Y-%m-%d %H:%M} UTC was seen to last"
+        if now() - last > A_DAY:
+            return warned(told, "look at `GET /diagnostics/actors/jobs/schedule`")
+        return passed(told)
+
+    return Check("jobs.schedule", run)
+
+
+def agents_taking_turns(database: Counted, now: Now) -> Check:
+    """No agent is paused for having failed too often in a row."""
+
+    async def run(_: ActorSystem) -> Finding:
+        paused = (await database.backlog(now())).agents_paused
+        if paused:
+            return warned(f"{paused} agents are paused for failing", "see their last error, and resume them")
+        return passed("no agent is paused")
+
+    return Check("agents.paused", run)
 
 
 def webhooks_arrive(database: Counted, now: Now) -> Check:
