@@ -16,8 +16,8 @@ from understudy.storage.outbox import publish
 from understudy.storage.records import Json
 from understudy.storage.repository import Repository, rows
 
-Told = Callable[[Job], Published]
-"""Makes of a job that was given up the fact to publish, the same one each time."""
+Told = Callable[[Job], Published | None]
+"""Makes of a job that was given up the fact to publish, if any: the same one each time."""
 
 _UNHANDED = "worker = NULL, leased_until = NULL"
 _COMPLETE = f"status = 'completed', {_UNHANDED}, finished_at = %(now)s, result = %(result)s::json," + (
@@ -123,7 +123,7 @@ class ClaimRepository(Repository):
                     **named,
                 )
                 if change is _FAIL:
-                    await publish(connection, told(job_of(changed[0])))
+                    await _tell(connection, told, job_of(changed[0]))
             return len(lost)
 
         return await self._transact(work)
@@ -138,7 +138,7 @@ class ClaimRepository(Repository):
                 **named,
             )
             if changed and told is not None:
-                await publish(connection, told(job_of(changed[0])))
+                await _tell(connection, told, job_of(changed[0]))
             # With our token and not running: it was ended by our own first attempt, whose answer was lost. Whoever
             # else ends a claim takes the token with it.
             return bool(changed) or bool(
@@ -146,3 +146,9 @@ class ClaimRepository(Repository):
             )
 
         return await self._transact(work)
+
+
+async def _tell(connection: Connection[Any], told: Told, job: Job) -> None:
+    fact = told(job)
+    if fact is not None:
+        await publish(connection, fact)

@@ -74,6 +74,8 @@ async def test_a_failed_attempt_is_followed_by_another_and_the_last_failure_is_t
         dead = await stage.enqueue("noop", payload={"fail": 9}, max_retries=1)
         failed = await stage.reaches(dead, JobStatus.FAILED)
         assert (failed.attempts, failed.is_dead) == (2, True)
+        unseen = await stage.enqueue("noop", payload={"fail": 9}, max_retries=0, public=False)
+        await stage.reaches(unseen, JobStatus.FAILED)
         (fact,) = (read_fact(out.item) for out in stage.store.tables.outbox.values())
         assert (fact.event, fact.uid, fact.workspace_id) == ("job.failed", stage.uid, stage.workspace)
         assert fact.data == {

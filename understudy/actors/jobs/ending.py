@@ -95,8 +95,10 @@ async def record(services: JobServices, job: Job, ending: Ending) -> bool:
             return False
 
 
-def told(job: Job) -> Published:
-    """The fact that a job was given up."""
+def told(job: Job) -> Published | None:
+    """The fact that a job was given up. Of one that nobody asked for, nobody is told."""
+    if job.internal:
+        return None
     error = job.error or LOST
     return fact(
         FACT,

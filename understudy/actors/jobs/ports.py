@@ -8,8 +8,8 @@ from understudy.storage.entries import Published
 from understudy.storage.job import Job, JobError, JobFilter
 from understudy.storage.records import AuditEntry, Json
 
-Told = Callable[[Job], Published]
-"""Makes of a job that was given up the fact to publish, the same one each time."""
+Told = Callable[[Job], Published | None]
+"""Makes of a job that was given up the fact to publish, if any: the same one each time."""
 
 
 class JobBook(Protocol):

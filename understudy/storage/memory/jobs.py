@@ -234,6 +234,8 @@ def _turn(job: Job) -> tuple[int, datetime, str]:
     return -job.priority, job.run_at, job.id
 
 
-def _publish(tables: Tables, fact: Published) -> None:
+def _publish(tables: Tables, fact: Published | None) -> None:
+    if fact is None:
+        return
     item = OutboxItem(fact.id, fact.topic, fact.workspace_id, fact.payload, fact.created_at, attempts=0)
     tables.outbox.setdefault(fact.id, Outgoing(item))
