@@ -234,19 +234,21 @@ class Queue(Actor):
 
 
 @pytest.mark.parametrize(
-    ("said", "model", "worth"),
+    ("said", "model", "surface", "worth"),
     [
-        ("I like tea", "builtin/rehearsal", True),
-        ("What do I like, and when, and why?", "builtin/rehearsal", False),
-        ("Our launch is in May, by the way", "openai/gpt-4.1-mini", True),
-        ("thanks a lot", "openai/gpt-4.1-mini", False),
+        ("I like tea", "builtin/rehearsal", "chat", True),
+        ("What do I like, and when, and why?", "builtin/rehearsal", "chat", False),
+        ("Our launch is in May, by the way", "openai/gpt-4.1-mini", "group", True),
+        ("thanks a lot", "openai/gpt-4.1-mini", "chat", False),
+        ("I like tea", "builtin/rehearsal", "prop", False),
+        ("I like tea", "builtin/rehearsal", "job", False),
     ],
 )
 async def test_the_end_of_a_turn_that_may_teach_something_becomes_one_job_for_its_person(
-    stage: Stage, said: str, model: str, *, worth: bool
+    stage: Stage, said: str, model: str, surface: str, *, worth: bool
 ) -> None:
     turn, key = (await stage.turn(said)).payload, stage.session.key
-    data = {**turn, "surface": "chat", "model": model}
+    data = {**turn, "surface": surface, "model": model}
     entry = fact(COMPLETED, uid=key.uid, workspace_id=key.workspace_id, data=data, at=START)
     told = OutboxItem(entry.id, entry.topic, entry.workspace_id, entry.payload, START, 1)
     asked: list[EnqueueJob] = []

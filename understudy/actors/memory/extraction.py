@@ -30,6 +30,8 @@ from understudy.storage.spending import Charge
 
 EXTRACT = "memory.extract"
 PATIENCE = 10.0
+HEARD_ON = frozenset({"chat", "group"})
+"""Surfaces on which people speak. On others a program does, with what it found on some page: nobody said that."""
 TOLD_BY = frozenset({"memory_write", "note_add", "workspace_memory_write"})
 """Tools that write down what they are given: it is not remembered twice."""
 
@@ -89,7 +91,7 @@ def extraction_consumer(system: Asker, turns: Turns, listener: Listener) -> Cons
 
     async def deliver(item: OutboxItem) -> None:
         told = read_fact(item)
-        if told.uid is None or told.workspace_id is None:
+        if told.uid is None or told.workspace_id is None or told.data.get("surface") not in HEARD_ON:
             return
         turn_id, session_id = str(told.data["turnId"]), str(told.data["sessionId"])
         messages = await turns.turn_messages(session_id, turn_id, uid=told.uid)
