@@ -70,6 +70,9 @@ async def test_a_run_is_refused_for_each_reason_by_its_code(platform: Platform) 
     for wrong in ({"taskMessage": "x"}, {**task, "taskMessage": ""}, {**task, "timeoutSeconds": 601}):
         assert refused(await post(platform, "run", wrong)) == (400, "VALIDATION")
     assert refused(await post(platform, "run", task, key="usk_guess")) == (401, "UNAUTHENTICATED")
+    async with platform.pool.connection() as connection:
+        await connection.execute(b"UPDATE users SET disabled_at = now() WHERE id = %s", (noor.uid,))
+    assert refused(await post(platform, "run", {**task, "uid": noor.uid})) == (403, "FORBIDDEN")
     made = await platform.client.post(
         "/admin/keys", json={"name": "reader", "scopes": ["admin:read"]}, headers={"X-Api-Key": KEY}
     )

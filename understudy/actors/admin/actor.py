@@ -22,12 +22,12 @@ from understudy.actors.admin.ports import AdminStores
 from understudy.actors.agents.document import to_json
 from understudy.actors.agents.messages import AGENTS, AgentView, ListAgents, Source
 from understudy.actors.diagnostics.machine import heap_bytes, resident_bytes
-from understudy.actors.errors import NotFound
+from understudy.actors.errors import Forbidden, NotFound
 from understudy.actors.metrics.messages import METRICS, Snapshot
 from understudy.actors.serving import Server
 from understudy.actors.session.messages import DIRECTORY, ListSessions, SessionPage, SessionStatus
 from understudy.runtime import ChildSpec, Deferred, receive
-from understudy.storage.records import Agent
+from understudy.storage.records import Agent, User
 
 
 class Admin(Server):
@@ -64,8 +64,8 @@ class Admin(Server):
 
     @receive
     def user(self, message: RequireUser) -> Deferred[None]:
-        """Whether there is such a user."""
-        return self.answer(message, self._require, message.uid)
+        """Whether something may be done on a user's behalf."""
+        return self.answer(message, self._require_enabled, message.uid)
 
     @receive
     def job(self, message: GetNodeJob) -> Deferred[Job]:
@@ -115,9 +115,15 @@ class Admin(Server):
             raise NotFound("there is no such job")
         return job
 
-    async def _require(self, uid: str) -> None:
-        if await self._stores.users.by_id(uid) is None:
+    async def _require(self, uid: str) -> User:
+        user = await self._stores.users.by_id(uid)
+        if user is None:
             raise NotFound("there is no such user")
+        return user
+
+    async def _require_enabled(self, uid: str) -> None:
+        if (await self._require(uid)).disabled_at is not None:
+            raise Forbidden("the user's account is disabled")
 
 
 def _shown(agent: AgentView) -> RegisteredAgent:

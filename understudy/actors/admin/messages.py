@@ -62,7 +62,7 @@ class ListRegisteredAgents(Ask[RegisteredAgents]):
 
 @attrs.frozen
 class RequireUser(Ask[None]):
-    """Refuse unless there is such a user."""
+    """Refuse unless something may be done on this user's behalf: with `Forbidden` for one who is disabled."""
 
     uid: str
 

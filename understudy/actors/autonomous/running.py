@@ -43,8 +43,8 @@ async def run_task(
 
     At most the task's own time, and *within* seconds. With *once* the same task run again under that name is answered
     by the first one's turn. A line in the audit log says who had it run, before it has an answer. Cancelled, the turn
-    is cancelled too and quiet before this returns. Raises `NotFound` (user, agent), `Invalid` (``workspaceId`` is
-    needed), and what else a chat is refused with.
+    is cancelled too and quiet before this returns. Raises `NotFound` (user, agent), `Forbidden` (the account
+    is disabled), `Invalid` (``workspaceId`` is needed), and what else a chat is refused with.
     """
     await system.ask(ADMIN, RequireUser(task.uid))
     try:
