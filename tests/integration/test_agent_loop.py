@@ -6,7 +6,7 @@ from typing import Any
 import trio
 
 from tests.support.client import Client, connect, register
-from tests.support.node import running_node
+from tests.support.node import INTERNAL_KEY, running_node
 
 SMALL = {
     "id": "listener",
@@ -15,6 +15,7 @@ SMALL = {
 }
 
 
+BROKEN = {**SMALL, "id": "broken", "model": {"provider": "openai", "modelId": "nobody-has-a-key-for-it"}}
 MORE = "And so on. " * 45
 
 
@@ -58,17 +59,32 @@ async def a_call_that_waits(client: Client) -> None:
     assert "awaiting_approval" in [agent["state"] for agent in presence]
 
 
-async def test_after_a_crash_summaries_are_there_and_nothing_waits_for_consent_that_nobody_would_use(
+async def is_paused(client: Client) -> bool:
+    """Whether the broken agent is left alone; else it fails as it does."""
+    answer = await client.chat("hello", agentId="broken")
+    told = (answer.status_code, answer.json()["code"])
+    assert told in {(502, "PROVIDER_ERROR"), (503, "AGENT_PAUSED")}
+    assert told[0] == 502 or 0 < int(answer.headers["retry-after"]) <= 900
+    return told[0] == 503
+
+
+async def test_after_a_crash_summaries_and_pauses_hold_and_no_call_waits_for_consent(
     tmp_path: Path, pg_dsn: str
 ) -> None:
-    environment = {"UNDERSTUDY_REQUIRE_APPROVAL": "datetime_now", "UNDERSTUDY_MODEL": "builtin/rehearsal"}
+    environment = {
+        "UNDERSTUDY_REQUIRE_APPROVAL": "datetime_now",
+        "UNDERSTUDY_MODEL": "builtin/rehearsal",
+        "UNDERSTUDY_MAX_CONSECUTIVE_FAILURES": "3",
+    }
     with trio.fail_after(90):
         async with (
             running_node(tmp_path, database_url=pg_dsn, environment=environment) as node,
             connect(node.url) as http,
         ):
             mira = await register(http)
-            assert (await http.post("/agents", json=SMALL, headers=mira.headers)).status_code == 201
+            for agent in (SMALL, BROKEN):
+                assert (await http.post("/agents", json=agent, headers=mira.headers)).status_code == 201
+            assert [await is_paused(mira) for _ in range(4)] == [False, False, False, True]
             before = await a_long_conversation(mira)
             await a_call_that_waits(mira)
             node.kill()
@@ -82,6 +98,11 @@ async def test_after_a_crash_summaries_are_there_and_nothing_waits_for_consent_t
             summary = (await mira.session(before["id"]))["summary"]
             assert "My cat is called Miso." in summary
             assert "Number 7 is 49." in summary
+
+            assert await is_paused(mira)
+            path = "/admin/agents/broken/resume"
+            assert (await http.post(path, headers={"X-Api-Key": INTERNAL_KEY})).status_code == 200
+            assert not await is_paused(mira)
 
             status = (await mira.chat("/status", agentId="listener")).json()
             assert status["sessionId"] == before["id"]
