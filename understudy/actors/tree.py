@@ -45,6 +45,7 @@ from understudy.actors.idempotency.actor import idempotency_spec
 from understudy.actors.idempotency.ports import Keys
 from understudy.actors.identity.actor import IdentitySettings, identity_spec
 from understudy.actors.identity.ports import AccountStore
+from understudy.actors.inference.breaker import BreakerPolicy
 from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.inference.provider import ProviderLimits
 from understudy.actors.inference.tree import inference_tree
@@ -97,6 +98,11 @@ class TreeSettings(IdentitySettings, DiagnosticSettings, Protocol):
     @property
     def model_concurrency(self) -> int:
         """Calls to one provider at a time."""
+        ...
+
+    @property
+    def circuit_open(self) -> float:
+        """Seconds that a provider that failed is left alone."""
         ...
 
     @property
@@ -307,7 +313,11 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         ),
         inference_tree(
             services.providers,
-            ProviderLimits(concurrency=settings.model_concurrency, waiting=4 * settings.model_concurrency),
+            ProviderLimits(
+                concurrency=settings.model_concurrency,
+                waiting=4 * settings.model_concurrency,
+                breaker=BreakerPolicy(open_for=settings.circuit_open),
+            ),
         ),
         SupervisorSpec(
             HOST.partition("/")[0],

@@ -108,6 +108,13 @@ class Settings:
         group=_MODELS,
         doc="How many calls to one provider may run at a time; four times as many may wait for one of them to end.",
     )
+    circuit_open: float = setting(
+        values.duration(0.1, 3600),
+        "1m",
+        env="UNDERSTUDY_CIRCUIT_OPEN",
+        group=_MODELS,
+        doc="How long a provider is left alone after five failures within a minute, before it is tried again.",
+    )
     prices_file: Path | None = setting(  # noqa: RUF009 - as data_dir
         values.path,
         None,
