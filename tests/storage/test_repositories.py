@@ -3,6 +3,7 @@
 import inspect
 from datetime import timedelta
 
+import attrs
 import pytest
 import trio
 
@@ -308,7 +309,15 @@ async def test_a_turn_is_found_by_its_idempotency_key_while_that_lasts(store: St
     assert await store.repositories.sessions.turn_by_idempotency(key().scope, "k2") is None
     old = opened(session, started_at=at(-(10**8)), idempotency=key("k3"))
     await store.write(old)
+    assert await store.repositories.idempotency.sweep(now=START.now(START.tzinfo)) == 0
+    running = await store.repositories.sessions.turn_by_idempotency(key().scope, "k3")
+    assert running is not None, "its turn runs still: whoever repeats the request is not to begin another"
+    await store.write(closed(session, old.turn_id))
     assert await store.repositories.sessions.turn_by_idempotency(key().scope, "k3") is None
+    brief = attrs.evolve(key("k4"), lasts=timedelta(seconds=300))
+    await store.write(opened(session, started_at=at(0), idempotency=brief))
+    assert await store.repositories.idempotency.find(brief.scope, "k4", now=at(299)) is not None
+    assert await store.repositories.idempotency.find(brief.scope, "k4", now=at(300)) is None
 
 
 async def test_events_are_read_in_order_after_a_number_and_pruned_by_age(store: Store) -> None:

@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import attrs
@@ -95,14 +95,11 @@ class Node:
         return await trio.to_thread.run_sync(self.process.wait)
 
 
-@asynccontextmanager
-async def running_node(
-    data_dir: Path, *, database_url: str | None = None, environment: Mapping[str, str] | None = None, start: bool = True
-) -> AsyncGenerator[Node, None]:
-    """A server over *data_dir*; on a database of the test run when one is given, else with its embedded one."""
+def new_node(data_dir: Path, database_url: str | None = None, environment: Mapping[str, str] | None = None) -> Node:
+    """A server over *data_dir* that does not run yet."""
     data_dir.mkdir(parents=True, exist_ok=True)
     inherited = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "TMPDIR") if k in os.environ}
-    node = Node(
+    return Node(
         data_dir,
         free_port(),
         {
@@ -119,6 +116,26 @@ async def running_node(
             **(environment or {}),
         },
     )
+
+
+@contextmanager
+def node_of_a_module(data_dir: Path, database_url: str, environment: Mapping[str, str]) -> Generator[Node]:
+    """A running server for fixtures that outlive one test, which cannot be async: not to be entered within trio."""
+    node = new_node(data_dir, database_url, environment)
+    try:
+        trio.run(node.start)
+        yield node
+    finally:
+        if node.process is not None and node.process.poll() is None:
+            node.kill()
+
+
+@asynccontextmanager
+async def running_node(
+    data_dir: Path, *, database_url: str | None = None, environment: Mapping[str, str] | None = None, start: bool = True
+) -> AsyncGenerator[Node, None]:
+    """A server over *data_dir*; on a database of the test run when one is given, else with its embedded one."""
+    node = new_node(data_dir, database_url, environment)
     try:
         if start:
             await node.start()

@@ -8,7 +8,7 @@ import trio
 from understudy.actors.audit.messages import AUDIT, Record, act_of_key
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Forbidden, RateLimited, Unauthenticated
-from understudy.actors.idempotency.messages import IDEMPOTENCY, Begin, Complete, IdempotencyKey, Release, Stored
+from understudy.actors.idempotency.messages import IDEMPOTENCY, KEPT, Begin, Complete, IdempotencyKey, Release, Stored
 from understudy.actors.identity.messages import (
     IDENTITY,
     Authenticate,
@@ -95,7 +95,7 @@ def idempotency_key(request: ApiRequest, uid: str, workspace_id: str) -> Idempot
     if not 1 <= len(key) <= 255 or not all("!" <= letter <= "~" for letter in key):
         raise invalid(name, "invalid_value", f"{name} must be 1 to 255 visible ASCII characters", 255)
     scope = f"{uid}|{workspace_id}|{request.method} {request.path}"
-    return IdempotencyKey(scope, key, hashlib.sha256(request.payload).digest())
+    return IdempotencyKey(scope, key, hashlib.sha256(request.payload).digest(), KEPT)
 
 
 async def once(request: ApiRequest, key: IdempotencyKey | None, do: Callable[[], Awaitable[Reply]]) -> Reply:

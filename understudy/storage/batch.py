@@ -5,7 +5,7 @@ each value; and PostgreSQL, which then takes them apart, has a core of its own.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,9 +21,6 @@ from understudy.storage.entries import (
 )
 from understudy.storage.records import AuditEntry, Message, TurnStatus
 from understudy.storage.spending import Charge, Reservation, TurnTrace
-
-IDEMPOTENCY_TTL = timedelta(hours=24)
-"""How long an idempotency key answers."""
 
 
 class _Row(msgspec.Struct, omit_defaults=True):
@@ -265,7 +262,7 @@ class Batch:
         self.opened.append(
             _Opened(g, turn.turn_id, session, turn.first_seq, at, key.scope, key.key, _quotas(turn.quotas))
         )
-        self.keys.append(_Key(g, key.scope, key.key, key.request_hash, turn.turn_id, at, at + IDEMPOTENCY_TTL))
+        self.keys.append(_Key(g, key.scope, key.key, key.request_hash, turn.turn_id, at, at + key.lasts))
 
     def _close(self, g: int, turn: TurnClosed) -> None:
         session = turn.session_id

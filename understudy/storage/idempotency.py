@@ -4,11 +4,13 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from understudy.storage.batch import IDEMPOTENCY_TTL
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict
 from understudy.storage.records import IdempotencyKey, StoredAnswer
 from understudy.storage.repository import Repository, Row, rows
+
+IDEMPOTENCY_TTL = timedelta(hours=24)
+"""How long a key answers, unless it is said."""
 
 _COLUMNS = "scope, key, request_hash, created_at, turn_id, status_code, body"
 
@@ -101,8 +103,12 @@ class IdempotencyRepository(Repository):
         )
 
     async def sweep(self, *, now: datetime) -> int:
-        """Delete the expired ones; how many."""
-        return await self._count("DELETE FROM idempotency_keys WHERE expires_at <= %s", now)
+        """Delete the expired ones, but those of turns that run; how many."""
+        return await self._count(
+            "DELETE FROM idempotency_keys k WHERE expires_at <= %s"
+            " AND NOT EXISTS (SELECT FROM turns t WHERE t.id = k.turn_id AND t.status = 'running')",
+            now,
+        )
 
 
 def _answer(row: Row) -> StoredAnswer:

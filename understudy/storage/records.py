@@ -315,11 +315,13 @@ class IdempotencyKey:
     """A caller's promise that requests with this key are one request (contract/platform.md §4.4).
 
     ``scope`` is the caller and the route (uid, workspace, method, path); ``request_hash`` the SHA-256 of the body.
+    ``lasts`` is how long it counts from its first use, when it begins a turn; while the turn runs, it always does.
     """
 
     scope: str
     key: str
     request_hash: bytes
+    lasts: timedelta = attrs.field(default=timedelta(hours=24), eq=False)
 
 
 @attrs.frozen

@@ -35,8 +35,12 @@ class TurnReads(Repository):
         return _turn(row) if row else None
 
     async def turn_by_idempotency(self, scope: str, key: str) -> tuple[IdempotencyKey, Turn] | None:
-        """The turn that an unexpired idempotency key started."""
-        row = await self._row(f"{_SELECT} WHERE k.scope = %s AND k.key = %s AND k.expires_at > now()", scope, key)
+        """The turn that an idempotency key started, which counts still: unexpired, or the turn's that runs."""
+        row = await self._row(
+            f"{_SELECT} WHERE k.scope = %s AND k.key = %s AND (k.expires_at > now() OR t.status = 'running')",
+            scope,
+            key,
+        )
         turn = _turn(row) if row else None
         return (turn.idempotency, turn) if turn is not None and turn.idempotency is not None else None
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import ClassVar
 
 import attrs
@@ -12,6 +12,7 @@ from understudy.actors.clock import utc_now
 from understudy.actors.errors import Conflict
 from understudy.actors.idempotency.messages import (
     IDEMPOTENCY,
+    KEPT,
     Begin,
     Begun,
     Complete,
@@ -25,8 +26,6 @@ from understudy.actors.serving import STORAGE_SAYS_NO, Server, refused_by_storag
 from understudy.runtime import ChildSpec, Deferred, Refusal, receive
 from understudy.storage.errors import StoreConflict, StoreUnavailable
 
-TTL = timedelta(seconds=300)
-"""How long a key counts, from its first use."""
 PATIENCE = 25.0
 """Seconds that a repeated request waits for the first one before it is told `Conflict`; ask with a little more."""
 LOOK_AGAIN_EVERY = 0.5
@@ -110,7 +109,7 @@ class Idempotency(Server):
 
     async def _try(self, key: IdempotencyKey) -> Begun | None:
         try:
-            found = await self._keys.begin(key, now=self._now(), ttl=TTL)
+            found = await self._keys.begin(key, now=self._now(), ttl=KEPT)
         except StoreConflict as conflict:
             raise Conflict("this idempotency key was used with another request") from conflict
         if found is None:

@@ -4,12 +4,16 @@ Ask `Begin`; on `Fresh` do the work, then `Complete` with the answer or `Release
 `Stored` send what is in it. A key counts for 300 s from its first use and outlives the process.
 """
 
+from datetime import timedelta
 from typing import TypeAlias
 
 import attrs
 
 from understudy.runtime import Ask
 from understudy.storage.records import IdempotencyKey as IdempotencyKey
+
+KEPT = timedelta(seconds=300)
+"""How long a key of a request counts, from its first use."""
 
 IDEMPOTENCY = "idempotency"
 """The address of the idempotency actor."""

@@ -100,7 +100,7 @@ class SessionStore(Protocol):
         ...
 
     async def turn_by_idempotency(self, scope: str, key: str) -> tuple[IdempotencyKey, Turn] | None:
-        """The turn that an unexpired idempotency key started."""
+        """The turn that an idempotency key started, which counts still: unexpired, or the turn's that runs."""
         ...
 
     async def sessions_with_running_turns(self) -> Sequence[str]:

@@ -210,10 +210,11 @@ class MemorySessions:
         """As the real one."""
         self._tables.check()
         kept = self._tables.keys.get((scope, key))
-        if kept is None or kept.expires_at <= self._tables.now() or kept.answer.turn_id is None:
+        turn = await self.turn(kept.answer.turn_id) if kept is not None and kept.answer.turn_id is not None else None
+        if kept is None or turn is None:
             return None
-        turn = await self.turn(kept.answer.turn_id)
-        return (kept.answer.key, turn) if turn is not None else None
+        counts = kept.expires_at > self._tables.now() or turn.status is TurnStatus.RUNNING
+        return (kept.answer.key, turn) if counts else None
 
     async def sessions_with_running_turns(self) -> tuple[str, ...]:
         """As the real one."""

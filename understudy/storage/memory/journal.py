@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import attrs
 
-from understudy.storage.batch import IDEMPOTENCY_TTL
 from understudy.storage.entries import (
     Audited,
     Entry,
@@ -92,7 +91,7 @@ class MemoryJournal:
     def _open(self, entry: TurnOpened) -> None:
         if (key := entry.idempotency) is not None:
             answer = StoredAnswer(key, entry.started_at, entry.turn_id)
-            self._tables.keys[key.scope, key.key] = Kept(answer, entry.started_at + IDEMPOTENCY_TTL)
+            self._tables.keys[key.scope, key.key] = Kept(answer, entry.started_at + key.lasts)
         self._tables.turns.setdefault(
             entry.turn_id,
             Turn(

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from understudy.storage.batch import IDEMPOTENCY_TTL
 from understudy.storage.diagnostics import KEPT
 from understudy.storage.errors import StoreConflict
+from understudy.storage.idempotency import IDEMPOTENCY_TTL
 from understudy.storage.memory.tables import Kept, Tables, seal
 from understudy.storage.oversight import AuditFilter, AuditLine
 from understudy.storage.records import (
@@ -17,6 +17,7 @@ from understudy.storage.records import (
     IdempotencyKey,
     OutboxItem,
     StoredAnswer,
+    TurnStatus,
 )
 
 
@@ -61,7 +62,13 @@ class MemoryIdempotency:
     async def sweep(self, *, now: datetime) -> int:
         """As the real one."""
         self._tables.check()
-        expired = [key for key, kept in self._tables.keys.items() if kept.expires_at <= now]
+        turns = self._tables.turns
+        running = {id_ for id_, turn in turns.items() if turn.status is TurnStatus.RUNNING}
+        expired = [
+            key
+            for key, kept in self._tables.keys.items()
+            if kept.expires_at <= now and kept.answer.turn_id not in running
+        ]
         for key in expired:
             del self._tables.keys[key]
         return len(expired)
