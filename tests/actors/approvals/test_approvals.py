@@ -31,12 +31,6 @@ from understudy.storage.records import Role, Usage
 RULES = ApprovalRules(tools=frozenset({"echo"}))
 
 
-@pytest.fixture(autouse=True)
-async def _bounded() -> AsyncIterator[None]:
-    with trio.fail_after(20):
-        yield
-
-
 async def call(*names: str) -> AsyncIterator[ModelEvent]:
     for index, name in enumerate(names):
         yield ToolCallStarted(index, f"call_{index}", name)

@@ -15,12 +15,6 @@ from understudy.actors.healing.messages import HEALING, ResumeAgent
 from understudy.actors.inference.messages import ModelEvent
 
 
-@pytest.fixture(autouse=True)
-async def _bounded() -> AsyncIterator[None]:
-    with trio.fail_after(20):
-        yield
-
-
 @asynccontextmanager
 async def ailing(
     failing: set[str], *, error: Exception | None = None, rules: HealingRules | None = None

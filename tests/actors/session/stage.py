@@ -27,6 +27,7 @@ KEY = SessionKey("ws_1", "usr_1", "chad", "chat", "main")
 CHAD = AgentConfig("chad", "Chad", "", "test", "script", "You are Chad.", tools=("echo",))
 SERVICES = ("turn_timeout", "window", "thresholds", "ground", "consent", "health", "prices")
 """What of the sessions' services a test may choose; a function is given the stage."""
+BOUND = 20.0
 TERMINAL = frozenset({"done", "error"})
 
 
@@ -169,7 +170,7 @@ class Stage:
 async def stage(
     script: Script | None = None, *, agent: AgentConfig = CHAD, **bounds: Any
 ) -> AsyncGenerator[Stage, None]:
-    """The stage, set; by default the model says "hello there"."""
+    """The stage, set; by default the model says "hello there". Whatever hangs on it fails after `BOUND` seconds."""
     store = MemoryStore(lambda: it.now())
     born = datetime(2026, 11, 1, tzinfo=UTC)
     await store.users.create(
@@ -177,20 +178,22 @@ async def stage(
     )
     tools = Tools()
     models = Models(script or (lambda line: say("hello ", "there")))
-    async with ActorSystem("stage") as system:
-        it = Stage(system, store, models, tools, agent)
-        services = SessionServices(
-            store=store.sessions,
-            writer=Writer(store),
-            models=models,
-            tools=_made(bounds.pop("tools", tools), it),
-            now=it.now,
-            compaction=store.compaction,
-            **{name: _made(bounds.pop(name), it) for name in SERVICES if name in bounds},
-        )
-        await system.spawn(ChildSpec(AGENTS, Agents, args=(it,)))
-        await system.spawn(sessions_spec(services, **bounds))
-        yield it
+    # Here and not in a fixture: pytest-trio's fixtures are tasks of their own, whose scopes hold no test.
+    with trio.fail_after(BOUND):
+        async with ActorSystem("stage") as system:
+            it = Stage(system, store, models, tools, agent)
+            services = SessionServices(
+                store=store.sessions,
+                writer=Writer(store),
+                models=models,
+                tools=_made(bounds.pop("tools", tools), it),
+                now=it.now,
+                compaction=store.compaction,
+                **{name: _made(bounds.pop(name), it) for name in SERVICES if name in bounds},
+            )
+            await system.spawn(ChildSpec(AGENTS, Agents, args=(it,)))
+            await system.spawn(sessions_spec(services, **bounds))
+            yield it
 
 
 def _made(given: Any, it: Stage) -> Any:

@@ -19,12 +19,6 @@ PRICES = PriceBook.parse(
 """A micro-dollar for a token of the prompt, and ten for one of the answer."""
 
 
-@pytest.fixture(autouse=True)
-async def _bounded() -> AsyncIterator[None]:
-    with trio.fail_after(20):
-        yield
-
-
 async def call(*arguments: str, usage: Usage = Usage(5, 5)) -> AsyncIterator[ModelEvent]:  # noqa: B008  # a constant
     for index, each in enumerate(arguments):
         yield ToolCallStarted(index, f"call_{index}", "echo")

@@ -1,21 +1,12 @@
 """Slash commands: answered by the session, and told to no model."""
 
-from collections.abc import AsyncIterator
-
 import attrs
 import pytest
-import trio
 
 from tests.actors.session.stage import CHAD, KEY, stage, text, types
 from understudy.actors.session.commands import Command, command_of
 from understudy.actors.session.messages import DIRECTORY, GetSession
 from understudy.storage.records import IdempotencyKey, SessionStatus
-
-
-@pytest.fixture
-async def _bounded() -> AsyncIterator[None]:
-    with trio.fail_after(20):
-        yield
 
 
 @pytest.mark.parametrize(
@@ -38,7 +29,6 @@ def test_a_command_is_a_slash_and_one_word(message: str, command: Command | None
     assert command_of(message) is command
 
 
-@pytest.mark.usefixtures("_bounded")
 async def test_help_is_a_normal_answer_without_a_model_and_without_usage() -> None:
     async with stage() as it:
         events = await it.chat("/help")
@@ -53,7 +43,6 @@ async def test_help_is_a_normal_answer_without_a_model_and_without_usage() -> No
         assert told == ["agent.completed"]
 
 
-@pytest.mark.usefixtures("_bounded")
 async def test_an_unknown_command_is_answered_with_those_that_exist() -> None:
     async with stage() as it:
         said = text(await it.chat("/frobnicate"))
@@ -62,7 +51,6 @@ async def test_an_unknown_command_is_answered_with_those_that_exist() -> None:
         assert it.models.requests == []
 
 
-@pytest.mark.usefixtures("_bounded")
 async def test_status_says_who_answers_and_how_full_the_context_is() -> None:
     agent = attrs.evolve(CHAD, max_context_tokens=2000, max_output_tokens=1000)
     async with stage(agent=agent) as it:
@@ -73,7 +61,6 @@ async def test_status_says_who_answers_and_how_full_the_context_is() -> None:
         assert "about 26 %" in said
 
 
-@pytest.mark.usefixtures("_bounded")
 async def test_reset_archives_the_conversation_and_answers_in_the_new_one() -> None:
     async with stage() as it:
         first = await it.start("hi")
@@ -88,7 +75,6 @@ async def test_reset_archives_the_conversation_and_answers_in_the_new_one() -> N
         assert [m.content for m in it.models.requests[-1].messages[1:]] == ["again"]
 
 
-@pytest.mark.usefixtures("_bounded")
 async def test_a_reset_repeated_under_its_key_happened_once() -> None:
     key = IdempotencyKey("usr_1|chat", "k", b"h" * 32)
     async with stage() as it:

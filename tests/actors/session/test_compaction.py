@@ -19,12 +19,6 @@ SMALL = attrs.evolve(CHAD, max_context_tokens=1500, max_output_tokens=500, tools
 """Room for 4,000 characters."""
 
 
-@pytest.fixture(autouse=True)
-async def _bounded() -> AsyncIterator[None]:
-    with trio.fail_after(20):
-        yield
-
-
 def asks_for_summary(line: Line) -> bool:
     return line.request.messages[0].content.startswith("You keep the minutes")
 
