@@ -46,9 +46,12 @@ def told(uid: str | None, workspace: Workspace | None = None, event: str = "agen
 
 
 async def fan_out(store: Store, *happenings: Happening, most: int = 100, seconds: float = 0) -> tuple[str, ...]:
+    worth = await store.repositories.deliveries.asked_for(happenings)
     queues: set[str] = set()
     for each in happenings:
-        queues.update(await store.repositories.deliveries.fan_out(each, now=at(seconds), most=most))
+        due = await store.repositories.deliveries.fan_out(each, now=at(seconds), most=most)
+        assert not due or each.id in worth, "what is not asked for makes no deliveries"
+        queues.update(due)
     return tuple(sorted(queues))
 
 
@@ -357,3 +360,13 @@ async def test_the_fact_of_a_turns_end_makes_its_callback_due_signed_as_the_webh
     assert taken.secrets == ("whsec_c2VjcmV0",)
     assert taken.turn is not None
     assert (taken.turn.error_code, taken.turn.error_message) == ("TIMEOUT", "slow")
+
+
+async def test_what_nobody_asks_for_is_known_of_many_facts_at_once(store: Store) -> None:
+    mira, home = await store.user("mira@example.org")
+    noor, _ = await store.user("noor@example.org")
+    scoped = await made(store, mira.id, workspace_id=home.id)
+    facts = [told(mira.id, home), told(noor.id), told(None, home), told(None), told("usr_unknown")]
+    assert await store.repositories.deliveries.asked_for(facts) == {facts[0].id, facts[2].id}
+    assert await store.repositories.deliveries.asked_for([]) == frozenset()
+    assert scoped.enabled

@@ -37,6 +37,13 @@ SELECT EXISTS (SELECT FROM webhooks w WHERE {whose} AND w.enabled),
        EXISTS (SELECT FROM webhook_deliveries d
                WHERE d.turn_id = %(turn)s AND d.status = 'pending' AND d.next_attempt_at IS NULL)
 """
+_ANY_ASKED_FOR = """
+SELECT f.id FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS f (id, uid, workspace_id, turn_id)
+WHERE EXISTS (SELECT FROM webhooks w WHERE w.enabled AND w.uid = f.uid)
+   OR (f.uid IS NULL AND EXISTS (SELECT FROM webhooks w WHERE w.enabled AND w.workspace_id = f.workspace_id))
+   OR EXISTS (SELECT FROM webhook_deliveries d
+              WHERE d.turn_id = f.turn_id AND d.status = 'pending' AND d.next_attempt_at IS NULL)
+"""
 # Nobody is told of a workspace they have left.
 _FAN_OUT = f"""
 WITH wanting AS (
@@ -108,6 +115,17 @@ class _Tried(msgspec.Struct):
 
 class DeliveryRepository(Repository):
     """The queues of deliveries. Each change is one transaction."""
+
+    async def asked_for(self, told: Sequence[Happening]) -> frozenset[str]:
+        """The ids of what somebody might want to be told: they have a webhook, or await the turn that has ended."""
+        found = await self._rows(
+            _ANY_ASKED_FOR,
+            [each.id for each in told],
+            [each.uid for each in told],
+            [each.workspace_id for each in told],
+            [each.turn_id for each in told],
+        )
+        return frozenset(row[0] for row in found)
 
     async def fan_out(self, told: Happening, *, now: datetime, most: int) -> tuple[str, ...]:
         """Make a delivery for each webhook that wants to be told; the queues that have something due by that.

@@ -30,12 +30,14 @@ class Consumer:
     """Who wants facts: its name, the topics (None: every one), and what it does with each.
 
     ``deliver`` is called at least once for each fact and must bear being called again with the same one. What it raises
-    is logged, and the fact comes again after the lease.
+    is logged, and the fact comes again after the lease. ``sift``, if there is one, is first shown all that came at
+    once, and says by their ids which are worth being delivered.
     """
 
     name: str
     topics: Collection[str] | None
     deliver: Callable[[OutboxItem], Awaitable[None]]
+    sift: Callable[[Sequence[OutboxItem]], Awaitable[Collection[str]]] | None = None
 
     def wants(self, topic: str) -> bool:
         """Whether facts of this topic go to this consumer."""
@@ -106,16 +108,36 @@ class OutboxActor(Actor):
         try:
             while self._again:
                 self._again = False
-                while items := await self._outbox.claim(_BATCH, now=self._now(), lease=_LEASE):
-                    done = [item.id for item in items if await self._hand_over(item)]
-                    await self._outbox.done(done, now=self._now())
+                full = True
+                while full:
+                    items = await self._outbox.claim(_BATCH, now=self._now(), lease=_LEASE)
+                    full = len(items) == _BATCH
+                    wanted = await self._sift(items)
+                    done = [item.id for item in items if await self._hand_over(item, wanted[item.id])]
+                    if done:
+                        await self._outbox.done(done, now=self._now())
         except StoreUnavailable:
             return  # the next look finds what is left
         finally:
             self._draining = False
 
-    async def _hand_over(self, item: OutboxItem) -> bool:
-        wanting = [consumer for consumer in self._consumers if consumer.wants(item.topic)]
+    async def _sift(self, items: Sequence[OutboxItem]) -> dict[str, list[Consumer]]:
+        """Who wants each of *items*, by their ids."""
+        wanting: dict[str, list[Consumer]] = {item.id: [] for item in items}
+        for consumer in self._consumers:
+            mine = [item for item in items if consumer.wants(item.topic)]
+            worth: Collection[str] = [item.id for item in mine]
+            if mine and consumer.sift is not None:
+                try:
+                    worth = await consumer.sift(mine)
+                except Exception as error:  # noqa: BLE001  # as in `_hand_over`: it is then given all of them
+                    log.warning("facts not sifted", consumer=consumer.name, error=repr(error))
+            for item in mine:
+                if item.id in worth:
+                    wanting[item.id].append(consumer)
+        return wanting
+
+    async def _hand_over(self, item: OutboxItem, wanting: Sequence[Consumer]) -> bool:
         for consumer in wanting:
             try:
                 await consumer.deliver(item)

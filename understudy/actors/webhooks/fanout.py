@@ -1,6 +1,6 @@
 """From facts to deliveries."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -23,16 +23,19 @@ MOST_PENDING = 10_000
 
 
 def webhook_consumer(system: ActorSystem, queue: DeliveryQueue, *, now: Callable[[], datetime] = utc_now) -> Consumer:
-    """Who turns facts into deliveries, with one repeatable statement for each fact that somebody wants.
+    """Who turns facts into deliveries: one statement for all that came at once, one for each that somebody wants.
 
     What is due by that begins at once and is not waited for.
     """
+
+    async def sift(items: Sequence[OutboxItem]) -> Collection[str]:
+        return await queue.asked_for([happening(read_fact(item)) for item in items])
 
     async def deliver(item: OutboxItem) -> None:
         queues = await queue.fan_out(happening(read_fact(item)), now=now(), most=MOST_PENDING)
         await wake(system, queues)
 
-    return Consumer("webhooks", frozenset(EVENTS), deliver)
+    return Consumer("webhooks", frozenset(EVENTS), deliver, sift)
 
 
 async def wake(system: ActorSystem, queues: Iterable[str]) -> None:

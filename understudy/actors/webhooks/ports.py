@@ -61,6 +61,10 @@ class WebhookStore(Protocol):
 class DeliveryQueue(Protocol):
     """The queues of deliveries; each may raise `StoreUnavailable`. See `storage.delivery_queue` for the whole."""
 
+    async def asked_for(self, told: Sequence[Happening]) -> frozenset[str]:
+        """The ids of what somebody might want to be told; of the rest no deliveries can be made."""
+        ...
+
     async def fan_out(self, told: Happening, *, now: datetime, most: int) -> tuple[str, ...]:
         """Make deliveries of what happened; the queues that have something due by that."""
         ...

@@ -30,6 +30,19 @@ class MemoryDeliveries:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
+    async def asked_for(self, told: Sequence[Happening]) -> frozenset[str]:
+        """As the real one."""
+        self._tables.check()
+        awaited = {sent.turn_id for sent in self._waiting()}
+        enabled = [webhook for webhook in self._tables.webhooks.values() if webhook.enabled]
+        people, workspaces = {webhook.uid for webhook in enabled}, {webhook.workspace_id for webhook in enabled}
+        return frozenset(
+            each.id
+            for each in told
+            if (each.workspace_id in workspaces - {None} if each.uid is None else each.uid in people)
+            or (each.turn_id is not None and each.turn_id in awaited)
+        )
+
     async def fan_out(self, told: Happening, *, now: datetime, most: int) -> tuple[str, ...]:
         """As the real one."""
         self._tables.check()
