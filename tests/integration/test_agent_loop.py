@@ -62,10 +62,11 @@ async def a_call_that_waits(client: Client) -> None:
 async def is_paused(client: Client) -> bool:
     """Whether the broken agent is left alone; else it fails as it does."""
     answer = await client.chat("hello", agentId="broken")
-    told = (answer.status_code, answer.json()["code"])
+    told: tuple[int, str] = (answer.status_code, answer.json()["code"])
     assert told in {(502, "PROVIDER_ERROR"), (503, "AGENT_PAUSED")}
-    assert told[0] == 502 or 0 < int(answer.headers["retry-after"]) <= 900
-    return told[0] == 503
+    status = int(told[0])
+    assert status == 502 or 0 < int(answer.headers["retry-after"]) <= 900
+    return status == 503
 
 
 async def test_after_a_crash_summaries_and_pauses_hold_and_no_call_waits_for_consent(

@@ -189,7 +189,7 @@ def tokens(scene: Scene) -> list[Case]:
     now = int(time.time())
     claims = {"uid": scene.mira.uid, "sub": scene.mira.uid, "iat": now, "exp": now + 900, "jti": "acc_x", "ver": 0}
     expired = jwt.encode(claims | {"iat": now - 2000, "exp": now - 1000}, JWT_SECRET)
-    unsigned = jwt.encode(claims, None, algorithm="none")
+    unsigned = jwt.encode(claims, "", algorithm="none")
     head, payload, signature = scene.mira.token.split(".")
     other = base64.urlsafe_b64encode(msgspec.json.encode(claims | {"uid": scene.eve.uid})).rstrip(b"=").decode()
     bad = {
@@ -228,7 +228,7 @@ def tokens(scene: Scene) -> list[Case]:
             REFRESH,
             401,
             "UNAUTHENTICATED",
-            body=said(refreshToken=jwt.encode(claims | {"type": "refresh"}, None, algorithm="none")),
+            body=said(refreshToken=jwt.encode(claims | {"type": "refresh"}, "", algorithm="none")),
         ),
         Case("diagnostics for a user", "GET", "/diagnostics", 401, "UNAUTHENTICATED"),
         Case("a kill with a guessed key", "POST", "/diagnostics/actors/presence/kill", 401, "UNAUTHENTICATED",

@@ -303,7 +303,7 @@ class Directory(Actor):
 
     @receive
     def sessions(self, message: ListSessions) -> SessionPage:
-        page = tuple(self.session(message.uid) for _ in range(message.limit))
+        page = tuple(self.session(message.uid or "usr_1") for _ in range(message.limit))
         return SessionPage(page, 250)
 
     @receive

@@ -29,7 +29,7 @@ async def test_forged_expired_and_unsigned_tokens_are_refused_and_the_good_one_s
             token + "x",
             token[:-2],
             jwt.encode(claims, "somebody else's secret of sufficient length", algorithm="HS256"),
-            jwt.encode(claims, None, algorithm="none"),
+            jwt.encode(claims, "", algorithm="none"),
             jwt.encode({**claims, "exp": claims["iat"] - 60}, SECRET, algorithm="HS256"),
             jwt.encode({**claims, "uid": "usr_else", "sub": "usr_else"}, SECRET, algorithm="HS256"),
         ]
