@@ -1,11 +1,10 @@
-"""What operators and programs try: work in the background, batches, a provider and a database that fail and come back.
+"""What operators and programs try: work in the background, batches, a provider that fails and comes back.
 
 The numbers are those of the acceptance list; `test_acceptance_story` says where the other scenarios are.
 """
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,12 +12,10 @@ import psycopg
 import pytest
 import trio
 
-from tests.integration.test_outage import url_of
 from tests.support.client import Client, connect, operator_get, register
-from tests.support.database import FAST, TestServer
-from tests.support.node import INTERNAL_KEY, Node, free_port, node_of_a_module, running_node
+from tests.support.database import TestServer
+from tests.support.node import INTERNAL_KEY, Node, free_port, node_of_a_module
 from tests.support.provider import Behaviour, stand_in
-from understudy.storage.embedded import EmbeddedPostgres
 
 PROVIDER = free_port()
 ENVIRONMENT = {
@@ -149,33 +146,3 @@ async def test_13_a_batch_with_somebody_unknown_succeeds_in_part(node: Node) -> 
             good, bad = told["results"]
             assert (good["status"], bad["status"], bad["code"]) == (200, 404, "NOT_FOUND")
             assert (await mira.session(good["sessionId"]))["messages"][-1]["content"] == good["content"]
-
-
-async def test_14_without_its_database_a_server_says_so_and_then_that_it_is_back(
-    tmp_path: Path, data_dir: Path
-) -> None:
-    with trio.fail_after(90):
-        async with (
-            EmbeddedPostgres(data_dir, settings=FAST) as postgres,
-            running_node(tmp_path, database_url=url_of(postgres)) as node,
-            connect(node.url) as http,
-        ):
-
-            async def become(status: str) -> httpx.Response:
-                while (answer := await http.get("/health")).json()["status"] != status:
-                    await trio.sleep(0.05)
-                return answer
-
-            well = await become("ok")
-            assert (well.status_code, well.json()["checks"]) == (200, {"postgres": "ok", "typesense": "ok"})
-            await postgres.stop()
-            await node.wait_ready(ready=False)
-            ill = await become("degraded")
-            assert ill.status_code == 503
-            assert "ok" not in ill.json()["checks"].values()
-            unready = await http.get("/readiness")
-            assert (unready.status_code, unready.json()["ready"]) == (503, False)
-            assert (await http.get("/livez")).status_code == 200
-            await postgres.start()
-            await node.wait_ready()
-            assert (await become("ok")).status_code == 200

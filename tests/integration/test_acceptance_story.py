@@ -6,7 +6,8 @@ Each test is a scenario of the acceptance list, under its number there. The othe
 - 7, a webhook that is taken at the third try: `test_webhooks`
 - 8 and 9, a feed's third item, a page that changes, goes down and comes back: `test_heartbeats`
 - 12, a decision that is found and used elsewhere, and hidden by a profile: `test_memory`
-- 14, the database goes away: `test_acceptance_operation`, and under load `test_outage`
+- 10, 11 and 13, jobs, the circuit breaker and batches: `test_acceptance_operation`
+- 14, the database goes away under load and comes back: `test_outage`
 - 15, strangers and viewers at every route: `test_strangers`
 - 16, the document: `test_acceptance_conventions`, and every answer against its schema `test_openapi`
 """

@@ -22,7 +22,7 @@ def url_of(server: EmbeddedPostgres) -> str:
 
 
 @pytest.mark.slow
-async def test_readiness_turns_503_and_back_and_nothing_acknowledged_is_lost_when_postgres_stops_under_load(
+async def test_readiness_and_health_turn_503_and_back_and_nothing_acknowledged_is_lost_when_postgres_stops_under_load(
     tmp_path: Path,
 ) -> None:
     answered: list[Answered] = []
@@ -48,7 +48,15 @@ async def test_readiness_turns_503_and_back_and_nothing_acknowledged_is_lost_whe
             running_node(tmp_path, database_url=url_of(postgres)) as node,
             connect(node.url) as http,
         ):
+
+            async def health(*, well: bool) -> dict[str, str]:
+                while ((answer := await http.get("/health")).status_code == 200) is not well:
+                    await trio.sleep(0.05)
+                checks: dict[str, str] = answer.json()["checks"]
+                return checks
+
             client = await register(http)
+            assert await health(well=True) == {"postgres": "ok", "typesense": "ok"}
             async with trio.open_nursery() as nursery:
                 for number in range(CHATS):
                     nursery.start_soon(chat_on, client, f"surface-{number}")
@@ -59,8 +67,11 @@ async def test_readiness_turns_503_and_back_and_nothing_acknowledged_is_lost_whe
                 unready = await http.get("/readiness")
                 assert unready.status_code == 503
                 assert unready.json()["ready"] is False
+                assert "ok" not in (await health(well=False)).values()
+                assert (await http.get("/livez")).status_code == 200
                 await postgres.start()
                 await node.wait_ready()
+                assert set((await health(well=True)).values()) == {"ok"}
                 after = len(answered)
                 while len(answered) < after + CHATS:
                     await trio.sleep(0.05)
