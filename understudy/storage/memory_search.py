@@ -21,7 +21,8 @@ SAID_SESSIONS, SAID_MESSAGES = 20, 100
 LONGEST_SAID = 2000
 
 _LIVE = (
-    "(%(tiers)s::text[] IS NULL OR tier = ANY (%(tiers)s)) AND (tier <> 'daily' OR %(faded)s::timestamptz IS NULL OR created_at >= %(faded)s)"
+    "(%(tiers)s::text[] IS NULL OR tier = ANY (%(tiers)s))"
+    " AND (tier <> 'daily' OR %(faded)s::timestamptz IS NULL OR created_at >= %(faded)s)"
     " AND (expires_at IS NULL OR expires_at > %(now)s)"
 )
 # Any of the words will do: people ask with more words than what they ask for was written with.
@@ -60,7 +61,9 @@ best AS (
     ) compared
     WHERE likeness >= %(least)s AND likeness <> 'NaN' ORDER BY likeness DESC, position DESC LIMIT %(limit)s
 )
-SELECT {COLUMNS} FROM best JOIN memory_entries USING (id)
+SELECT {COLUMNS} FROM best JOIN LATERAL (
+    SELECT {COLUMNS} FROM memory_entries WHERE id = best.id OFFSET 0  -- one by one: not all of the person's for some
+) entry USING (id)
 WHERE workspace_id = %(workspace)s AND (uid = %(uid)s OR tier = 'workspace')
 ORDER BY likeness DESC, best.position DESC
 """
