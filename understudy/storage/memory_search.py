@@ -157,7 +157,7 @@ class MemorySearch(Repository):
 
     async def _vectors(self, connection: Connection[Any]) -> bool:
         """Whether the server can compare vectors. Asked again until it can: the extension may be added any time."""
-        if not self._has_vectors and await rows(connection, "SELECT FROM pg_extension WHERE extname = 'vector'"):
+        if not self._has_vectors and await rows(connection, "SELECT WHERE to_regtype('halfvec') IS NOT NULL"):
             await rows(connection, "CALL memory_vectors()")
             self._has_vectors = True
         return self._has_vectors

@@ -22,7 +22,8 @@ CREATE PROCEDURE memory_vectors()
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('memory vectors', 0));
-    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'vector') AND NOT EXISTS (
+    -- pgvector has this type from 0.7 on.
+    IF to_regtype('halfvec') IS NOT NULL AND NOT EXISTS (
         SELECT FROM pg_attribute
         WHERE attrelid = 'memory_entries'::regclass AND attname = 'near' AND NOT attisdropped
     ) THEN
