@@ -365,3 +365,38 @@ def test_the_retries_of_webhooks_are_durations_in_a_list_or_between_commas() -> 
     for wrong in ("soon", "5s,", ",".join(["1s"] * 21), "2d"):
         (said,) = problems(environ={"UNDERSTUDY_WEBHOOK_RETRIES": wrong})
         assert "UNDERSTUDY_WEBHOOK_RETRIES" in said
+
+
+# ---- where traces are exported to
+
+
+def test_opentelemetrys_own_variables_say_where_traces_go() -> None:
+    given = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "https://otel.example.org/base/",
+        "OTEL_EXPORTER_OTLP_HEADERS": "Api-Key=a%20b%3D%2C, x-tenant=ours",
+        "OTEL_SERVICE_NAME": "helpers",
+    }
+    settings = load(environ=given)
+    assert settings.otlp_endpoint == "https://otel.example.org/base"
+    assert settings.otlp_headers == (("api-key", "a b=,"), ("x-tenant", "ours"))
+    assert settings.otlp_service_name == "helpers"
+    assert "a b=," not in repr(settings)
+    assert load().otlp_endpoint is None
+    assert load(toml={"otlp": {"endpoint": "http://127.0.0.1:4318"}}).otlp_endpoint == "http://127.0.0.1:4318"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://me:s3cret@otel.example.org"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api key=s3cret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cret%0d%0ax: y"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "content-length=s3cret"),
+    ],
+)
+def test_a_collector_that_cannot_be_is_refused_without_showing_secrets(name: str, value: str) -> None:
+    (said,) = problems(environ={name: value})
+    assert name in said
+    assert "s3cret" not in said

@@ -50,6 +50,9 @@ from understudy.actors.tools.remembering import memory_tools
 from understudy.actors.tools.shell import shell_tools
 from understudy.actors.tools.spawning import spawning_tools
 from understudy.actors.tools.toolbox import Toolbox
+from understudy.actors.traces.collector import HttpCollector
+from understudy.actors.traces.export import ExportPlan
+from understudy.actors.traces.waiting import WaitingTraces, trace_consumer
 from understudy.actors.tree import Services, node_tree
 from understudy.actors.webhooks.fanout import webhook_consumer
 from understudy.actors.webhooks.poster import GuardedPoster
@@ -110,6 +113,7 @@ async def _run(
     configured = {name: provider.base_url for name, provider in settings.providers.items()}
     endpoints = Endpoints(outbound.addresses, configured=configured, timeouts=timeouts)
     http = http_settings(settings)
+    export = configured_export(settings)
     try:
         async with ActorSystem("understudy") as system:
             try:
@@ -149,7 +153,11 @@ async def _run(
                         settings.data_dir,
                         settings.database_url,
                         on_progress,
-                        consumers=(webhook_consumer(system, stores.deliveries), *memory.consumers),
+                        consumers=(
+                            *((trace_consumer(export.waiting),) if export is not None else ()),
+                            webhook_consumer(system, stores.deliveries),
+                            *memory.consumers,
+                        ),
                     ),
                     stores=stores,
                     probe=Probe(pool),
@@ -198,6 +206,7 @@ async def _run(
                     agents=agents,
                     mcp_servers=mcp_servers,
                     remote_tools=remote_tools,
+                    export=export,
                 )
                 for child in node_tree(settings, services):
                     await system.spawn(child)
@@ -221,6 +230,8 @@ async def _run(
             if embedder is not None:
                 await embedder.aclose()
             await endpoints.aclose()
+            if export is not None:
+                export.collector.close()
 
 
 def model_timeouts(settings: Settings) -> Timeouts:
@@ -303,6 +314,15 @@ def configured_embedder(settings: Settings) -> RemoteEmbedder | None:
         return open_embedder(settings.embedding_model, settings.providers)
     except ValueError as error:
         raise ConfigError((Problem("embedding_model", "configuration", str(error)),)) from None
+
+
+def configured_export(settings: Settings) -> ExportPlan | None:
+    """Where traces are exported to; None for nowhere."""
+    if settings.otlp_endpoint is None:
+        return None
+    return ExportPlan(
+        HttpCollector(settings.otlp_endpoint, settings.otlp_headers), WaitingTraces(), settings.otlp_service_name
+    )
 
 
 def http_settings(settings: Settings) -> HttpSettings:

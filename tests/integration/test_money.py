@@ -1,12 +1,16 @@
 """What a conversation costs and how it went, on a whole server."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import trio
 
 from tests.support.client import connect, register
 from tests.support.node import INTERNAL_KEY, running_node
+from tests.support.otlp import spans_in
 from tests.support.provider import stand_in
+from tests.support.receiver import receiving
 
 PRICES = """
 [openai]
@@ -48,3 +52,47 @@ async def test_a_conversation_is_billed_at_the_operators_prices_and_traced(tmp_p
                 billed = (await http.get("/metrics", headers={"X-Api-Key": INTERNAL_KEY})).json()["billing"]
                 assert billed["totalCost"] == micros / 1_000_000
                 assert "billing" not in (await http.get("/metrics")).json()
+
+
+async def test_a_conversation_is_exported_below_its_askers_span_and_never_waits_for_the_collector(
+    tmp_path: Path, pg_dsn: str
+) -> None:
+    with trio.fail_after(90):
+        async with stand_in() as provider, receiving(shut=True) as collector:
+            environment = {
+                "OPENAI_API_KEY": "sk-test",
+                "OPENAI_BASE_URL": provider.base_url,
+                "UNDERSTUDY_MODEL": "openai/fake",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+                "OTEL_EXPORTER_OTLP_HEADERS": "api-key=s3cret",
+            }
+            async with (
+                running_node(tmp_path, database_url=pg_dsn, environment=environment) as node,
+                connect(node.url) as http,
+            ):
+                mira = await register(http)
+                for number in range(5):  # the collector answers none of them, and is asked for the first one's already
+                    headers = mira.headers | {"traceparent": f"00-{PARENT[0]}-{PARENT[1]}-01"}
+                    body = {"message": f"sesame {number}", "agentId": "chad"}
+                    said = await http.post("/agent/chat", json=body, headers=headers)
+                    assert said.status_code == 200, said.text
+                assert collector.got == []
+                collector.gate.set()
+                with trio.fail_after(30):
+                    roots: list[dict[str, Any]] = []
+                    while len(roots) < 5:
+                        await collector.wait(len(collector.got) + 1, 30)
+                        roots = [
+                            span
+                            for got in collector.got
+                            for span in spans_in(json.loads(got.body))
+                            if span["name"] == "invoke_agent chad"
+                        ]
+                assert {(span["traceId"], span["parentSpanId"]) for span in roots} == {PARENT}
+                assert len({span["spanId"] for span in roots}) == 5
+                assert all(got.headers["api-key"] == "s3cret" for got in collector.got)
+                assert not any(b"sesame" in got.body or b"sk-test" in got.body for got in collector.got)
+                key = {"X-Api-Key": INTERNAL_KEY}
+                shown = (await http.get("/actors/trace_export", headers=key)).text
+                assert "s3cret" not in shown
+                assert "s3cret" not in node.log

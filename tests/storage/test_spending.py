@@ -100,6 +100,19 @@ async def test_a_trace_is_shown_to_its_workspace_and_if_asked_to_its_user_only(s
     assert await traces.get(key.workspace_id, "trc_other") is None
 
 
+async def test_a_trace_is_found_by_its_turn_in_its_own_workspace(store: Store) -> None:
+    session = await store.session()
+    noted = TurnTrace(new_id("trc"), SPANS[:1])
+    turn_id = await run(store, session, trace=noted)
+    workspace, traces = session.key.workspace_id, store.repositories.traces
+    found = await traces.of_turn(workspace, turn_id, at(0.5))
+    assert found is not None
+    assert (found.id, found.spans) == (noted.id, SPANS[:1])
+    assert await traces.of_turn(workspace, turn_id, at(60)) is None
+    assert await traces.of_turn(workspace, "trn_other", START) is None
+    assert await traces.of_turn("ws_other", turn_id, START) is None
+
+
 async def test_traces_come_newest_first_in_pages_and_as_they_were_asked_for(store: Store) -> None:
     session = await store.session()
     ids = []

@@ -61,13 +61,16 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*script: int, shut: bool = False) -> AsyncGenerator[Receiver]:
-    """A `Receiver` on a free port of the loopback; a *shut* one answers nothing until its gate is set."""
+async def receiving(*script: int, shut: bool = False, port: int = 0) -> AsyncGenerator[Receiver]:
+    """A `Receiver` on a *port* of the loopback, any free one unless said.
+
+    A *shut* one answers nothing until its gate is set.
+    """
     receiver = Receiver(list(script))
     if not shut:
         receiver.gate.set()
     async with trio.open_nursery() as nursery:
-        [listener] = await nursery.start(partial(trio.serve_tcp, receiver.serve, 0, host="127.0.0.1"))
+        [listener] = await nursery.start(partial(trio.serve_tcp, receiver.serve, port, host="127.0.0.1"))
         receiver.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
         yield receiver
         nursery.cancel_scope.cancel()

@@ -4,6 +4,7 @@
     telemetry      one_for_one       metrics
     limits, presence, audit, identity, workspaces, agents, memory, memory_profiles, idempotency, costs, traces,
     onboarding, admin, diagnostics
+    trace_export                     absent without a collector
     inference      dynamic           one actor per provider
     tools          one_for_one       host, desk, skills, usage
     mcp            one_for_one       one actor per MCP server; absent without any
@@ -78,6 +79,7 @@ from understudy.actors.tools.host import tool_host_spec
 from understudy.actors.tools.messages import HOST
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.actors.traces.actor import traces_spec
+from understudy.actors.traces.export import ExportPlan, export_check, export_spec
 from understudy.actors.traces.ports import TraceStore
 from understudy.actors.webhooks.ports import WebhookStore
 from understudy.actors.webhooks.tree import webhooks_spec
@@ -270,6 +272,7 @@ class Services:
     vectors: Vectors | None = None
     mcp_servers: tuple[McpServerPlan, ...] = ()
     remote_tools: RemoteTools = attrs.field(factory=lambda: RemoteTools(()))
+    export: ExportPlan | None = None
 
 
 def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | SupervisorSpec | DynamicSpec, ...]:
@@ -279,6 +282,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         *standard_checks(settings, services.probe, stores.audit),
         *mcp_checks(server.name for server in services.mcp_servers),
         *upkeep_checks(settings.providers, stores.admin, services.vectors, utc_now),
+        *((export_check(),) if services.export is not None else ()),
     )
     return (
         services.storage,
@@ -302,6 +306,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         idempotency_spec(stores.idempotency),
         costs_spec(stores.costs),
         traces_spec(stores.traces),
+        *((export_spec(services.export, stores.traces),) if services.export is not None else ()),
         onboarding_spec(settings.model, stores.onboarding),
         admin_spec(stores, monthly_tokens=settings.user_token_budget),
         diagnostics_spec(

@@ -22,6 +22,7 @@ _JOBS = "Jobs"
 _TOOLS = "Tools"
 _MEMORY = "Memory"
 _WEB = "Web"
+_TRACES = "Traces"
 _LOG = "Log"
 
 
@@ -388,6 +389,34 @@ class Settings:
         env="TRUST_PROXY",
         group=_WEB,
         doc="Take a client's address from `X-Forwarded-For`. Only behind a proxy that sets it.",
+    )
+    otlp_endpoint: str | None = setting(
+        values.collector_url,
+        None,
+        env="OTEL_EXPORTER_OTLP_ENDPOINT",
+        group=_TRACES,
+        key="otlp.endpoint",
+        unset="traces are not exported",
+        doc="An OpenTelemetry collector, by the base URL of its OTLP over HTTP: traces go to `/v1/traces` below it.",
+    )
+    otlp_headers: tuple[tuple[str, str], ...] = setting(
+        values.headers,
+        None,
+        env="OTEL_EXPORTER_OTLP_HEADERS",
+        group=_TRACES,
+        key="otlp.headers",
+        secret=True,
+        absent=(),
+        unset="none",
+        doc="Headers for the collector, as `name=value,name=value` with percent-encoded values; a key, perhaps.",
+    )
+    otlp_service_name: str = setting(
+        values.text,
+        "understudy",
+        env="OTEL_SERVICE_NAME",
+        group=_TRACES,
+        key="otlp.service_name",
+        doc="What exported traces say they are from.",
     )
     log_level: str = setting(
         values.one_of("debug", "info", "warning", "error"),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -19,6 +19,8 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d|w))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_OURS = frozenset({"connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -223,6 +225,28 @@ def http_url(raw: object) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise BadValue("give an http:// or https:// URL")
     return url.rstrip("/")
+
+
+def collector_url(raw: object) -> str:
+    """An http or https URL with nobody's name or password in it."""
+    url = http_url(raw)
+    if "@" in urlsplit(url).netloc:
+        raise BadValue("give an http:// or https:// URL without a name and password; headers may hold those")
+    return url
+
+
+def headers(raw: object) -> tuple[tuple[str, str], ...]:
+    """Headers as ``name=value,name=value``, the values percent-encoded where they hold commas or odd characters."""
+    found: list[tuple[str, str]] = []
+    for part in text(raw).split(","):
+        name, equals, value = (each.strip() for each in part.partition("="))
+        value = unquote(value)
+        if not (equals and _HEADER.fullmatch(name) and value.isprintable() and value.isascii()):
+            raise BadValue("give headers such as api-key=abc,x-tenant=ours, with values percent-encoded")
+        if name.lower() in _OURS:
+            raise BadValue(f"leave out {name.lower()}, which follows from what is sent")
+        found.append((name.lower(), value))
+    return tuple(found)
 
 
 def postgres_url(raw: object) -> str:

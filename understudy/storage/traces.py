@@ -1,7 +1,7 @@
 # ruff: noqa: S608  # queries are put together from constants of this module only; values are parameters
 """How turns went."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from understudy.storage.rowsecurity import Tenant
 from understudy.storage.spending import Span, Trace, TraceFilter
 
 _decode = msgspec.json.Decoder().decode
+_NEAR = timedelta(seconds=1)
 _COLUMNS = """
 id, turn_id, workspace_id, uid, agent_id, session_id, status, started_at, finished_at, rounds, tool_calls,
 prompt_tokens, completion_tokens, cost, unpriced, request_id, trace_id, parent_id, error_code
@@ -59,10 +60,23 @@ class TraceRepository(Repository):
             uid,
             tenant=Tenant(uid, workspace_id),
         )
-        if row is None:
-            return None
-        spans = tuple(Span(x["kind"], x["at"], x["ms"], x["of"]) for x in _decode(row[-1]))
-        return _trace(row[:-1], spans)
+        return _whole(row)
+
+    async def of_turn(self, workspace_id: str, turn_id: str, started_at: datetime) -> Trace | None:
+        """The trace of a turn that began within a second of *started_at*, with its spans.
+
+        That is asked for by time since turns have no index of their own here: it would cost every turn a write.
+        """
+        row = await self._row(
+            f"SELECT {_COLUMNS}, spans::text FROM agent_traces"
+            " WHERE workspace_id = %s AND started_at BETWEEN %s AND %s AND turn_id = %s",
+            workspace_id,
+            started_at - _NEAR,
+            started_at + _NEAR,
+            turn_id,
+            tenant=Tenant(workspace_id=workspace_id),
+        )
+        return _whole(row)
 
     async def prune(self, before: datetime, *, limit: int = 10_000) -> int:
         """Delete traces of turns that began before then, at most *limit*; returns how many."""
@@ -71,6 +85,12 @@ class TraceRepository(Repository):
             before,
             limit,
         )
+
+
+def _whole(row: Row | None) -> Trace | None:
+    if row is None:
+        return None
+    return _trace(row[:-1], tuple(Span(x["kind"], x["at"], x["ms"], x["of"]) for x in _decode(row[-1])))
 
 
 def _trace(row: Row, spans: tuple[Span, ...] = ()) -> Trace:

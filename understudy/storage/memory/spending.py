@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import attrs
 
@@ -145,6 +145,15 @@ class MemoryTraces:
         if trace is None or trace.workspace_id != workspace_id or uid not in (None, trace.uid):
             return None
         return trace
+
+    async def of_turn(self, workspace_id: str, turn_id: str, started_at: datetime) -> Trace | None:
+        """As the real one."""
+        self._tables.check()
+        for trace in self._tables.traces.values():
+            near = abs(trace.started_at - started_at) <= timedelta(seconds=1)
+            if near and (trace.workspace_id, trace.turn_id) == (workspace_id, turn_id):
+                return trace
+        return None
 
     async def prune(self, before: datetime, *, limit: int = 10_000) -> int:
         """As the real one."""
