@@ -84,30 +84,31 @@ async def test_a_profile_is_made_read_changed_and_deleted(platform: Platform, mi
     ]
 
 
-@pytest.mark.parametrize(
-    ("body", "path"),
-    [
-        ({}, "name"),
-        ({"name": ""}, "name"),
-        ({"name": "  "}, "name"),
-        ({"name": "x" * 101}, "name"),
-        ({"name": 1}, "name"),
-        ({"name": "x", "description": "x" * 1001}, "description"),
-        ({"name": "x", "config": {"ttlDays": 0}}, "config.ttlDays"),
-        ({"name": "x", "config": {"ttlDays": 3651}}, "config.ttlDays"),
-        ({"name": "x", "config": {"maxContextChunks": 0}}, "config.maxContextChunks"),
-        ({"name": "x", "config": {"maxContextChunks": 101}}, "config.maxContextChunks"),
-        ({"name": "x", "config": {"minRelevanceScore": 1.1}}, "config.minRelevanceScore"),
-        ({"name": "x", "config": {"minRelevanceScore": -1}}, "config.minRelevanceScore"),
-        ({"name": "x", "config": {"tiersEnabled": {"daily": "no"}}}, "config.tiersEnabled.daily"),
-        ({"name": "x", "config": {"systemPromptSuffix": "x" * 4001}}, "config.systemPromptSuffix"),
-        ({"name": "x", "config": None}, "config"),
-    ],
-)
-async def test_what_is_wrong_with_a_profile_is_said_by_field(mira: Caller, body: Any, path: str) -> None:
-    refused = await call(mira, "POST", "", body)
-    assert problem(refused) == (400, "VALIDATION")
-    assert refused.json()["details"][0]["path"] == path
+WRONG: list[tuple[Any, str]] = [
+    ({}, "name"),
+    ({"name": ""}, "name"),
+    ({"name": "  "}, "name"),
+    ({"name": "x" * 101}, "name"),
+    ({"name": 1}, "name"),
+    ({"name": "x", "description": "x" * 1001}, "description"),
+    ({"name": "x", "config": {"ttlDays": 0}}, "config.ttlDays"),
+    ({"name": "x", "config": {"ttlDays": 3651}}, "config.ttlDays"),
+    ({"name": "x", "config": {"maxContextChunks": 0}}, "config.maxContextChunks"),
+    ({"name": "x", "config": {"maxContextChunks": 101}}, "config.maxContextChunks"),
+    ({"name": "x", "config": {"minRelevanceScore": 1.1}}, "config.minRelevanceScore"),
+    ({"name": "x", "config": {"minRelevanceScore": -1}}, "config.minRelevanceScore"),
+    ({"name": "x", "config": {"tiersEnabled": {"daily": "no"}}}, "config.tiersEnabled.daily"),
+    ({"name": "x", "config": {"systemPromptSuffix": "x" * 4001}}, "config.systemPromptSuffix"),
+    ({"name": "x", "config": None}, "config"),
+]
+
+
+async def test_what_is_wrong_with_a_profile_is_said_by_field(mira: Caller) -> None:
+    for body, path in WRONG:
+        refused = await call(mira, "POST", "", body)
+        assert problem(refused) == (400, "VALIDATION")
+        assert refused.json()["details"][0]["path"] == path
+    assert (await call(mira, "GET", "")).json() == {"profiles": []}
 
 
 async def test_a_name_is_taken_once_in_a_workspace_and_there_is_an_end_of_profiles(
