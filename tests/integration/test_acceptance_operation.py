@@ -139,8 +139,11 @@ async def test_13_a_batch_with_somebody_unknown_succeeds_in_part(node: Node) -> 
         with trio.fail_after(60):
             mira = await register(http)
             batch = {"uids": [mira.uid, "usr_nobody"], "agentId": "chad", "taskMessage": "hello"}
-            answer = await http.post("/autonomous/batch", json=batch, headers={"X-Api-Key": INTERNAL_KEY})
+            key = {"X-Api-Key": INTERNAL_KEY, "X-Idempotency-Key": "monday"}
+            answer = await http.post("/autonomous/batch", json=batch, headers=key)
             assert answer.status_code == 207
+            later = await http.post("/autonomous/batch?async=true", json=batch, headers=key)
+            assert (later.status_code, later.json()["code"]) == (409, "CONFLICT"), "another request, by its query"
             told = answer.json()
             assert (told["total"], told["succeeded"], told["failed"]) == (2, 1, 1)
             good, bad = told["results"]

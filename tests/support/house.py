@@ -21,6 +21,9 @@ from understudy.http.app import create_app
 from understudy.http.operation import Auth, Operation, operation_of
 from understudy.storage.pool import Pool
 
+ENVIRONMENT = {"ALLOW_INSECURE_WEBHOOKS": "true", "UNDERSTUDY_OUTBOUND_ALLOW": "127.0.0.0/8"}
+"""What the server must be told for the house to be made."""
+
 HOUSE, MIRAS = "velvet-lighthouse", "crimson-notebook"
 
 QUERIES = {
@@ -31,7 +34,7 @@ QUERIES = {
 }
 """What must stand in the query, by operation."""
 
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
     "replaceAgent": {"model": {"provider": "builtin", "modelId": "rehearsal"}, "systemPromptTemplate": "Mine."},
 }
@@ -157,24 +160,27 @@ class Stage:
 @asynccontextmanager
 async def staged(tmp_path: Path, dsn: str) -> AsyncIterator[Stage]:
     """A server with Mira's house on it."""
-    environment = {"ALLOW_INSECURE_WEBHOOKS": "true", "UNDERSTUDY_OUTBOUND_ALLOW": "127.0.0.0/8"}
     pool = Pool(dsn, min_size=0, max_size=2)
     async with (
-        running_node(tmp_path, database_url=dsn, environment=environment) as node,
+        running_node(tmp_path, database_url=dsn, environment=ENVIRONMENT) as node,
         connect(node.url) as http,
     ):
         await pool.open()
         try:
-            mira = (await register(http)).headers
-            house, annex = [
-                (await asked(http, mira, "POST", "/workspaces", {"name": name, "plan": "team"}))["id"]
-                for name in (f"{HOUSE} of Mira", "Annex")
-            ]
-            mira |= {"X-Workspace-Id": house}
-            things = await furnish(http, mira, pool, house)
-            yield Stage(http, pool, mira, house, annex, things)
+            yield await move_in(http, pool)
         finally:
             await pool.close()
+
+
+async def move_in(http: httpx.AsyncClient, pool: Pool) -> Stage:
+    """Mira, new, with her house and her annex. Once in a database."""
+    mira = (await register(http)).headers
+    house, annex = [
+        (await asked(http, mira, "POST", "/workspaces", {"name": name, "plan": "team"}))["id"]
+        for name in (f"{HOUSE} of Mira", "Annex")
+    ]
+    mira |= {"X-Workspace-Id": house}
+    return Stage(http, pool, mira, house, annex, await furnish(http, mira, pool, house))
 
 
 async def furnish(http: httpx.AsyncClient, mira: dict[str, str], pool: Pool, house: str) -> dict[str, str]:

@@ -95,13 +95,15 @@ def idempotency_key(request: ApiRequest, uid: str, workspace_id: str) -> Idempot
     if not 1 <= len(key) <= 255 or not all("!" <= letter <= "~" for letter in key):
         raise invalid(name, "invalid_value", f"{name} must be 1 to 255 visible ASCII characters", 255)
     scope = f"{uid}|{workspace_id}|{request.method} {request.path}"
-    return IdempotencyKey(scope, key, hashlib.sha256(request.payload).digest(), KEPT)
+    # What is asked for is in the query, too (`?async=true`). No body ends in a query, so that the two cannot be mixed.
+    asked = request.payload + b"?" + request.query_string if request.query_string else request.payload
+    return IdempotencyKey(scope, key, hashlib.sha256(asked).digest(), KEPT)
 
 
 async def once(request: ApiRequest, key: IdempotencyKey | None, do: Callable[[], Awaitable[Reply]]) -> Reply:
     """What *do* answers; when *key* was used before, what it answered then. For POSTs other than chat.
 
-    An error is not kept: the next request with the key tries again.
+    An error is not kept, whether raised or answered: the next request with the key tries again.
     """
     if key is None:
         return await do()
@@ -115,5 +117,8 @@ async def once(request: ApiRequest, key: IdempotencyKey | None, do: Callable[[],
         with trio.move_on_after(5.0, shield=True):
             await request.node.ask(IDEMPOTENCY, Release(key))
         raise
-    await request.node.ask(IDEMPOTENCY, Complete(key, reply.status, reply.body))
+    if reply.status >= 400:
+        await request.node.ask(IDEMPOTENCY, Release(key))
+    else:
+        await request.node.ask(IDEMPOTENCY, Complete(key, reply.status, reply.body))
     return reply

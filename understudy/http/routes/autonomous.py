@@ -43,14 +43,6 @@ _ERRORS = (
 _TASK = {"uid": "usr_9kq2", "agentId": "chad", "taskMessage": "Write the weekly report."}
 
 
-class _NothingDone(Exception):
-    """No task of a batch succeeded: its answer is not kept, so that the same request may be tried again."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__("no task succeeded")
-        self.reply = reply
-
-
 @routes.post("/run")
 @operation(
     "runAutonomously",
@@ -126,15 +118,9 @@ async def batch() -> Reply:
         good = sum(result.ok for result in results)
         status = 200 if good == len(results) else 207 if good else 502
         bad = len(results) - good
-        reply = json(shapes.BatchDone(total=len(results), succeeded=good, failed=bad, results=results), status)
-        if not good:
-            raise _NothingDone(reply)
-        return reply
+        return json(shapes.BatchDone(total=len(results), succeeded=good, failed=bad, results=results), status)
 
-    try:
-        return await once(request, idempotency_key(request, f"key:{holder.id or holder.name}", ""), do)
-    except _NothingDone as nothing:
-        return nothing.reply
+    return await once(request, idempotency_key(request, f"key:{holder.id or holder.name}", ""), do)
 
 
 @routes.get("/jobs/<id>")

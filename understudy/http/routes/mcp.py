@@ -6,7 +6,7 @@ import trio
 from quart import Blueprint
 
 from understudy.actors.limits.messages import Bucket
-from understudy.http.access import in_workspace, limited, signed_in
+from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
 from understudy.http.errors import ApiError, invalid
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply
@@ -17,7 +17,11 @@ routes = Blueprint("mcp", __name__, url_prefix="/mcp")
 
 @routes.post("")
 @operation(
-    "mcp", Auth.WORKSPACE, replies={200: None, 202: None}, errors=("NOT_IMPLEMENTED", "RATE_LIMIT", "VALIDATION")
+    "mcp",
+    Auth.WORKSPACE,
+    replies={200: None, 202: None},
+    headers=("X-Workspace-Id", "X-Idempotency-Key"),
+    errors=("CONFLICT", "NOT_IMPLEMENTED", "RATE_LIMIT", "VALIDATION"),
 )
 async def mcp() -> Reply:
     """Speak MCP: one JSON-RPC message, and its answer as JSON.
@@ -34,7 +38,11 @@ async def mcp() -> Reply:
     await limited(request, Bucket("user", principal.uid))
     view = await in_workspace(request, principal)
     exchange = await trio.to_thread.run_sync(_load)
-    return await exchange(request, principal.uid, view.workspace.id)
+
+    async def do() -> Reply:
+        return await exchange(request, principal.uid, view.workspace.id)
+
+    return await once(request, idempotency_key(request, principal.uid, view.workspace.id), do)
 
 
 def _refuse_strangers(request: ApiRequest) -> None:
