@@ -4,7 +4,7 @@ Scenario 16 of the acceptance list, with `tests/http/test_operations.py` (the 89
 `test_openapi` (what is answered fits its schema).
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
