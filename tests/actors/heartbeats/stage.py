@@ -150,12 +150,16 @@ class Beats:
         await self.system.kill(heartbeat_address(heartbeat_id))
 
 
+YEARS = 3 * 365 * 86_400.0
+"""Seconds of a clock that jumps: longer than any of the stories told here."""
+
+
 @asynccontextmanager
 async def stage(
     script: Script | None = None, *, turn_timeout: float = 120.0, **more: Any
 ) -> AsyncGenerator[Beats, None]:
     """The stage, set; by default the agent says "hello there"."""
-    async with session_stage(script, turn_timeout=turn_timeout) as it:
+    async with session_stage(script, turn_timeout=turn_timeout, patience=YEARS) as it:
         it.store.tables.now = now
         await it.system.spawn(workspaces_spec(it.store))
         web = FakeWeb()

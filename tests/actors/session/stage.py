@@ -168,9 +168,9 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    script: Script | None = None, *, agent: AgentConfig = CHAD, **bounds: Any
+    script: Script | None = None, *, agent: AgentConfig = CHAD, patience: float = BOUND, **bounds: Any
 ) -> AsyncGenerator[Stage, None]:
-    """The stage, set; by default the model says "hello there". Whatever hangs on it fails after `BOUND` seconds."""
+    """The stage, set; by default the model says "hello there". Whatever hangs on it fails after *patience* seconds."""
     store = MemoryStore(lambda: it.now())
     born = datetime(2026, 11, 1, tzinfo=UTC)
     await store.users.create(
@@ -179,7 +179,7 @@ async def stage(
     tools = Tools()
     models = Models(script or (lambda line: say("hello ", "there")))
     # Here and not in a fixture: pytest-trio's fixtures are tasks of their own, whose scopes hold no test.
-    with trio.fail_after(BOUND):
+    with trio.fail_after(patience):
         async with ActorSystem("stage") as system:
             it = Stage(system, store, models, tools, agent)
             services = SessionServices(

@@ -135,7 +135,6 @@ async def test_whoever_asked_is_named_in_the_trace_also_of_a_turn_that_had_to_wa
         ),
         ("not json, token=1", "[no JSON]"),
         ("", ""),
-        ("[" * 5000 + "]" * 5000, "[no JSON]"),
     ],
 )
 def test_arguments_are_shown_without_what_is_named_like_a_secret(arguments: str, seen: str) -> None:
@@ -144,3 +143,8 @@ def test_arguments_are_shown_without_what_is_named_like_a_secret(arguments: str,
 
 def test_long_arguments_are_cut() -> None:
     assert len(shown('{"text": "' + "x" * 10_000 + '"}')) == MOST_ARGUMENTS
+
+
+def test_arguments_nested_without_end_hide_what_is_inside() -> None:
+    # Python 3.13 has room for more of them than 3.11, which does not take them for JSON.
+    assert shown('["token=1",' * 5000 + "1" + "]" * 5000).count("token") <= 21
