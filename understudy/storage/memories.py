@@ -25,6 +25,7 @@ from understudy.storage.records import (
     Shelf,
 )
 from understudy.storage.repository import rows
+from understudy.storage.rowsecurity import Tenant
 
 _decode = msgspec.json.Decoder().decode
 _MINE = "uid = %(uid)s AND workspace_id = %(workspace)s"
@@ -39,7 +40,8 @@ class MemoriesRepository(MemorySearch):
 
     async def profile(self, uid: str) -> Profile | None:
         """What is known of the person."""
-        row = await self._row("SELECT profile::text, updated_at FROM user_profiles WHERE uid = %s", uid)
+        query = "SELECT profile::text, updated_at FROM user_profiles WHERE uid = %s"
+        row = await self._row(query, uid, tenant=Tenant(uid))
         return Profile(_decode(row[0]), row[1]) if row else None
 
     async def change_profile(
@@ -74,7 +76,7 @@ class MemoriesRepository(MemorySearch):
         async def work(connection: Connection[Any]) -> tuple[MemoryEntry, ...]:
             return await _entries(connection, shelf)
 
-        return await self._run(work)
+        return await self._run(work, tenant=Tenant(shelf.uid, shelf.workspace_id))
 
     async def days(self, workspace_id: str, uid: str, *, since: date) -> tuple[MemoryEntry, ...]:
         """The daily entries of this day and later ones: newest day first, each in the order of writing."""
@@ -84,6 +86,7 @@ class MemoriesRepository(MemorySearch):
             uid=uid,
             workspace=workspace_id,
             since=since,
+            tenant=Tenant(uid, workspace_id),
         )
         return tuple(map(read_entry, found))
 
