@@ -1,4 +1,4 @@
-"""Fixtures for every test that needs a database."""
+"""Fixtures for every test that needs a database, and a bound for every test that is async."""
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bounded import bound
 from tests.support.database import TestServer, copy_cluster, fast_directory, make_cluster
 from understudy.storage.pool import Pool
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bound each async test; what hangs elsewhere (in a fixture, in a thread) is ended by `faulthandler_timeout`."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            bound(item)
 
 
 @pytest.fixture(scope="session")

@@ -34,12 +34,6 @@ from understudy.storage.heartbeat_records import Claim, HeartbeatRun
 from understudy.storage.records import WorkspaceRole
 
 
-@pytest.fixture(autouse=True)
-async def _bounded() -> AsyncIterator[None]:
-    with trio.fail_after(60 * 86400):
-        yield
-
-
 def words(runs: Sequence[HeartbeatRun]) -> list[str]:
     return [run.status.value for run in runs]
 

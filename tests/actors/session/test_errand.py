@@ -18,12 +18,6 @@ from understudy.storage.records import TurnStatus, Usage
 ERRAND = Errand(KEY.uid, KEY.workspace_id, "chad", "see to it", surface_id="heartbeat:hbt_1")
 
 
-@pytest.fixture(autouse=True)
-async def _bounded() -> AsyncIterator[None]:
-    with trio.fail_after(20):
-        yield
-
-
 async def test_an_errand_is_a_turn_of_a_conversation_of_its_own() -> None:
     async with stage() as it:
         await it.system.spawn(workspaces_spec(it.store))

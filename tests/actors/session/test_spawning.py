@@ -36,12 +36,6 @@ HELPER = attrs.evolve(
 )
 
 
-@pytest.fixture(autouse=True)
-async def _bounded() -> AsyncIterator[None]:
-    with trio.fail_after(20):
-        yield
-
-
 @asynccontextmanager
 async def two_agents(script: object, lead: object = LEAD) -> AsyncGenerator[Stage, None]:
     def tools(it: Stage) -> Toolbox:

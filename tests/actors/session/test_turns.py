@@ -34,12 +34,6 @@ from understudy.actors.session.session import MAX_QUEUE
 from understudy.storage.records import IdempotencyKey, Role, TurnStatus, Usage
 
 
-@pytest.fixture(autouse=True)
-async def _bounded() -> AsyncIterator[None]:
-    with trio.fail_after(20):
-        yield
-
-
 async def forever(*words: str) -> AsyncIterator[ModelEvent]:
     """Some words, and then silence."""
     for word in words:
