@@ -121,7 +121,7 @@ async def test_11_a_provider_that_fails_five_times_is_left_alone_then_tried_unti
             assert len(provider.requests) == 6
             alone = await mira.chat("hello", agentId="asked")
             assert (alone.status_code, alone.json()["code"]) == (503, "CIRCUIT_OPEN")
-            assert int(alone.headers["retry-after"]) >= 1
+            assert int(alone.headers["retry-after"]) in {1, 2}
             assert len(provider.requests) == 6, "nobody asked it"
 
             provider.default = Behaviour(text="Here I am.")

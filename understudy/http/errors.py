@@ -65,9 +65,11 @@ class ApiError(Exception):
         *,
         details: tuple[Detail, ...] = (),
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
+        self.retry_after = retry_after
         self.message = message
         self.details = details
         self.headers = headers
@@ -106,7 +108,14 @@ def reply_to(error: Exception, request_id: str) -> Reply:
         error = error.exceptions[0]
     match error:
         case ApiError():
-            return problem(error.code, error.message, request_id, details=error.details, headers=error.headers)
+            return problem(
+                error.code,
+                error.message,
+                request_id,
+                details=error.details,
+                headers=error.headers,
+                retry_after=error.retry_after,
+            )
         case DomainError():
             return problem(error.code, error.message, request_id, details=error.details, retry_after=error.retry_after)
         case RuntimeFault():

@@ -1,5 +1,7 @@
 """What a turn came to: what the model has said and done, and the way it ended."""
 
+import math
+
 import attrs
 
 from understudy.actors.errors import DomainError, TimedOut, TurnCancelled
@@ -9,12 +11,18 @@ from understudy.storage.records import TurnStatus, Usage
 
 @attrs.frozen
 class Ending:
-    """How a turn ended; the error's words are what its asker is told."""
+    """How a turn ended; the error's words are what its asker is told, and in how many seconds to ask again."""
 
     status: TurnStatus
     error_code: str | None = None
     error_message: str | None = None
     rolled_back: bool = False
+    retry_after: float | None = None
+
+    def error_event(self, turn_id: str) -> dict[str, object]:
+        """The data of the `error` event that ends a turn so."""
+        told: dict[str, object] = {"message": self.error_message, "code": self.error_code, "turnId": turn_id}
+        return told if self.retry_after is None else told | {"retryAfter": max(1, math.ceil(self.retry_after))}
 
 
 @attrs.define
@@ -36,7 +44,7 @@ class Answer:
 
 def failed(error: DomainError) -> Ending:
     """The ending of a turn whose provider, agent or limits refused."""
-    return Ending(TurnStatus.FAILED, error.code, error.message)
+    return Ending(TurnStatus.FAILED, error.code, error.message, retry_after=error.retry_after)
 
 
 COMPLETED = Ending(TurnStatus.COMPLETED)

@@ -255,7 +255,7 @@ class Turn:
                 },
             )
         else:
-            self._recorder.add("error", {"message": ending.error_message, "code": ending.error_code, "turnId": self.id})
+            self._recorder.add("error", ending.error_event(self.id))
         await self._recorder.flush(
             TurnClosed(
                 epoch=session.epoch,

@@ -91,7 +91,11 @@ async def chat() -> Reply:
         ending = await _ending(request, started)
     if ending["type"] == "error":
         data = ending["data"]
-        raise ApiError(str(data.get("code", "INTERNAL")), str(data.get("message", "The turn failed")))
+        raise ApiError(
+            str(data.get("code", "INTERNAL")),
+            str(data.get("message", "The turn failed")),
+            retry_after=data.get("retryAfter"),
+        )
     headers = (REPLAYED,) if started.replayed else ()
     return json(_reply(ending["data"], given), headers=headers)
 
