@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 
@@ -15,7 +16,7 @@ from understudy.http.request import traceparent
 from understudy.storage.journal import Journal
 from understudy.storage.pool import Pool
 from understudy.storage.records import SessionKey, TurnStatus, Usage, WorkspaceRole, new_id
-from understudy.storage.spending import Charge, Span, TurnTrace
+from understudy.storage.spending import Charge, Reservation, Span, TurnTrace
 
 NOW = datetime.now(UTC)
 DEAR = Charge("claude", "opus", Usage(100, 20), NOW, 2_900_001, saved=620_000, tools=("web",))
@@ -42,6 +43,8 @@ async def turn(
     status: TurnStatus = TurnStatus.COMPLETED,
     started: datetime = NOW,
     agent: str = "chad",
+    quotas: tuple[Reservation, ...] = (),
+    ends: bool = True,
 ) -> str:
     """A turn of the caller's; the id of its trace."""
     store = Store(platform.store, Journal(platform.pool))
@@ -51,12 +54,13 @@ async def turn(
     claimed = await platform.store.sessions.claim(session.id)
     assert claimed is not None
     trace = TurnTrace(new_id("trc"), SPANS, "req-1", "ab" * 16, "cd" * 8, rounds=len(charges), tool_calls=1)
-    begin = opened(claimed, started_at=started)
+    begin = opened(claimed, started_at=started, quotas=quotas)
     end = closed(
         claimed, begin.turn_id, status, charges=charges, trace=trace, finished_at=started + timedelta(milliseconds=1840)
     )
     await store.write(begin)
-    await store.write(end)
+    if ends:
+        await store.write(end)
     return trace.id
 
 
@@ -223,3 +227,97 @@ async def test_the_document_names_the_money_and_an_example_of_each_answer() -> N
 )
 def test_only_a_well_formed_traceparent_counts(offered: str | None, taken: str | None) -> None:
     assert traceparent(offered) == taken
+
+
+LIMITED = {
+    "id": "thrifty",
+    "model": {"provider": "builtin", "modelId": "rehearsal"},
+    "systemPromptTemplate": "Be brief.",
+    "quotas": {"tokens": {"maxPerHour": 500, "maxPerDay": 90}, "cost": {"maxPerDay": 3.5}},
+}
+
+
+def reserving(caller: Caller, name: str, starts: datetime, amount: int, *, money: bool = False) -> Reservation:
+    return Reservation(f"agent/{name}/{caller.workspace_id}/thrifty", starts, amount, 10**9, money)
+
+
+async def test_an_agents_usage_shows_each_quota_what_is_left_of_it_and_when_it_renews(
+    platform: Platform, mira: Caller
+) -> None:
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    day = hour.replace(hour=0)
+    assert (await mira.call("POST", "/agents", LIMITED)).status_code == 201
+    bought = attrs.evolve(DEAR, at=now)
+    both = (
+        reserving(mira, "tokens-per-hour", hour, 300),
+        reserving(mira, "tokens-per-day", day, 300),
+        reserving(mira, "cost-per-day", day, 500_000, money=True),
+    )
+    await turn(platform, mira, bought, attrs.evolve(UNKNOWN, at=now), agent="thrifty", started=now, quotas=both)
+    await turn(platform, mira, agent="thrifty", started=now, quotas=both, ends=False)
+    answer = await mira.get("/agents/thrifty/usage")
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    (found_hour, found_day, found_cost) = told.pop("quotas")
+    renews = (day + timedelta(days=1)).isoformat().replace("+00:00", "Z")
+    assert found_hour["renewsAt"] == (hour + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    assert (found_hour["limit"], found_hour["used"], found_hour["reserved"], found_hour["remaining"]) == (
+        500,
+        130,
+        300,
+        70,
+    )
+    assert found_day == {
+        "quota": "tokens-per-day",
+        "unit": "tokens",
+        "limit": 90,
+        "used": 130,
+        "reserved": 300,
+        "remaining": 0,
+        "renewsAt": renews,
+    }
+    assert found_cost == {
+        "quota": "cost-per-day",
+        "unit": "usd",
+        "limit": 3.5,
+        "used": 2.900001,
+        "reserved": 0.5,
+        "remaining": 0.099999,
+        "renewsAt": renews,
+    }
+    use = {
+        "inferences": 2,
+        "promptTokens": 108,
+        "completionTokens": 22,
+        "totalTokens": 130,
+        "unpricedTokens": 10,
+        "costUsd": 2.900001,
+    }
+    begun = {"hour": hour, "day": day, "month": day.replace(day=1)}
+    since = {name: began.isoformat().replace("+00:00", "Z") for name, began in begun.items()}
+    assert told == {
+        "agentId": "thrifty",
+        "workspaceId": mira.workspace_id,
+        "usage": {name: {"since": since[name], **use} for name in ("hour", "day", "month")},
+    }
+
+
+async def test_an_agent_without_limits_has_no_quotas_and_an_unused_one_has_used_nothing(mira: Caller) -> None:
+    told = (await mira.get("/agents/chad/usage")).json()
+    assert told["quotas"] == []
+    assert [told["usage"][name]["totalTokens"] for name in ("hour", "day", "month")] == [0, 0, 0]
+
+
+async def test_an_agents_usage_is_its_workspaces_business(platform: Platform, mira: Caller) -> None:
+    assert (await mira.call("POST", "/agents", LIMITED)).status_code == 201
+    await turn(platform, mira, attrs.evolve(DEAR, at=datetime.now(UTC)))
+    viewer, stranger = await platform.member(mira, WorkspaceRole.VIEWER), await platform.user()
+    assert (await viewer.get("/agents/thrifty/usage")).status_code == 200
+    assert problem(await stranger.get("/agents/thrifty/usage")) == (403, "FORBIDDEN")  # as of the agent itself
+    theirs = (await stranger.get("/agents/chad/usage")).json()
+    assert theirs["usage"]["month"]["inferences"] == 0
+    outside = attrs.evolve(stranger, workspace_id=mira.workspace_id)
+    assert problem(await outside.get("/agents/thrifty/usage")) == (403, "FORBIDDEN")
+    assert problem(await mira.get("/agents/nobody/usage")) == (404, "NOT_FOUND")
+    assert (await platform.client.get("/agents/thrifty/usage")).status_code == 401

@@ -67,6 +67,10 @@ async def test_of_a_hundred_turns_at_once_exactly_those_run_that_the_quota_allow
                     await refused.wait()
                     ((used, reserved),) = counters(pg_dsn, "agent/tokens")
                     assert (used, 10 * LONGEST < reserved <= 10 * LONGEST + 100) == (0, True)
+                    shown = (await http.get("/agents/thrifty/usage", headers=mira.headers)).json()
+                    (quota,) = [each for each in shown["quotas"] if each["quota"] == "tokens-per-day"]
+                    assert (quota["limit"], quota["used"], quota["reserved"]) == (10 * LONGEST + 100, 0, reserved)
+                    assert quota["remaining"] == 10 * LONGEST + 100 - reserved
                     nursery.cancel_scope.cancel()
                 node.kill()
 
@@ -80,6 +84,10 @@ async def test_of_a_hundred_turns_at_once_exactly_those_run_that_the_quota_allow
                     assert answer.status_code == 200, answer.text
                     spent += answer.json()["usage"]["totalTokens"]
                 assert counters(pg_dsn, "agent/tokens") == [(spent, 0)]
+                shown = (await http.get("/agents/thrifty/usage", headers=mira.headers)).json()
+                (quota,) = [each for each in shown["quotas"] if each["quota"] == "tokens-per-day"]
+                assert (quota["used"], quota["reserved"]) == (spent, 0)
+                assert shown["usage"]["month"]["totalTokens"] == spent
 
 
 async def test_a_users_budget_is_over_all_agents_and_nobody_elses(tmp_path: Path, pg_dsn: str) -> None:

@@ -10,7 +10,7 @@ from understudy.storage.journal import Journal
 from understudy.storage.pool import Pool
 from understudy.storage.records import Session, TurnStatus, Usage, new_id
 from understudy.storage.repositories import Repositories
-from understudy.storage.spending import Charge, Span, Spent, TraceFilter, TurnTrace
+from understudy.storage.spending import AgentUse, Charge, Span, Spent, TraceFilter, TurnTrace
 
 DEAR = Charge("claude", "opus", Usage(100, 20), at(1), 7, saved=3, cached_tokens=50, tools=("web", "web", "clock"))
 CHEAP = Charge("groq", "llama", Usage(10, 2), at(1.5), 1)
@@ -55,6 +55,21 @@ async def test_only_the_workspace_and_the_time_asked_for_count(store: Store) -> 
     assert (await costs.spent(mine.key.workspace_id, at(1.5), at(2))).total == 1
     assert await costs.spent(mine.key.workspace_id, at(3), at(4)) == Spent()
     assert (await costs.spent(other.key.workspace_id, START - YEAR, START + YEAR)).total == 7
+
+
+async def test_what_an_agent_used_is_told_since_each_time_that_is_asked_for(store: Store) -> None:
+    session, other = await store.session(), await store.session()
+    await run(store, session, DEAR, CHEAP, UNKNOWN)
+    await run(store, other, DEAR)
+    workspace, costs = session.key.workspace_id, store.repositories.costs
+    assert await costs.used_by_agent(workspace, "chad", (at(1.7), START, at(9), at(1.5))) == (
+        AgentUse(1, Usage(8, 2), 0, unpriced=10),
+        AgentUse(3, Usage(118, 24), 8, unpriced=10),
+        AgentUse(),
+        AgentUse(2, Usage(18, 4), 1, unpriced=10),
+    )
+    assert await costs.used_by_agent(workspace, "another", (START,)) == (AgentUse(),)
+    assert await costs.used_by_agent("ws_other", "chad", (START,)) == (AgentUse(),)
 
 
 @pytest.mark.parametrize("status", [TurnStatus.COMPLETED, TurnStatus.CANCELLED, TurnStatus.FAILED])

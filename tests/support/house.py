@@ -43,7 +43,7 @@ BODIES: dict[str, dict[str, Any]] = {
 FOR_USERS = {Auth.JWT, Auth.KEY_OR_JWT, Auth.WORKSPACE}
 """What asks for somebody who is signed in."""
 
-TELLS_THE_TIME = {"costBreakdown"}
+TELLS_THE_TIME = {"agentUsage", "costBreakdown"}
 """Operations whose answer is another each time."""
 
 

@@ -40,6 +40,7 @@ from understudy.http.routes import (
     sessions,
     skills,
     traces,
+    usage,
     webhooks,
     workspaces,
 )
@@ -55,6 +56,7 @@ BLUEPRINTS = tuple(
         chat,
         agent,
         agents,
+        usage,
         approvals,
         healing,
         memory,

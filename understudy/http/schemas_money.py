@@ -64,6 +64,54 @@ class BreakdownQuery(CostsQuery, frozen=True):
     end_date: date | None = None
 
 
+class QuotaUnit(StrEnum):
+    """What a quota is of."""
+
+    TOKENS = "tokens"
+    USD = "usd"
+
+
+class AgentQuota(Wire, frozen=True):
+    """A quota, and how much of it is left until ``renewsAt``. ``reserved`` is what turns under way may need."""
+
+    quota: str
+    unit: QuotaUnit
+    limit: int | float
+    used: int | float
+    reserved: int | float
+    remaining: int | float
+    renews_at: datetime
+
+
+class AgentUse(Wire, frozen=True):
+    """What an agent used since then. ``unpricedTokens`` are of models without a price, and in no cost."""
+
+    since: datetime
+    inferences: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    unpriced_tokens: int
+    cost_usd: float
+
+
+class AgentUses(Wire, frozen=True):
+    """By the present hour, day and month, UTC."""
+
+    hour: AgentUse
+    day: AgentUse
+    month: AgentUse
+
+
+class AgentUsage(Wire, frozen=True):
+    """What an agent may use in a workspace and what it used there, over all its users."""
+
+    agent_id: str
+    workspace_id: str
+    quotas: list[AgentQuota]
+    usage: AgentUses
+
+
 class TraceStatus(StrEnum):
     """How a turn ended."""
 

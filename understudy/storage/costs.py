@@ -1,10 +1,12 @@
 """What was spent."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
+from understudy.storage.records import Usage
 from understudy.storage.repository import Repository
 from understudy.storage.rowsecurity import Tenant
-from understudy.storage.spending import Spent
+from understudy.storage.spending import AgentUse, Spent
 
 _OF_WORKSPACE = "FROM billing_usage WHERE workspace_id = %s AND at >= %s AND at < %s"
 # One walk over the rows for every way to add them up; which one a row is of is told by what it was grouped by.
@@ -22,6 +24,14 @@ FROM (SELECT * {_OF_WORKSPACE} AND cost IS NOT NULL) AS spent,
      unnest(tools) WITH ORDINALITY AS called(tool, place)
 GROUP BY tool
 """  # noqa: S608  # put together from constants only
+_OF_AGENT = """
+SELECT count(b.turn_id), coalesce(sum(b.prompt_tokens), 0), coalesce(sum(b.completion_tokens), 0),
+       coalesce(sum(b.cost), 0)::bigint,
+       coalesce(sum(b.prompt_tokens + b.completion_tokens) FILTER (WHERE b.cost IS NULL), 0)
+FROM unnest(%s::timestamptz[]) WITH ORDINALITY AS asked(since, place)
+LEFT JOIN billing_usage b ON b.workspace_id = %s AND b.agent_id = %s AND b.at >= asked.since
+GROUP BY asked.place ORDER BY asked.place
+"""
 _NOTHING, _AGENT, _PROVIDER, _MODEL, _USER, _MONTH = 0b11111, 0b01111, 0b10111, 0b10011, 0b11101, 0b11110
 
 
@@ -58,6 +68,13 @@ class CostRepository(Repository):
             by_month=months,
             unpriced=unpriced,
         )
+
+    async def used_by_agent(self, workspace_id: str, agent_id: str, since: Sequence[datetime]) -> tuple[AgentUse, ...]:
+        """What an agent used in a workspace since each of these times."""
+        rows = await self._rows(
+            _OF_AGENT, list(since), workspace_id, agent_id, tenant=Tenant(workspace_id=workspace_id)
+        )
+        return tuple(AgentUse(n, Usage(int(pt), int(ct)), cost, int(unpriced)) for n, pt, ct, cost, unpriced in rows)
 
     async def counter(self, scope: str, starts: datetime) -> tuple[int, int]:
         """How much of an allowance is used, and how much is reserved."""

@@ -124,6 +124,16 @@ class Spent:
 
 
 @attrs.frozen
+class AgentUse:
+    """What an agent used in a workspace since some time. ``unpriced`` tokens are in ``usage`` and in no cost."""
+
+    inferences: int = 0
+    usage: Usage = attrs.field(factory=Usage)
+    cost: int = 0
+    unpriced: int = 0
+
+
+@attrs.frozen
 class DailyCost:
     """What one model of one agent cost on one day (UTC); ``unpriced`` tokens are in no cost."""
 

@@ -164,8 +164,8 @@ TIERS = {Tier.FREE: (100_000, 1.0), Tier.STANDARD: (2_000_000, 20.0), Tier.PREMI
 """Tokens and US dollars a day, where the quotas that are given leave them open."""
 
 
-def _quotas(document: AgentDocument) -> Quotas:
-    """An agent that has no quotas has no limits: its tier is then of no account."""
+def quotas_of(document: AgentDocument) -> Quotas:
+    """What all its turns may use. An agent that has no quotas has no limits: its tier is then of no account."""
     given = document.quotas
     if given is None:
         return UNLIMITED
@@ -209,7 +209,7 @@ def config_of(
             budget.max_tool_calls_per_turn,
             round(dollars * 1_000_000) if dollars is not None else None,
         ),
-        quotas=_quotas(document),
+        quotas=quotas_of(document),
         memory_profile_id=document.memory_profile_id,
         instructions=instructions,
     )

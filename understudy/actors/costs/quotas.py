@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Self
 
 import attrs
 
-from understudy.actors.agents.config import AgentConfig
+from understudy.actors.agents.config import AgentConfig, Quotas
 from understudy.actors.costs.prices import PriceBook
 from understudy.actors.errors import QuotaExceeded, TokenBudgetExceeded
 from understudy.actors.inference.messages import PromptCache
@@ -32,6 +33,50 @@ class Allowance:
         return kind(f"{self.name} does not suffice for another turn", retry_after=wait)
 
 
+@attrs.frozen
+class Bound:
+    """One quota of an agent in a workspace, now: ``scope`` is its counter's, ``most`` is of tokens or micro-dollars."""
+
+    name: str
+    scope: str
+    starts: datetime
+    ends: datetime
+    most: int
+    money: bool = False
+
+
+@attrs.frozen
+class Beginnings:
+    """When the present hour, day and month of UTC began."""
+
+    hour: datetime
+    day: datetime
+    month: datetime
+
+    @classmethod
+    def at(cls, now: datetime) -> Self:
+        """Those of a time in UTC."""
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        day = hour.replace(hour=0)
+        return cls(hour, day, day.replace(day=1))
+
+
+def bounds(quotas: Quotas, workspace_id: str, agent_id: str, *, now: datetime) -> tuple[Bound, ...]:
+    """The quotas that there are, for the hour and the day of *now* (UTC)."""
+    began = Beginnings.at(now)
+    found: list[Bound] = []
+
+    def bound(name: str, starts: datetime, lasts: timedelta, most: int | None, *, money: bool = False) -> None:
+        if most is not None:
+            scope = f"agent/{name}/{workspace_id}/{agent_id}"
+            found.append(Bound(name, scope, starts, starts + lasts, most, money))
+
+    bound("tokens-per-hour", began.hour, timedelta(hours=1), quotas.tokens_per_hour)
+    bound("tokens-per-day", began.day, timedelta(days=1), quotas.tokens_per_day)
+    bound("cost-per-day", began.day, timedelta(days=1), quotas.micros_per_day, money=True)
+    return tuple(found)
+
+
 def allowances(
     config: AgentConfig,
     key: SessionKey,
@@ -55,22 +100,12 @@ def allowances(
         return ()
     usage = _estimate(config, history, len(question) + beside, most)
     cost = prices.cost(config.provider, config.model_id, usage, PromptCache()).micros or 0
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    day = hour.replace(hour=0)
-    month = day.replace(day=1)
-    agent = f"{key.workspace_id}/{key.agent_id}"
-    found: list[Allowance] = []
-
-    def limit(what: str, starts: datetime, ends: datetime, amount: int, most: int | None, *, money: bool) -> None:
-        if most is not None:
-            reservation = Reservation(f"agent/{what}/{agent}", starts, amount, most, money)
-            found.append(Allowance(reservation, f"the agent's quota of {what.replace('-', ' ')}", ends))
-
-    tokens, tomorrow = usage.total_tokens, day + timedelta(days=1)
-    limit("tokens-per-hour", hour, hour + timedelta(hours=1), tokens, quotas.tokens_per_hour, money=False)
-    limit("tokens-per-day", day, tomorrow, tokens, quotas.tokens_per_day, money=False)
-    limit("cost-per-day", day, tomorrow, cost, quotas.micros_per_day, money=True)
+    tokens, found = usage.total_tokens, []
+    for each in bounds(quotas, key.workspace_id, key.agent_id, now=now):
+        reservation = Reservation(each.scope, each.starts, cost if each.money else tokens, each.most, each.money)
+        found.append(Allowance(reservation, f"the agent's quota of {each.name.replace('-', ' ')}", each.ends))
     if user_monthly is not None:
+        month = Beginnings.at(now).month
         following = (month + timedelta(days=31)).replace(day=1)
         reservation = Reservation(f"user/tokens-per-month/{key.uid}", month, tokens, user_monthly)
         found.append(Allowance(reservation, "your token budget of this month", following, of_user=True))

@@ -9,7 +9,7 @@ import attrs
 from understudy.storage.entries import TurnClosed
 from understudy.storage.memory.tables import Billed, Tables
 from understudy.storage.records import Session, Turn, Usage
-from understudy.storage.spending import DailyCost, Reservation, Spent, Trace, TraceFilter
+from understudy.storage.spending import AgentUse, DailyCost, Reservation, Spent, Trace, TraceFilter
 
 
 def reserve(tables: Tables, turn_id: str, wanted: Sequence[Reservation]) -> int | None:
@@ -101,6 +101,20 @@ class MemoryCosts:
             {month.date(): cost for month, cost in months.items()},
             dict(unpriced),
         )
+
+    async def used_by_agent(self, workspace_id: str, agent_id: str, since: Sequence[datetime]) -> tuple[AgentUse, ...]:
+        """As the real one."""
+        self._tables.check()
+        found = []
+        for start in since:
+            use = AgentUse()
+            for billed in self._tables.bill:
+                charge, usage = billed.charge, billed.charge.usage
+                if (billed.workspace_id, billed.agent_id) == (workspace_id, agent_id) and charge.at >= start:
+                    unpriced = use.unpriced + (usage.total_tokens if charge.cost is None else 0)
+                    use = AgentUse(use.inferences + 1, use.usage + usage, use.cost + (charge.cost or 0), unpriced)
+            found.append(use)
+        return tuple(found)
 
     async def counter(self, scope: str, starts: datetime) -> tuple[int, int]:
         """As the real one."""
