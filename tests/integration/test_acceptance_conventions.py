@@ -28,6 +28,8 @@ SECURITY = {
     "strict-transport-security": "max-age=63072000; includeSubDomains; preload",
     "referrer-policy": "strict-origin-when-cross-origin",
 }
+SAME = ("content-type", "cache-control", "location", "etag")
+"""What belongs to an answer also when it is given again."""
 TOO_LARGE = b'{"x":"' + b"x" * 1024 * 1024 + b'"}'
 
 KEYLESS = {
@@ -107,9 +109,9 @@ async def furnished(node: Node, dsn: str) -> tuple[Stage, dict[str, str]]:
     }
 
 
-def refused(answer: httpx.Response, status: int, code: str, what: object) -> dict[str, Any]:
+def refused(answer: httpx.Response, status: int, code: str, what: object) -> Any:
     """Hold an error to the envelope; its body."""
-    told: dict[str, Any] = answer.json()
+    told = answer.json()
     assert (answer.status_code, told["code"]) == (status, code), f"{what}: {answer.status_code} {answer.text[:300]}"
     assert answer.headers["content-type"] == "application/json", what
     assert told.keys() <= {"error", "code", "requestId", "details"}, what
@@ -243,8 +245,7 @@ class Paging:
         assert "next" in first.links, f"{self.operation}: there is nothing to leaf through"
         second = await self.follow(first.links["next"]["url"])
         one, other = self.items(first, 0), self.items(second, 1)
-        assert (len(one), len(other)) == (1, 1), self.operation
-        assert one != other, self.operation
+        assert (len(one), len(other), one != other) == (1, 1, True), self.operation
         beyond = await self(limit=1, offset=1000)
         assert (self.items(beyond, 1000), "next" in beyond.links) == ([], False), self.operation
         if isinstance(page := first.json(), dict):
@@ -295,4 +296,5 @@ async def test_every_post_that_makes_or_runs_something_does_so_once_for_a_key(ho
             assert "idempotency-replayed" not in first.headers, each
             assert second.headers.get("idempotency-replayed") == "true", each
             assert (second.status_code, second.content) == (first.status_code, first.content), each
+            assert [second.headers.get(name) for name in SAME] == [first.headers.get(name) for name in SAME], each
             refused(await post({**(body or {}), "another": 1}, "X-Idempotency-Key"), 409, "CONFLICT", each)

@@ -339,10 +339,11 @@ async def test_an_idempotency_key_is_fresh_once_then_answers(store: Store) -> No
     assert (running.turn_id, running.status_code) == (None, None)
     with pytest.raises(StoreConflict):
         await keys.begin(key(body=b"other"), now=at(1))
-    await keys.complete(key(), status_code=201, body=b'{"ok": true}')
+    headers = (("location", "/jobs/1"), ("etag", 'W/"x"'))
+    await keys.complete(key(), status_code=201, body=b'{"ok": true}', headers=headers)
     answered = await keys.begin(key(), now=at(2))
     assert answered is not None
-    assert (answered.status_code, answered.body) == (201, b'{"ok": true}')
+    assert (answered.status_code, answered.body, answered.headers) == (201, b'{"ok": true}', headers)
     await keys.release(key())
     assert await keys.find(key().scope, "k1", now=at(3)) == answered
     assert await keys.begin(key(), now=at(24 * 3600)) is None

@@ -182,7 +182,10 @@ class Idempotency(Actor):
 
     @receive
     def complete(self, message: Complete) -> None:
-        self.kept[message.key.key] = (message.key.request_hash, Stored(message.status_code, message.body))
+        self.kept[message.key.key] = (
+            message.key.request_hash,
+            Stored(message.status_code, message.body, message.headers),
+        )
 
     @receive
     def release(self, message: Release) -> None:

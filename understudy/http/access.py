@@ -109,7 +109,9 @@ async def once(request: ApiRequest, key: IdempotencyKey | None, do: Callable[[],
         return await do()
     begun = await request.node.ask(IDEMPOTENCY, Begin(key), timeout=30.0)
     if isinstance(begun, Stored):
-        return json_bytes(begun.body, begun.status_code, (REPLAYED,))
+        kept = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in begun.headers)
+        # Without any it was kept by an earlier version, which knew only JSON.
+        return Reply(begun.status_code, begun.body, (*(kept or json_bytes(b"").headers), REPLAYED))
     try:
         reply = await do()
     except BaseException:
@@ -120,5 +122,6 @@ async def once(request: ApiRequest, key: IdempotencyKey | None, do: Callable[[],
     if reply.status >= 400:
         await request.node.ask(IDEMPOTENCY, Release(key))
     else:
-        await request.node.ask(IDEMPOTENCY, Complete(key, reply.status, reply.body))
+        fields = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers)
+        await request.node.ask(IDEMPOTENCY, Complete(key, reply.status, reply.body, fields))
     return reply

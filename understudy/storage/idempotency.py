@@ -4,15 +4,17 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from psycopg.types.json import Json
+
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict
-from understudy.storage.records import IdempotencyKey, StoredAnswer
+from understudy.storage.records import Headers, IdempotencyKey, StoredAnswer
 from understudy.storage.repository import Repository, Row, rows
 
 IDEMPOTENCY_TTL = timedelta(hours=24)
 """How long a key answers, unless it is said."""
 
-_COLUMNS = "scope, key, request_hash, created_at, turn_id, status_code, body"
+_COLUMNS = "scope, key, request_hash, created_at, turn_id, status_code, body, headers"
 
 
 class IdempotencyRepository(Repository):
@@ -80,13 +82,14 @@ class IdempotencyRepository(Repository):
         )
         return _answer(row) if row else None
 
-    async def complete(self, key: IdempotencyKey, *, status_code: int, body: bytes) -> None:
+    async def complete(self, key: IdempotencyKey, *, status_code: int, body: bytes, headers: Headers = ()) -> None:
         """Keep the answer for whoever comes with the key until it expires."""
         await self._count(
-            "UPDATE idempotency_keys SET status_code = %s, body = %s WHERE scope = %s AND key = %s"
+            "UPDATE idempotency_keys SET status_code = %s, body = %s, headers = %s WHERE scope = %s AND key = %s"
             " AND request_hash = %s",
             status_code,
             body,
+            Json(headers),
             key.scope,
             key.key,
             key.request_hash,
@@ -112,4 +115,5 @@ class IdempotencyRepository(Repository):
 
 
 def _answer(row: Row) -> StoredAnswer:
-    return StoredAnswer(IdempotencyKey(*row[:3]), *row[3:])
+    headers = tuple((name, value) for name, value in row[7] or ())
+    return StoredAnswer(IdempotencyKey(*row[:3]), *row[3:7], headers=headers)

@@ -12,6 +12,8 @@ from typing import Any
 import attrs
 
 Json = Mapping[str, Any]
+Headers = tuple[tuple[str, str], ...]
+"""Header fields of an answer, in their order."""
 
 
 def new_id(prefix: str) -> str:
@@ -364,6 +366,7 @@ class StoredAnswer:
     turn_id: str | None = None
     status_code: int | None = None
     body: bytes | None = None
+    headers: Headers = ()
 
 
 @attrs.frozen

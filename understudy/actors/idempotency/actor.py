@@ -118,7 +118,7 @@ class Idempotency(Server):
         if found.status_code is None:
             return None
         self._replayed += 1
-        return Stored(found.status_code, found.body or b"")
+        return Stored(found.status_code, found.body or b"", found.headers)
 
     async def _wait(self, key: IdempotencyKey, seconds: float) -> None:
         """Until the claim ends here, or for so long."""
@@ -132,7 +132,9 @@ class Idempotency(Server):
                 del self._ended[name]
 
     async def _complete(self, message: Complete) -> None:
-        await self._keys.complete(message.key, status_code=message.status_code, body=message.body)
+        await self._keys.complete(
+            message.key, status_code=message.status_code, body=message.body, headers=message.headers
+        )
         self._wake(message.key)
 
     async def _release(self, key: IdempotencyKey) -> None:

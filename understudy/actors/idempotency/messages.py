@@ -10,6 +10,7 @@ from typing import TypeAlias
 import attrs
 
 from understudy.runtime import Ask
+from understudy.storage.records import Headers
 from understudy.storage.records import IdempotencyKey as IdempotencyKey
 
 KEPT = timedelta(seconds=300)
@@ -30,6 +31,7 @@ class Stored:
 
     status_code: int
     body: bytes
+    headers: Headers = ()
 
 
 Begun: TypeAlias = Fresh | Stored
@@ -57,6 +59,7 @@ class Complete(Ask[None]):
     key: IdempotencyKey
     status_code: int
     body: bytes
+    headers: Headers = ()
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from understudy.storage.records import IdempotencyKey, StoredAnswer
+from understudy.storage.records import Headers, IdempotencyKey, StoredAnswer
 
 
 class Keys(Protocol):
@@ -13,7 +13,7 @@ class Keys(Protocol):
         """Claim the key: None when it was free, else what is stored; `StoreConflict` when its body was another."""
         ...
 
-    async def complete(self, key: IdempotencyKey, *, status_code: int, body: bytes) -> None:
+    async def complete(self, key: IdempotencyKey, *, status_code: int, body: bytes, headers: Headers = ...) -> None:
         """Store the answer of a claimed key."""
         ...
 

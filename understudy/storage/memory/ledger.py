@@ -14,6 +14,7 @@ from understudy.storage.records import (
     AuditEntry,
     AuditVerdict,
     DiagnosticRun,
+    Headers,
     IdempotencyKey,
     OutboxItem,
     StoredAnswer,
@@ -45,12 +46,12 @@ class MemoryIdempotency:
         kept = self._tables.keys.get((scope, key))
         return kept.answer if kept is not None and kept.expires_at > now else None
 
-    async def complete(self, key: IdempotencyKey, *, status_code: int, body: bytes) -> None:
+    async def complete(self, key: IdempotencyKey, *, status_code: int, body: bytes, headers: Headers = ()) -> None:
         """As the real one."""
         self._tables.check()
         kept = self._tables.keys.get((key.scope, key.key))
         if kept is not None and kept.answer.key == key:
-            kept.answer = attrs.evolve(kept.answer, status_code=status_code, body=body)
+            kept.answer = attrs.evolve(kept.answer, status_code=status_code, body=body, headers=headers)
 
     async def release(self, key: IdempotencyKey) -> None:
         """As the real one."""
