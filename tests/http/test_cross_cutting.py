@@ -1,5 +1,8 @@
 """What every answer has in common: ids, headers, limits, idempotency, and errors of every floor below."""
 
+from collections import Counter
+from collections.abc import Iterator
+
 import httpx
 import pytest
 import trio
@@ -9,6 +12,7 @@ from tests.support.neighbours import AUTH, OPERATOR, serving_api
 from tests.support.server import serving
 from understudy.http.app import create_app
 from understudy.http.limits import WireLimits
+from understudy.http.schemas import Wire
 
 CHAT = "/agent/chat"
 HI = {"message": "hi"}
@@ -98,6 +102,18 @@ async def test_options_names_the_methods_of_every_operation_at_that_path() -> No
     async with serving_api() as api:
         response = await api.client.options("/agents/chad")
         assert (response.status_code, response.headers["allow"]) == (204, "DELETE, GET, HEAD, OPTIONS, PUT")
+
+
+def test_no_two_shapes_of_the_wire_have_one_name_since_the_document_knows_them_by_it() -> None:
+    def below(shape: type) -> Iterator[type]:
+        for each in shape.__subclasses__():
+            yield each
+            yield from below(each)
+
+    shapes = {each for each in below(Wire) if each.__module__.startswith("understudy.")}
+    names = Counter(each.__name__ for each in shapes if not each.__name__.endswith("Query"))  # those stand in place
+    assert names["AgentUsage"] == 1
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 async def test_limited_routes_say_what_is_left_and_429_when_to_come_back() -> None:

@@ -103,7 +103,7 @@ class AgentUses(Wire, frozen=True):
     month: AgentUse
 
 
-class AgentUsage(Wire, frozen=True):
+class UsageOfAgent(Wire, frozen=True):
     """What an agent may use in a workspace and what it used there, over all its users."""
 
     agent_id: str

@@ -56,7 +56,7 @@ _EXAMPLE = {
 @operation(
     "agentUsage",
     Auth.WORKSPACE,
-    replies={200: schemas_money.AgentUsage},
+    replies={200: schemas_money.UsageOfAgent},
     reply_example=_EXAMPLE,
     headers=("X-Workspace-Id",),
     errors=("FORBIDDEN", "NOT_FOUND", "RATE_LIMIT"),
@@ -79,7 +79,7 @@ async def usage(id: str) -> Reply:  # noqa: A002  # as in the other routes of ag
         asked = GetAgentUsage(workspace_id, id, quotas_of(agent.document))
         found = await request.node.ask(COSTS, asked, timeout=PATIENCE)
     hour, day, month = map(_use, found.began, (found.hour, found.day, found.month))
-    shown = schemas_money.AgentUsage(
+    shown = schemas_money.UsageOfAgent(
         agent_id=id,
         workspace_id=workspace_id,
         quotas=[_quota(quota) for quota in found.quotas],
