@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 
+import attrs
 import trio
 
 from understudy.actors.audit.messages import AUDIT, Record, act_of_key
@@ -45,13 +46,48 @@ async def signed_in(request: ApiRequest) -> Principal:
     return await request.node.ask(IDENTITY, Authenticate(token))
 
 
-async def in_workspace(
-    request: ApiRequest, principal: Principal, needs: WorkspaceRole = WorkspaceRole.MEMBER
-) -> WorkspaceView:
-    """The workspace that ``X-Workspace-Id`` names (or the user's only one), if they may act in it as *needs*."""
-    return await request.node.ask(
-        WORKSPACES, ResolveWorkspace(principal.uid, request.headers.get("X-Workspace-Id"), needs)
-    )
+async def user(request: ApiRequest) -> Principal:
+    """The user who asks, if they do not ask too often."""
+    principal = await signed_in(request)
+    request.log_fields = {"uid": principal.uid}
+    await limited(request, Bucket("user", principal.uid))
+    return principal
+
+
+@attrs.frozen
+class Caller:
+    """A user who acts in one workspace."""
+
+    uid: str
+    view: WorkspaceView
+
+    @property
+    def workspace_id(self) -> str:
+        """The workspace's id."""
+        return self.view.workspace.id
+
+    @property
+    def whose(self) -> str | None:
+        """Whose things they may read, of what is each member's own: None for everybody's."""
+        return self.view.whose(self.uid)
+
+
+async def member(
+    request: ApiRequest, needs: WorkspaceRole = WorkspaceRole.MEMBER, *, also: str | None = None
+) -> Caller:
+    """The user who asks, if their role in the workspace is enough and they do not ask too often.
+
+    The workspace is the one that ``X-Workspace-Id`` names, or else the user's only one; actors are asked on its behalf
+    from then on. *also* is a second limit, beside that of all requests.
+    """
+    principal = await signed_in(request)
+    wanted = ResolveWorkspace(principal.uid, request.headers.get("X-Workspace-Id"), needs)
+    caller = Caller(principal.uid, await request.node.ask(WORKSPACES, wanted))
+    request.tenant = caller.workspace_id
+    request.log_fields = {"uid": caller.uid, "workspace": caller.workspace_id}
+    names = ("user",) if also is None else (also, "user")
+    await limited(request, *(Bucket(name, caller.uid) for name in names))
+    return caller
 
 
 async def operator(request: ApiRequest, scope: KeyScope = KeyScope.ALL) -> KeyPrincipal:

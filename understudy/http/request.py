@@ -3,7 +3,8 @@
 import re
 import uuid
 from collections.abc import Mapping
-from typing import Any, cast
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar, cast
 
 from quart import request as _current
 from quart_trio.wrappers import TrioRequest
@@ -12,6 +13,12 @@ from understudy.actors.limits.messages import Allowance
 from understudy.http.draining import Draining
 from understudy.http.node import Node
 from understudy.http.settings import HttpSettings
+from understudy.runtime import Ask
+
+PATIENCE = 15.0
+"""Seconds for an actor to answer while the database is slow."""
+
+R = TypeVar("R")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -27,10 +34,25 @@ class ApiRequest(TrioRequest):
     id: str = ""
     deadline: float = float("inf")
     """When (trio's clock) the answer must have begun."""
+    tenant: str | None = None
+    """The workspace on whose behalf actors are asked, once it is known that the caller may act in it."""
     allowance: Allowance | None = None
     """What the rate limits said, for the headers of the answer; None when the route has none."""
     log_fields: Mapping[str, Any] = {}
     """What the view adds to the request's line in the log: never a secret, never content."""
+
+    async def ask(self, address: str, message: Ask[R], timeout: float = PATIENCE) -> R:
+        """Ask an actor on the caller's behalf, until the request's own deadline at the latest.
+
+        Raises the actor's `Refusal`, or a `RuntimeFault`.
+        """
+        with self.on_behalf():
+            return await self.node.ask(address, message, timeout=timeout)
+
+    def on_behalf(self) -> AbstractContextManager[None]:
+        """What actors are asked inside is asked on behalf of the caller, as part of this request."""
+        trace = traceparent(self.headers.get("Traceparent"))
+        return self.node.context(request_id=self.id, trace=trace, tenant=self.tenant, deadline=self.deadline)
 
     @property
     def client_address(self) -> str:

@@ -37,7 +37,7 @@ class EventsQuery(Wire, frozen=True):
     follow: bool = True
 
 
-class SearchQuery(Wire, frozen=True):
+class MessagesQuery(Wire, frozen=True):
     """What to look for, as search boxes take it: `"a phrase"`, `this or that`, `-without`."""
 
     q: Annotated[str, Meta(min_length=1, max_length=500)]

@@ -33,6 +33,15 @@ class WorkspaceView:
     workspace: Workspace
     role: WorkspaceRole
 
+    @property
+    def administers(self) -> bool:
+        """Whether the member is an owner or an admin."""
+        return self.role in {WorkspaceRole.OWNER, WorkspaceRole.ADMIN}
+
+    def whose(self, uid: str) -> str | None:
+        """Whose things the member *uid* may read, of what is each member's own: None for everybody's."""
+        return None if self.administers else uid
+
 
 @attrs.frozen
 class WorkspaceDetail:

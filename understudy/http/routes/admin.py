@@ -32,9 +32,6 @@ from understudy.http.routes.sessions import session_fields
 
 routes = Blueprint("admin", __name__, url_prefix="/admin")
 
-PATIENCE = 15.0
-"""Seconds for figures to be added up while the database is slow."""
-
 READ, WRITE = KeyScope.ADMIN_READ, KeyScope.ADMIN_WRITE
 
 
@@ -44,7 +41,7 @@ async def health() -> Reply:
     """See how the process does: its memory, its age, its sessions and tools."""
     request = this_request()
     await operator(request, READ)
-    found = await request.node.ask(ADMIN, GetNodeHealth(), timeout=PATIENCE)
+    found = await request.ask(ADMIN, GetNodeHealth())
     return json(
         schemas_admin.NodeHealth(
             status="ok",
@@ -70,7 +67,7 @@ async def agents() -> Reply:
     request = this_request()
     await operator(request, READ)
     asked = query(request, schemas_admin.PageQuery)
-    page = await request.node.ask(ADMIN, ListRegisteredAgents(asked.limit, asked.offset), timeout=PATIENCE)
+    page = await request.ask(ADMIN, ListRegisteredAgents(asked.limit, asked.offset))
     shown = [
         schemas_admin.RegisteredAgent(
             id=agent.id,
@@ -101,7 +98,7 @@ async def usage(uid: str) -> Reply:
     request = this_request()
     await operator(request, READ)
     month = _month(query(request, schemas_admin.UsageQuery).month)
-    found = await request.node.ask(ADMIN, GetUsage(uid, month), timeout=PATIENCE)
+    found = await request.ask(ADMIN, GetUsage(uid, month))
     by_agent = {name: schemas_admin.AgentUsage(**_used(used)) for name, used in found.used.by_agent.items()}
     return json(
         schemas_admin.UserUsage(
@@ -124,7 +121,7 @@ async def sessions(uid: str) -> Reply:
     request = this_request()
     await operator(request, READ)
     asked = query(request, schemas_admin.PageQuery)
-    page = await request.node.ask(ADMIN, ListSessionsOf(uid, asked.limit, asked.offset), timeout=PATIENCE)
+    page = await request.ask(ADMIN, ListSessionsOf(uid, asked.limit, asked.offset))
     shown = [schemas.Session(**session_fields(session)) for session in page.sessions]
     reply = schemas_admin.UserSessions(
         uid=uid, sessions=shown, total=page.total, limit=asked.limit, offset=asked.offset
@@ -138,7 +135,7 @@ async def audit(uid: str) -> Reply:
     """Read the last 50 lines of the audit log about a user."""
     request = this_request()
     await operator(request, READ)
-    entries = await request.node.ask(ADMIN, ListAuditOf(uid), timeout=PATIENCE)
+    entries = await request.ask(ADMIN, ListAuditOf(uid))
     return json(schemas_admin.UserAudit(uid=uid, entries=[_entry(entry) for entry in entries]))
 
 
@@ -164,7 +161,7 @@ async def create_key() -> Reply:
     message = CreateKey(
         holder, given.name, tuple(dict.fromkeys(given.scopes)), expires_at=given.expires_at, request_id=request.id
     )
-    made = await request.node.ask(IDENTITY, message, timeout=PATIENCE)
+    made = await request.ask(IDENTITY, message)
     return json(schemas_admin.InternalKeyMade(key=made.secret, **attrs.asdict(made.key)), 201)
 
 
@@ -174,7 +171,7 @@ async def list_keys() -> Reply:
     """List the internal keys; no secret is ever shown again."""
     request = this_request()
     await operator(request, READ)
-    keys = await request.node.ask(IDENTITY, ListKeys(), timeout=PATIENCE)
+    keys = await request.ask(IDENTITY, ListKeys())
     return json(schemas_admin.InternalKeys(keys=[_key(key) for key in keys]))
 
 
@@ -187,7 +184,7 @@ async def revoke_key(id: str) -> Reply:  # noqa: A002  # the contract's name for
     """
     request = this_request()
     holder = await operator(request, WRITE)
-    await request.node.ask(IDENTITY, RevokeKey(holder, id, request.id), timeout=PATIENCE)
+    await request.ask(IDENTITY, RevokeKey(holder, id, request.id))
     return Reply(204)
 
 

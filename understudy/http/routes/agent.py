@@ -2,21 +2,17 @@
 
 from quart import Blueprint
 
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.presence.messages import PRESENCE, ListPresence
 from understudy.actors.session.messages import DIRECTORY, Reset, SessionKey
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas
-from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.access import idempotency_key, member, once
 from understudy.http.decode import optional_body
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
 from understudy.http.request import this_request
 
 routes = Blueprint("agent", __name__, url_prefix="/agent")
-
-PATIENCE = 15.0
-"""Seconds for a running turn to be stopped and the change to be recorded."""
 
 
 @routes.post("/reset")
@@ -36,20 +32,17 @@ async def reset() -> Reply:
     new session.
     """
     request = this_request()
-    principal = await signed_in(request)
-    workspace = (await in_workspace(request, principal)).workspace
-    await limited(request, Bucket("user", principal.uid))
+    caller = await member(request)
     given = optional_body(request, schemas.Conversation)
-    key = SessionKey(workspace.id, principal.uid, given.agent_id, given.surface, given.surface_id)
+    key = SessionKey(caller.workspace_id, caller.uid, given.agent_id, given.surface, given.surface_id)
 
     async def do() -> Reply:
-        with request.node.context(request_id=request.id, tenant=workspace.id, deadline=request.deadline):
-            done = await request.node.ask(DIRECTORY, Reset(key), timeout=PATIENCE)
+        done = await request.ask(DIRECTORY, Reset(key))
         return json(
             schemas.ResetReply(ok=True, archived_session_id=done.archived_session_id, session_id=done.session_id)
         )
 
-    return await once(request, idempotency_key(request, principal.uid, workspace.id), do)
+    return await once(request, idempotency_key(request, caller.uid, caller.workspace_id), do)
 
 
 @routes.get("/presence")
@@ -63,10 +56,8 @@ async def reset() -> Reply:
 async def presence() -> Reply:
     """See what agents do for you at the moment: idle, thinking, tool, streaming or awaiting_approval."""
     request = this_request()
-    principal = await signed_in(request)
-    workspace = (await in_workspace(request, principal, WorkspaceRole.VIEWER)).workspace
-    await limited(request, Bucket("user", principal.uid))
-    found = await request.node.ask(PRESENCE, ListPresence(principal.uid, workspace.id))
+    caller = await member(request, WorkspaceRole.VIEWER)
+    found = await request.ask(PRESENCE, ListPresence(caller.uid, caller.workspace_id))
     agents = [
         schemas.AgentPresence(agent_id=p.agent_id, state=p.state, session_id=p.session_id, since=p.since) for p in found
     ]

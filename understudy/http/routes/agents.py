@@ -25,10 +25,9 @@ from understudy.actors.agents.messages import (
     RollBack,
     VersionView,
 )
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas, schemas_agents
-from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.access import idempotency_key, member, once
 from understudy.http.decode import body, query
 from understudy.http.errors import invalid
 from understudy.http.etag import check_if_match, tagged, with_tag
@@ -36,12 +35,8 @@ from understudy.http.operation import Auth, operation
 from understudy.http.paging import next_link
 from understudy.http.replies import Reply, json
 from understudy.http.request import ApiRequest, this_request
-from understudy.runtime import Ask
 
 routes = Blueprint("agents", __name__, url_prefix="/agents")
-
-PATIENCE = 15.0
-"""Seconds for an agent to be read or recorded while the database is slow."""
 
 CACHE = "private, max-age=30"
 VARY = "Authorization, X-Workspace-Id"
@@ -112,7 +107,7 @@ async def create_agent() -> Reply:
     given = body(request, schemas_agents.NewAgent)
 
     async def do() -> Reply:
-        shown = _agent(await _ask(request, author.workspace_id, CreateAgent(author, given.id, _document(given))))
+        shown = _agent(await request.ask(AGENTS, CreateAgent(author, given.id, _document(given))))
         return json(shown, 201, ((b"location", f"/agents/{given.id}".encode()), *with_tag(shown)))
 
     return await _once(request, author, do)
@@ -134,9 +129,9 @@ async def list_agents() -> Reply:
     `source` says which is which. Without `limit` it is all of them.
     """
     request = this_request()
-    workspace_id = await _reader(request)
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
     asked = query(request, ListQuery)
-    page = await _ask(request, workspace_id, ListAgents(workspace_id, asked.limit, asked.offset))
+    page = await request.ask(AGENTS, ListAgents(workspace_id, asked.limit, asked.offset))
     agents = [_agent(agent) for agent in page.agents]
     shown = schemas_agents.AgentList(agents=agents, total=page.total, limit=asked.limit, offset=asked.offset)
     link = next_link(request, limit=asked.limit, offset=asked.offset, total=page.total)
@@ -155,10 +150,8 @@ async def list_agents() -> Reply:
 async def get_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """Read an agent."""
     request = this_request()
-    workspace_id = await _reader(request)
-    return tagged(
-        request, _agent(await _ask(request, workspace_id, GetAgent(workspace_id, id))), cache=CACHE, vary=VARY
-    )
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
+    return tagged(request, _agent(await request.ask(AGENTS, GetAgent(workspace_id, id))), cache=CACHE, vary=VARY)
 
 
 @routes.get("/<id>/capabilities")
@@ -178,8 +171,8 @@ async def get_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for 
 async def capabilities(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """See which tools an agent may call, and why."""
     request = this_request()
-    workspace_id = await _reader(request)
-    found = await _ask(request, workspace_id, ListCapabilities(workspace_id, id))
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
+    found = await request.ask(AGENTS, ListCapabilities(workspace_id, id))
     tools = [
         schemas_agents.AgentCapability(name=tool.name, description=tool.description, source=tool.source)
         for tool in found.tools
@@ -212,7 +205,7 @@ async def replace_agent(id: str) -> Reply:  # noqa: A002  # the contract's name 
     if given.id is not None and given.id != id:
         raise invalid("id", "differs_from_path", f"id: the path says {id!r}; an agent's id cannot be changed")
     expected = await _expected(request, author, id)
-    changed = await _ask(request, author.workspace_id, ReplaceAgent(author, id, _document(given), expected))
+    changed = await request.ask(AGENTS, ReplaceAgent(author, id, _document(given), expected))
     shown = _agent(changed)
     return json(shown, headers=with_tag(shown))
 
@@ -233,7 +226,7 @@ async def delete_agent(id: str) -> Reply:  # noqa: A002  # the contract's name f
     request = this_request()
     author = await _author(request)
     expected = await _expected(request, author, id)
-    await _ask(request, author.workspace_id, DeleteAgent(author, id, expected))
+    await request.ask(AGENTS, DeleteAgent(author, id, expected))
     return Reply(204)
 
 
@@ -250,9 +243,9 @@ async def delete_agent(id: str) -> Reply:  # noqa: A002  # the contract's name f
 async def list_versions(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """List an agent's versions, newest first; the present one is among them."""
     request = this_request()
-    workspace_id = await _reader(request)
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
     asked = query(request, VersionsQuery)
-    page = await _ask(request, workspace_id, ListVersions(workspace_id, id, asked.limit, asked.offset))
+    page = await request.ask(AGENTS, ListVersions(workspace_id, id, asked.limit, asked.offset))
     link = next_link(request, limit=asked.limit, offset=asked.offset, total=page.total)
     return json([schemas_agents.AgentVersionEntry(**_entry(version)) for version in page.versions], headers=link)
 
@@ -269,8 +262,8 @@ async def list_versions(id: str) -> Reply:  # noqa: A002  # the contract's name 
 async def get_version(id: str, version: int) -> Reply:  # noqa: A002  # the contract's name for it
     """Read one version of an agent."""
     request = this_request()
-    workspace_id = await _reader(request)
-    return json(_detail(id, await _ask(request, workspace_id, GetVersion(workspace_id, id, version))))
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
+    return json(_detail(id, await request.ask(AGENTS, GetVersion(workspace_id, id, version))))
 
 
 @routes.post("/<id>/versions/<int:version>/rollback")
@@ -293,7 +286,7 @@ async def roll_back(id: str, version: int) -> Reply:  # noqa: A002  # the contra
 
     async def do() -> Reply:
         expected = await _expected(request, author, id)
-        shown = _agent(await _ask(request, author.workspace_id, RollBack(author, id, version, expected)))
+        shown = _agent(await request.ask(AGENTS, RollBack(author, id, version, expected)))
         return json(shown, headers=with_tag(shown))
 
     return await _once(request, author, do)
@@ -317,31 +310,14 @@ async def label_version(id: str, version: int) -> Reply:  # noqa: A002  # the co
     request = this_request()
     author = await _author(request)
     given = body(request, schemas_agents.VersionLabel)
-    labelled = await _ask(request, author.workspace_id, LabelVersion(author, id, version, given.label))
+    labelled = await request.ask(AGENTS, LabelVersion(author, id, version, given.label))
     return json(_detail(id, labelled))
-
-
-async def _reader(request: ApiRequest) -> str:
-    """The workspace in which the caller may read."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, WorkspaceRole.VIEWER)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
-    return view.workspace.id
 
 
 async def _author(request: ApiRequest) -> Author:
     """The caller, if they may change the workspace's agents."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, WorkspaceRole.ADMIN)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
-    return Author(view.workspace.id, principal.uid, request.id)
-
-
-async def _ask(request: ApiRequest, workspace_id: str, message: Ask[R]) -> R:
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
-        return await request.node.ask(AGENTS, message, timeout=PATIENCE)
+    caller = await member(request, WorkspaceRole.ADMIN)
+    return Author(caller.workspace_id, caller.uid, request.id)
 
 
 async def _once(request: ApiRequest, author: Author, do: Callable[[], Awaitable[Reply]]) -> Reply:
@@ -352,7 +328,7 @@ async def _expected(request: ApiRequest, author: Author, agent_id: str) -> str |
     """The revision that the change depends on, by ``If-Match``; None when it depends on none."""
     if "If-Match" not in request.headers:
         return None
-    agent = await _ask(request, author.workspace_id, GetAgent(author.workspace_id, agent_id))
+    agent = await request.ask(AGENTS, GetAgent(author.workspace_id, agent_id))
     check_if_match(request, _agent(agent))
     return agent.revision
 

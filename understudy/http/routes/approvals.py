@@ -9,20 +9,16 @@ from understudy.actors.approvals.messages import (
     Decide,
     ListApprovals,
 )
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_approvals
-from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.access import idempotency_key, member, once
 from understudy.http.decode import optional_body, query
 from understudy.http.operation import Auth, operation
 from understudy.http.paging import next_link
 from understudy.http.replies import Reply, json
-from understudy.http.request import ApiRequest, this_request
+from understudy.http.request import this_request
 
 routes = Blueprint("approvals", __name__, url_prefix="/approvals")
-
-PATIENCE = 10.0
-"""Seconds for a decision to be stored."""
 
 _EXAMPLE = {
     "id": "apr_5c1e",
@@ -62,18 +58,16 @@ async def list_approvals() -> Reply:
     which are kept for 30 days.
     """
     request = this_request()
-    workspace_id, uid, theirs = await _caller(request, WorkspaceRole.VIEWER)
+    caller = await member(request, WorkspaceRole.VIEWER)
     asked = query(request, schemas_approvals.ApprovalsQuery)
     wanted = ListApprovals(
-        workspace_id,
-        theirs,
+        caller.workspace_id,
+        caller.whose,
         None if asked.status is schemas_approvals.ApprovalFilter.ALL else ApprovalStatus(asked.status.value),
         asked.limit,
         asked.offset,
     )
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
-        page = await request.node.ask(APPROVALS, wanted, timeout=PATIENCE)
-    request.log_fields = {"uid": uid, "workspace": workspace_id}
+    page = await request.ask(APPROVALS, wanted)
     shown = schemas_approvals.ApprovalList(
         approvals=[_shown(approval) for approval in page.approvals],
         total=page.total,
@@ -124,25 +118,14 @@ async def deny(id: str) -> Reply:  # noqa: A002  # the contract's name for it
 
 async def _decide(approval_id: str, *, approve: bool) -> Reply:
     request = this_request()
-    workspace_id, uid, theirs = await _caller(request, WorkspaceRole.MEMBER)
+    caller = await member(request)
     given = optional_body(request, schemas_approvals.Decision)
-    request.log_fields = {"uid": uid, "workspace": workspace_id}
-    wanted = Decide(workspace_id, approval_id, approve, uid, given.note, theirs, request.id)
+    wanted = Decide(caller.workspace_id, approval_id, approve, caller.uid, given.note, caller.whose, request.id)
 
     async def do() -> Reply:
-        with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
-            return json(_shown(await request.node.ask(APPROVALS, wanted, timeout=PATIENCE)))
+        return json(_shown(await request.ask(APPROVALS, wanted)))
 
-    return await once(request, idempotency_key(request, uid, workspace_id), do)
-
-
-async def _caller(request: ApiRequest, needs: WorkspaceRole) -> tuple[str, str, str | None]:
-    """The workspace, the caller, and whose requests they may see: None for everybody's."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, needs)
-    await limited(request, Bucket("user", principal.uid))
-    sees_all = view.role in {WorkspaceRole.OWNER, WorkspaceRole.ADMIN}
-    return view.workspace.id, principal.uid, None if sees_all else principal.uid
+    return await once(request, idempotency_key(request, caller.uid, caller.workspace_id), do)
 
 
 def _shown(approval: Approval) -> schemas_approvals.Approval:

@@ -16,10 +16,9 @@ from understudy.actors.audit.messages import (
     WalkAudit,
 )
 from understudy.actors.identity.messages import KeyScope
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_admin
-from understudy.http.access import in_workspace, limited, operator, signed_in
+from understudy.http.access import member, operator
 from understudy.http.audit_tail import AuditTail
 from understudy.http.csv import row
 from understudy.http.decode import query
@@ -71,7 +70,7 @@ async def read() -> Reply:
     request = this_request()
     asked = query(request, schemas_admin.AuditPageQuery)
     wanted = await _wanted(request, asked)
-    page = await request.node.ask(AUDIT, ReadAudit(wanted, asked.limit, asked.offset), timeout=PATIENCE)
+    page = await request.ask(AUDIT, ReadAudit(wanted, asked.limit, asked.offset))
     entries = [_entry(line) for line in page.lines]
     reply = schemas_admin.AuditPage(entries=entries, total=page.total, limit=asked.limit, offset=asked.offset)
     return json(reply, headers=next_link(request, limit=asked.limit, offset=asked.offset, total=page.total))
@@ -87,7 +86,7 @@ async def verify() -> Reply:
     """
     request = this_request()
     await operator(request, KeyScope.AUDIT)
-    found = await request.node.ask(AUDIT, VerifyAudit(), timeout=VERIFY_PATIENCE)
+    found = await request.ask(AUDIT, VerifyAudit(), VERIFY_PATIENCE)
     broken = None
     if found.broken_at is not None:
         line = found.broken
@@ -118,7 +117,7 @@ async def export() -> StreamReply:
     """
     request = this_request()
     wanted = await _wanted(request, query(request, schemas_admin.AuditQuery))
-    end = await request.node.ask(AUDIT, AuditEnd(), timeout=PATIENCE)
+    end = await request.ask(AUDIT, AuditEnd())
 
     @asynccontextmanager
     async def source() -> AsyncIterator[AsyncIterator[bytes]]:
@@ -149,7 +148,7 @@ async def stream() -> StreamReply:
     request = this_request()
     asked = query(request, schemas_admin.AuditStreamQuery)
     wanted = await _wanted(request, asked)
-    end = await request.node.ask(AUDIT, AuditEnd(), timeout=PATIENCE)
+    end = await request.ask(AUDIT, AuditEnd())
     after = _seen(request)
     if after is not None and after > end:
         raise invalid("Last-Event-ID", "in_the_future", f"There is no line {after} yet: the newest is {end}")
@@ -195,11 +194,9 @@ async def _wanted(request: ApiRequest, asked: schemas_admin.AuditQuery) -> Audit
     if "X-Api-Key" in request.headers:
         await operator(request, KeyScope.AUDIT)
     else:
-        principal = await signed_in(request)
-        view = await in_workspace(request, principal, WorkspaceRole.ADMIN)
-        await limited(request, Bucket("user", principal.uid))
+        own = (await member(request, WorkspaceRole.ADMIN)).workspace_id
         # One that they named beside it narrows it further: there is nothing in both.
-        workspace_id = view.workspace.id if workspace_id in {None, view.workspace.id} else ""
+        workspace_id = own if workspace_id in {None, own} else ""
     return AuditFilter(asked.event, asked.since, asked.until, workspace_id, asked.uid)
 
 

@@ -25,8 +25,6 @@ from understudy.runtime import ActorSystem
 
 routes = Blueprint("autonomous", __name__, url_prefix="/autonomous")
 
-PATIENCE = 15.0
-"""Seconds for a job to be stored or read while the database is slow."""
 MARGIN = 2.0
 """Seconds before a request's time is over in which what has not ended is stopped, and the rest is answered."""
 
@@ -129,7 +127,7 @@ async def job(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """See how far a batch is that was given `async=true`."""
     request = this_request()
     await operator(request, _SCOPE)
-    found = await request.node.ask(ADMIN, GetNodeJob(BATCH_JOB, id), timeout=PATIENCE)
+    found = await request.ask(ADMIN, GetNodeJob(BATCH_JOB, id))
     return json(_job(found))
 
 
@@ -142,7 +140,7 @@ async def _holder(request: ApiRequest) -> KeyPrincipal:
 async def _later(request: ApiRequest, holder: KeyPrincipal, asked: Batch) -> Reply:
     payload: dict[str, Any] = {"batch": msgspec.to_builtins(asked), "key": holder.name}
     message = EnqueueJob(None, None, BATCH_JOB, payload, timeout_seconds=LONGEST_TIMEOUT, request_id=request.id)
-    taken = await request.node.ask(JOBS, message, timeout=PATIENCE)
+    taken = await request.ask(JOBS, message)
     acted(request, holder, "autonomous.queued", job=taken.id, tasks=len(tasks_of(asked)))
     location = (b"location", f"/autonomous/jobs/{taken.id}".encode())
     return json(shapes.JobTaken(job_id=taken.id, status=taken.status), 202, headers=(location,))

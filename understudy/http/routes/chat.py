@@ -1,13 +1,11 @@
 """`/agent/chat` and `/agent/chat/stream`: a message to an agent, and its answer whole or as it comes."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import attrs
 from quart import Blueprint
 
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.session.messages import (
     DIRECTORY,
     ResumeStream,
@@ -18,13 +16,13 @@ from understudy.actors.session.messages import (
 )
 from understudy.actors.webhooks.messages import WEBHOOKS, AddCallback, CheckCallback
 from understudy.http import schemas
-from understudy.http.access import REPLAYED, idempotency_key, in_workspace, limited, signed_in
+from understudy.http.access import REPLAYED, idempotency_key, member
 from understudy.http.decode import body
 from understudy.http.errors import ApiError, invalid
 from understudy.http.events import TERMINAL, last_event_id, show_turn
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, StreamReply, json
-from understudy.http.request import ApiRequest, this_request, traceparent
+from understudy.http.request import ApiRequest, this_request
 from understudy.http.sse import event_stream, frame
 
 routes = Blueprint("chat", __name__)
@@ -80,9 +78,10 @@ async def chat() -> Reply:
     use for it.
     """
     request = this_request()
-    uid, workspace_id = await _admit(request)
+    caller = await member(request, also="chat")
+    uid, workspace_id = caller.uid, caller.workspace_id
     given = body(request, schemas.ChatRequest)
-    with _context(request, workspace_id):
+    with request.on_behalf():
         if given.webhook_url is not None:
             await request.node.ask(WEBHOOKS, CheckCallback(given.webhook_url))
         started = await _start(request, given, uid, workspace_id)
@@ -122,8 +121,9 @@ async def chat_stream() -> StreamReply:
     gets the rest of that turn.
     """
     request = this_request()
-    uid, workspace_id = await _admit(request)
-    with _context(request, workspace_id):
+    caller = await member(request, also="chat")
+    uid, workspace_id = caller.uid, caller.workspace_id
+    with request.on_behalf():
         if (seen := last_event_id(request)) is not None:
             session_id, seq = seen
             started = await request.node.ask(
@@ -145,19 +145,6 @@ async def chat_stream() -> StreamReply:
         cut=frame("error", {"message": CUT, "code": "INTERRUPTED"}),
     )
     return attrs.evolve(reply, headers=(*reply.headers, REPLAYED)) if started.replayed else reply
-
-
-def _context(request: ApiRequest, workspace_id: str) -> AbstractContextManager[None]:
-    trace = traceparent(request.headers.get("Traceparent"))
-    return request.node.context(request_id=request.id, trace=trace, tenant=workspace_id, deadline=request.deadline)
-
-
-async def _admit(request: ApiRequest) -> tuple[str, str]:
-    """Who asks, in which workspace, and not too often: the chain of every agent route."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal)
-    await limited(request, Bucket("chat", principal.uid), Bucket("user", principal.uid))
-    return principal.uid, view.workspace.id
 
 
 async def _start(request: ApiRequest, given: schemas.ChatRequest, uid: str, workspace_id: str) -> TurnStarted:

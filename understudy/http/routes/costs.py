@@ -8,19 +8,15 @@ from understudy.actors.clock import utc_now
 from understudy.actors.costs.messages import COSTS, GetSpending, Spent
 from understudy.actors.costs.period import Period, period
 from understudy.actors.costs.prices import in_dollars
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_money
-from understudy.http.access import in_workspace, limited, signed_in
+from understudy.http.access import member
 from understudy.http.decode import query
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
 from understudy.http.request import ApiRequest, this_request
 
 routes = Blueprint("costs", __name__, url_prefix="/costs")
-
-PATIENCE = 15.0
-"""Seconds for figures to be added up while the database is slow."""
 
 _ERRORS = ("FORBIDDEN", "RATE_LIMIT")
 _EXAMPLE = {
@@ -67,7 +63,7 @@ async def costs() -> Reply:
     are under `unpriced`.
     """
     request = this_request()
-    workspace_id, _ = await _reader(request)
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
     asked = query(request, schemas_money.CostsQuery)
     days = period(utc_now().date(), months=asked.months)
     spent = await _spent(request, workspace_id, days)
@@ -102,11 +98,12 @@ async def breakdown() -> Reply:
     other users spent is shown to the roles admin and owner only.
     """
     request = this_request()
-    workspace_id, seen_uid = await _reader(request)
+    caller = await member(request, WorkspaceRole.VIEWER)
+    workspace_id = caller.workspace_id
     asked = query(request, schemas_money.BreakdownQuery)
     days = period(utc_now().date(), months=asked.months, start=asked.start_date, end=asked.end_date)
     spent = await _spent(request, workspace_id, days)
-    by_user = {uid: cost for uid, cost in spent.by_user.items() if seen_uid in {None, uid}}
+    by_user = {uid: cost for uid, cost in spent.by_user.items() if caller.whose in {None, uid}}
     shown = schemas_money.CostBreakdown(
         meta=schemas_money.CostsMeta(
             workspace_id=workspace_id,
@@ -127,19 +124,8 @@ async def breakdown() -> Reply:
     return json(shown)
 
 
-async def _reader(request: ApiRequest) -> tuple[str, str | None]:
-    """The workspace the caller may read, and whose figures they may see one by one: None for everybody's."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, WorkspaceRole.VIEWER)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
-    sees_all = view.role in {WorkspaceRole.OWNER, WorkspaceRole.ADMIN}
-    return view.workspace.id, None if sees_all else principal.uid
-
-
 async def _spent(request: ApiRequest, workspace_id: str, days: Period) -> Spent:
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
-        return await request.node.ask(COSTS, GetSpending(workspace_id, days.first, days.last), timeout=PATIENCE)
+    return await request.ask(COSTS, GetSpending(workspace_id, days.first, days.last))
 
 
 def _dollars(micros: Mapping[str, int]) -> dict[str, float]:

@@ -18,22 +18,17 @@ from understudy.actors.heartbeats.messages import (
     ListRuns,
     shown_headers,
 )
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_heartbeats as shapes
-from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.access import idempotency_key, member, once
 from understudy.http.decode import body, query
 from understudy.http.errors import invalid
 from understudy.http.operation import Auth, operation
 from understudy.http.paging import next_link
 from understudy.http.replies import Reply, json
 from understudy.http.request import ApiRequest, this_request
-from understudy.runtime import Ask
 
 routes = Blueprint("heartbeat", __name__, url_prefix="/heartbeat")
-
-PATIENCE = 15.0
-"""Seconds for an answer: a new URL has its host resolved."""
 
 R = TypeVar("R")
 
@@ -105,8 +100,8 @@ _RUN = {
 async def list_heartbeats() -> Reply:
     """List the heartbeats of the workspace, each with how its last run went."""
     request = this_request()
-    workspace_id = await _reader(request)
-    found = await _ask(request, workspace_id, ListHeartbeats(workspace_id))
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
+    found = await request.ask(HEARTBEATS, ListHeartbeats(workspace_id))
     return json(shapes.HeartbeatList(heartbeats=[_shown(view) for view in found], total=len(found)))
 
 
@@ -136,9 +131,7 @@ async def create_heartbeat() -> Reply:
         raise invalid("intervalMinutes", "missing", "intervalMinutes: is required")
 
     async def do() -> Reply:
-        made = await _ask(
-            request, editor.workspace_id, CreateHeartbeat(editor, document, interval, enabled=given.enabled)
-        )
+        made = await request.ask(HEARTBEATS, CreateHeartbeat(editor, document, interval, enabled=given.enabled))
         return json(_shown(made), 201, ((b"location", f"/heartbeat/{made.heartbeat.id}".encode()),))
 
     return await once(request, idempotency_key(request, editor.uid, editor.workspace_id), do)
@@ -161,9 +154,9 @@ async def list_runs(id: str) -> Reply:  # noqa: A002  # the contract's name for 
     session that is named. `skipped`: the run before it had not ended. The newest 500 are kept, for 30 days.
     """
     request = this_request()
-    workspace_id = await _reader(request)
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
     asked = query(request, shapes.RunsQuery)
-    page = await _ask(request, workspace_id, ListRuns(workspace_id, id, asked.limit, asked.offset))
+    page = await request.ask(HEARTBEATS, ListRuns(workspace_id, id, asked.limit, asked.offset))
     shown = shapes.RunList(
         runs=[_run(run) for run in page.runs], total=page.total, limit=asked.limit, offset=asked.offset
     )
@@ -197,7 +190,7 @@ async def change_heartbeat(id: str) -> Reply:  # noqa: A002  # the contract's na
     if "keywords" in fields:
         fields["keywords"] = tuple(fields["keywords"])
     message = ChangeHeartbeat(editor, id, fields, _interval(minutes, seconds), enabled)
-    return json(_shown(await _ask(request, editor.workspace_id, message)))
+    return json(_shown(await request.ask(HEARTBEATS, message)))
 
 
 @routes.delete("/<id>")
@@ -212,32 +205,14 @@ async def delete_heartbeat(id: str) -> Reply:  # noqa: A002  # the contract's na
     """Delete a heartbeat with its runs; one that goes on is stopped. Only who made it may, and admins."""
     request = this_request()
     editor = await _editor(request)
-    await _ask(request, editor.workspace_id, DeleteHeartbeat(editor, id))
+    await request.ask(HEARTBEATS, DeleteHeartbeat(editor, id))
     return Reply(204)
-
-
-async def _reader(request: ApiRequest) -> str:
-    """The workspace in which the caller may read."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, WorkspaceRole.VIEWER)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
-    return view.workspace.id
 
 
 async def _editor(request: ApiRequest) -> Editor:
     """The caller, if they may run agents in the workspace."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, WorkspaceRole.MEMBER)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
-    admin = view.role in {WorkspaceRole.OWNER, WorkspaceRole.ADMIN}
-    return Editor(view.workspace.id, principal.uid, admin, request.id)
-
-
-async def _ask(request: ApiRequest, workspace_id: str, message: Ask[R]) -> R:
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
-        return await request.node.ask(HEARTBEATS, message, timeout=PATIENCE)
+    caller = await member(request)
+    return Editor(caller.workspace_id, caller.uid, caller.view.administers, request.id)
 
 
 def _document(given: shapes.NewHeartbeat) -> HeartbeatDocument:

@@ -14,17 +14,15 @@ from understudy.actors.jobs.messages import (
     ListJobs,
 )
 from understudy.actors.jobs.messages import Job as StoredJob
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_jobs
-from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.access import idempotency_key, member, once
 from understudy.http.decode import body, query
 from understudy.http.operation import Auth, operation
 from understudy.http.paging import next_link
 from understudy.http.replies import Reply, json
-from understudy.http.request import ApiRequest, this_request
+from understudy.http.request import this_request
 from understudy.http.schemas_jobs import JobView
-from understudy.runtime import Ask
 
 routes = Blueprint("jobs", __name__, url_prefix="/jobs")
 
@@ -83,7 +81,8 @@ async def create_job() -> Reply:
     the answer is that job.
     """
     request = this_request()
-    uid, workspace_id = await _caller(request, WorkspaceRole.MEMBER)
+    caller = await member(request)
+    uid, workspace_id = caller.uid, caller.workspace_id
     given = body(request, schemas_jobs.NewJob)
     message = EnqueueJob(
         uid=uid,
@@ -100,7 +99,7 @@ async def create_job() -> Reply:
     )
 
     async def do() -> Reply:
-        job = await _ask(request, workspace_id, message)
+        job = await request.ask(JOBS, message, PATIENCE)
         return json(_job(job), 202, ((b"location", f"/jobs/{job.id}".encode()),))
 
     return await once(request, idempotency_key(request, uid, workspace_id), do)
@@ -122,12 +121,12 @@ async def list_jobs() -> Reply:
     `status=dead` lists those that were given up after their last attempt. Finished jobs are kept for 30 days.
     """
     request = this_request()
-    _, workspace_id = await _caller(request, WorkspaceRole.VIEWER)
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
     asked = query(request, schemas_jobs.JobsQuery)
     dead = asked.status is JobView.DEAD
     status = JobStatus(asked.status.value) if asked.status is not None and not dead else None
     wanted = JobFilter(workspace_id, status, asked.type, dead, asked.limit, asked.offset)
-    page = await _ask(request, workspace_id, ListJobs(wanted))
+    page = await request.ask(JOBS, ListJobs(wanted), PATIENCE)
     shown = schemas_jobs.JobList(
         jobs=[schemas_jobs.JobSummary(**_summary(job)) for job in page.jobs],
         total=page.total,
@@ -149,8 +148,8 @@ async def list_jobs() -> Reply:
 async def get_job(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """Read a job, with its result or its error."""
     request = this_request()
-    _, workspace_id = await _caller(request, WorkspaceRole.VIEWER)
-    return json(_job(await _ask(request, workspace_id, GetJob(workspace_id, id))))
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
+    return json(_job(await request.ask(JOBS, GetJob(workspace_id, id), PATIENCE)))
 
 
 @routes.delete("/<id>")
@@ -177,23 +176,10 @@ async def cancel_job(id: str) -> Reply:  # noqa: A002  # the contract's name for
     after the answer. A job that is over is a conflict.
     """
     request = this_request()
-    uid, workspace_id = await _caller(request, WorkspaceRole.MEMBER)
+    caller = await member(request)
+    uid, workspace_id = caller.uid, caller.workspace_id
     asked = query(request, schemas_jobs.CancelQuery)
-    return json(_job(await _ask(request, workspace_id, CancelJob(workspace_id, uid, id, asked.force, request.id))))
-
-
-async def _caller(request: ApiRequest, needs: WorkspaceRole) -> tuple[str, str]:
-    """Who asks, and in which workspace."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, needs)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
-    return principal.uid, view.workspace.id
-
-
-async def _ask(request: ApiRequest, workspace_id: str, message: Ask[R]) -> R:
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
-        return await request.node.ask(JOBS, message, timeout=PATIENCE)
+    return json(_job(await request.ask(JOBS, CancelJob(workspace_id, uid, id, asked.force, request.id), PATIENCE)))
 
 
 def _job(job: StoredJob) -> schemas_jobs.Job:

@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable
 import trio
 from quart import Blueprint
 
-from understudy.actors.limits.messages import Bucket
-from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.access import idempotency_key, member, once
 from understudy.http.errors import ApiError, invalid
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply
@@ -34,15 +33,13 @@ async def mcp() -> Reply:
     _refuse_strangers(request)
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
         raise invalid("Content-Type", "not_json", "Content-Type: send application/json")
-    principal = await signed_in(request)
-    await limited(request, Bucket("user", principal.uid))
-    view = await in_workspace(request, principal)
+    caller = await member(request)
     exchange = await trio.to_thread.run_sync(_load)
 
     async def do() -> Reply:
-        return await exchange(request, principal.uid, view.workspace.id)
+        return await exchange(request, caller.uid, caller.workspace_id)
 
-    return await once(request, idempotency_key(request, principal.uid, view.workspace.id), do)
+    return await once(request, idempotency_key(request, caller.uid, caller.workspace_id), do)
 
 
 def _refuse_strangers(request: ApiRequest) -> None:

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from quart import Blueprint
 
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.memory.messages import (
     MEMORY,
     AddNote,
@@ -27,19 +26,15 @@ from understudy.actors.memory.messages import (
 )
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_memory as shapes
-from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.access import idempotency_key, member, once
 from understudy.http.decode import body, query
 from understudy.http.errors import ApiError, invalid
 from understudy.http.etag import check_if_match, with_tag
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import RawHeaders, Reply, json
 from understudy.http.request import ApiRequest, this_request
-from understudy.runtime import Ask
 
 routes = Blueprint("memory", __name__, url_prefix="/agent/memory")
-
-PATIENCE = 15.0
-"""Seconds for a memory to be read or written while the database is slow."""
 
 LARGEST_PROFILE = 64 * 1024
 """Bytes of a profile, and of a change to one."""
@@ -75,7 +70,7 @@ async def get_profile() -> Reply:
     """
     request = this_request()
     owner = await _owner(request, WorkspaceRole.VIEWER)
-    return json(_profile(await _ask(request, owner, GetProfile(owner))))
+    return json(_profile(await request.ask(MEMORY, GetProfile(owner))))
 
 
 @routes.put("/profile")
@@ -101,7 +96,7 @@ async def update_profile() -> Reply:
         raise ApiError("PAYLOAD_TOO_LARGE", f"a profile has at most {LARGEST_PROFILE // 1024} KB")
     patch = body(request, dict[str, Any])
     kind = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
-    return json(_profile(await _ask(request, owner, UpdateProfile(owner, patch, merge=kind == MERGE_PATCH))))
+    return json(_profile(await request.ask(MEMORY, UpdateProfile(owner, patch, merge=kind == MERGE_PATCH))))
 
 
 @routes.get("/daily")
@@ -122,7 +117,7 @@ async def list_daily() -> Reply:
     request = this_request()
     owner = await _owner(request, WorkspaceRole.VIEWER)
     asked = query(request, shapes.DaysQuery)
-    days = await _ask(request, owner, ListDays(owner, asked.days))
+    days = await request.ask(MEMORY, ListDays(owner, asked.days))
     return json(shapes.DailyReply(days=[_day(day) for day in days]))
 
 
@@ -142,7 +137,7 @@ async def get_daily(date: str) -> Reply:
     """
     request = this_request()
     owner = await _owner(request, WorkspaceRole.VIEWER)
-    day = await _ask(request, owner, GetDay(owner, _date(date)))
+    day = await request.ask(MEMORY, GetDay(owner, _date(date)))
     return json(_day(day), headers=_tag(day.entries))
 
 
@@ -166,8 +161,8 @@ async def delete_daily(date: str, entryIndex: str) -> Reply:  # noqa: N803  # th
     day, which = _date(date), _which(entryIndex, "entryIndex")
     expected = None
     if "If-Match" in request.headers:
-        expected = _expected(request, (await _ask(request, owner, GetDay(owner, day))).entries)
-    left = await _ask(request, owner, ForgetEntry(owner, day, which, expected))
+        expected = _expected(request, (await request.ask(MEMORY, GetDay(owner, day))).entries)
+    left = await request.ask(MEMORY, ForgetEntry(owner, day, which, expected))
     return json(shapes.EntryDeleted(deleted=True, remaining=len(left.entries)), headers=_tag(left.entries))
 
 
@@ -187,7 +182,7 @@ async def forget_entry(id: str) -> Reply:  # noqa: A002  # as other routes call 
     """
     request = this_request()
     owner = await _owner(request, WorkspaceRole.MEMBER)
-    await _ask(request, owner, Forget(owner, id))
+    await request.ask(MEMORY, Forget(owner, id))
     return Reply(204)
 
 
@@ -214,7 +209,7 @@ async def add_note() -> Reply:
         raise invalid("note", "too_short", "note: there must be more than spaces")
 
     async def do() -> Reply:
-        notes = await _ask(request, owner, AddNote(owner, text))
+        notes = await request.ask(MEMORY, AddNote(owner, text))
         shown = _notes(notes)
         added = shapes.NoteAdded(index=len(shown) - 1, note=shown[-1].note, notes=shown)
         return json(added, 201, _tag(notes))
@@ -241,8 +236,8 @@ async def delete_note(index: str) -> Reply:
     which = _which(index, "index")
     expected = None
     if "If-Match" in request.headers:
-        expected = _expected(request, await _ask(request, owner, ListNotes(owner)))
-    left = await _ask(request, owner, ForgetNote(owner, which, expected))
+        expected = _expected(request, await request.ask(MEMORY, ListNotes(owner)))
+    left = await request.ask(MEMORY, ForgetNote(owner, which, expected))
     return json(shapes.NoteDeleted(deleted=True, notes=_notes(left)), headers=_tag(left))
 
 
@@ -283,7 +278,7 @@ async def search_memory() -> Reply:
     if "q" not in request.args:
         raise invalid("q", "missing")
     asked = query(request, shapes.SearchQuery)
-    found = await _ask(request, owner, SearchMemory(owner, asked.q, asked.top_k))
+    found = await request.ask(MEMORY, SearchMemory(owner, asked.q, asked.top_k))
     results = [
         shapes.MemoryResult(
             tier=hit.entry.tier,
@@ -302,16 +297,8 @@ async def search_memory() -> Reply:
 
 async def _owner(request: ApiRequest, needs: WorkspaceRole) -> Owner:
     """The caller, if their role in the workspace is enough."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, needs)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
-    return Owner(view.workspace.id, principal.uid, request.id)
-
-
-async def _ask(request: ApiRequest, owner: Owner, message: Ask[R]) -> R:
-    with request.node.context(request_id=request.id, tenant=owner.workspace_id, deadline=request.deadline):
-        return await request.node.ask(MEMORY, message, timeout=PATIENCE)
+    caller = await member(request, needs)
+    return Owner(caller.workspace_id, caller.uid, request.id)
 
 
 def _date(text: str) -> dt.date:

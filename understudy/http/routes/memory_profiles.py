@@ -4,7 +4,6 @@ from typing import TypeVar
 
 from quart import Blueprint
 
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.memory_profiles.messages import (
     MEMORY_PROFILES,
     AssignMemoryProfile,
@@ -20,17 +19,13 @@ from understudy.actors.memory_profiles.messages import (
 )
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_memory_profiles as shapes
-from understudy.http.access import idempotency_key, in_workspace, limited, once, signed_in
+from understudy.http.access import idempotency_key, member, once
 from understudy.http.decode import body
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
 from understudy.http.request import ApiRequest, this_request
-from understudy.runtime import Ask
 
 routes = Blueprint("memory_profiles", __name__, url_prefix="/memory-profiles")
-
-PATIENCE = 15.0
-"""Seconds for a profile to be read or recorded while the database is slow."""
 
 R = TypeVar("R")
 
@@ -76,7 +71,7 @@ async def create_profile() -> Reply:
 
     async def do() -> Reply:
         asked = CreateMemoryProfile(author, given.name, given.description, given.config)
-        made = await _ask(request, author.workspace_id, asked)
+        made = await request.ask(MEMORY_PROFILES, asked)
         return json(_profile(made), 201, ((b"location", f"/memory-profiles/{made.id}".encode()),))
 
     return await once(request, idempotency_key(request, author.uid, author.workspace_id), do)
@@ -94,8 +89,8 @@ async def create_profile() -> Reply:
 async def list_profiles() -> Reply:
     """List the memory profiles of the workspace, by name."""
     request = this_request()
-    workspace_id = await _reader(request)
-    found = await _ask(request, workspace_id, ListMemoryProfiles(workspace_id))
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
+    found = await request.ask(MEMORY_PROFILES, ListMemoryProfiles(workspace_id))
     return json(shapes.MemoryProfileList(profiles=[_profile(each) for each in found]))
 
 
@@ -120,7 +115,7 @@ async def assign_profile(agentId: str) -> Reply:  # noqa: N803  # the contract's
     author = await _author(request)
     given = body(request, shapes.ProfileChoice)
     asked = AssignMemoryProfile(author, agentId, given.profile_id)
-    return json(_assignment(agentId, await _ask(request, author.workspace_id, asked)))
+    return json(_assignment(agentId, await request.ask(MEMORY_PROFILES, asked)))
 
 
 @routes.get("/agents/<agentId>/memory-profile")
@@ -138,8 +133,8 @@ async def get_assignment(agentId: str) -> Reply:  # noqa: N803  # the contract's
     `profile` is null for an agent that has none; `effective` is what holds all the same.
     """
     request = this_request()
-    workspace_id = await _reader(request)
-    return json(_assignment(agentId, await _ask(request, workspace_id, GetAssignment(workspace_id, agentId))))
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
+    return json(_assignment(agentId, await request.ask(MEMORY_PROFILES, GetAssignment(workspace_id, agentId))))
 
 
 @routes.get("/<id>")
@@ -154,8 +149,8 @@ async def get_assignment(agentId: str) -> Reply:  # noqa: N803  # the contract's
 async def get_profile(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """Read a memory profile."""
     request = this_request()
-    workspace_id = await _reader(request)
-    return json(_profile(await _ask(request, workspace_id, GetMemoryProfile(workspace_id, id))))
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
+    return json(_profile(await request.ask(MEMORY_PROFILES, GetMemoryProfile(workspace_id, id))))
 
 
 @routes.put("/<id>")
@@ -179,7 +174,7 @@ async def update_profile(id: str) -> Reply:  # noqa: A002  # the contract's name
     author = await _author(request)
     given = body(request, shapes.MemoryProfileChange)
     asked = ChangeMemoryProfile(author, id, given.name, given.description, given.config)
-    return json(_profile(await _ask(request, author.workspace_id, asked)))
+    return json(_profile(await request.ask(MEMORY_PROFILES, asked)))
 
 
 @routes.delete("/<id>")
@@ -197,31 +192,14 @@ async def delete_profile(id: str) -> Reply:  # noqa: A002  # the contract's name
     """
     request = this_request()
     author = await _author(request)
-    await _ask(request, author.workspace_id, DeleteMemoryProfile(author, id))
+    await request.ask(MEMORY_PROFILES, DeleteMemoryProfile(author, id))
     return Reply(204)
-
-
-async def _reader(request: ApiRequest) -> str:
-    """The workspace in which the caller may read."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, WorkspaceRole.VIEWER)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
-    return view.workspace.id
 
 
 async def _author(request: ApiRequest) -> ProfileAuthor:
     """The caller, if they may change the workspace's profiles."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, WorkspaceRole.ADMIN)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
-    return ProfileAuthor(view.workspace.id, principal.uid, request.id)
-
-
-async def _ask(request: ApiRequest, workspace_id: str, message: Ask[R]) -> R:
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
-        return await request.node.ask(MEMORY_PROFILES, message, timeout=PATIENCE)
+    caller = await member(request, WorkspaceRole.ADMIN)
+    return ProfileAuthor(caller.workspace_id, caller.uid, request.id)
 
 
 def _profile(view: MemoryProfileView) -> shapes.MemoryProfile:

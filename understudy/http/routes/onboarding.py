@@ -6,11 +6,10 @@ import msgspec
 from quart import Blueprint
 
 from understudy.actors.agents.messages import AgentDocument
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.onboarding.messages import ONBOARDING, Onboard, SetUp, Template, Wanted
 from understudy.actors.workspaces.messages import WorkspaceRole, WorkspaceView
 from understudy.http import schemas_admin, schemas_agents
-from understudy.http.access import idempotency_key, limited, once, signed_in
+from understudy.http.access import idempotency_key, once, user
 from understudy.http.decode import optional_body
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
@@ -18,9 +17,6 @@ from understudy.http.request import this_request
 from understudy.http.show_workspaces import workspace_of
 
 routes = Blueprint("onboarding", __name__, url_prefix="/onboarding")
-
-PATIENCE = 15.0
-"""Seconds for everything to be written while the database is slow."""
 
 _EXAMPLE = {"workspaceName": "Lighthouse", "agents": ["assistant", "researcher"], "profile": {"name": "Mira"}}
 
@@ -43,8 +39,7 @@ async def set_up() -> Reply:
     `force` makes another. The templates are `assistant`, `researcher` and `coder`.
     """
     request = this_request()
-    principal = await signed_in(request)
-    await limited(request, Bucket("user", principal.uid))
+    principal = await user(request)
     given = optional_body(request, schemas_admin.SetupRequest)
 
     async def do() -> Reply:
@@ -59,8 +54,7 @@ async def set_up() -> Reply:
             force=given.force,
             request_id=request.id,
         )
-        with request.node.context(request_id=request.id, deadline=request.deadline):
-            done = await request.node.ask(ONBOARDING, message, timeout=PATIENCE)
+        done = await request.ask(ONBOARDING, message)
         return json(_shown(done), 201 if done.created else 200)
 
     return await once(request, idempotency_key(request, principal.uid, ""), do)

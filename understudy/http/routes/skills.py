@@ -3,7 +3,6 @@
 from quart import Blueprint
 
 from understudy.actors.identity.messages import KeyScope
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.skills.messages import (
     DAYS,
     SKILLS,
@@ -16,7 +15,7 @@ from understudy.actors.skills.messages import (
 )
 from understudy.actors.tools.messages import HOST, ClearCache, GetCacheStatistics
 from understudy.http import schemas_skills
-from understudy.http.access import acted, limited, operator, signed_in
+from understudy.http.access import acted, operator, signed_in, user
 from understudy.http.decode import query
 from understudy.http.etag import tagged
 from understudy.http.operation import Auth, operation
@@ -77,7 +76,7 @@ async def list_skills() -> Reply:
     `tools` are the names that a skill asks for; one that the node does not have is left out of what an agent may call.
     """
     request = this_request()
-    found = await request.node.ask(SKILLS, ListSkills())
+    found = await request.ask(SKILLS, ListSkills())
     skills = [_summary(skill) for skill in found.skills]
     return tagged(request, schemas_skills.SkillList(skills=skills, count=len(skills)), cache=PUBLIC, vary=VARY)
 
@@ -96,10 +95,8 @@ async def cache_stats() -> Reply:
     Only tools that do nothing but look are cached, and what one person's call found is never given to another.
     """
     request = this_request()
-    principal = await signed_in(request)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid}
-    found = await request.node.ask(HOST, GetCacheStatistics())
+    await user(request)
+    found = await request.ask(HOST, GetCacheStatistics())
     whole = found.whole
     return json(
         schemas_skills.ToolCacheStats(
@@ -136,11 +133,9 @@ async def clear_cache() -> Reply:
     if "X-Api-Key" in request.headers:
         acted(request, await operator(request, KeyScope.ADMIN_WRITE), "tool_cache.cleared")
     else:
-        uid = (await signed_in(request)).uid
-        await limited(request, Bucket("user", uid))
-        request.log_fields = {"uid": uid}
+        uid = (await user(request)).uid
     asked = query(request, schemas_skills.ClearQuery)
-    return json(schemas_skills.ToolCacheCleared(cleared=await request.node.ask(HOST, ClearCache(asked.tool, uid))))
+    return json(schemas_skills.ToolCacheCleared(cleared=await request.ask(HOST, ClearCache(asked.tool, uid))))
 
 
 @routes.get("/<id>")
@@ -162,7 +157,7 @@ async def get_skill(id: str) -> Reply:  # noqa: A002  # the contract's name for 
     private = "Authorization" in request.headers
     if private:
         await signed_in(request)
-    skill = await request.node.ask(SKILLS, GetSkill(id))
+    skill = await request.ask(SKILLS, GetSkill(id))
     shown = schemas_skills.SkillDetail(
         id=skill.id,
         display_name=skill.display_name,
@@ -191,7 +186,7 @@ async def skill_metrics(id: str) -> Reply:  # noqa: A002  # the contract's name 
     the agent that asks for the tool. `p95DurationMs` is the least of a few round bounds that 95 % of the runs kept.
     """
     request = this_request()
-    found = await request.node.ask(USAGE, GetSkillMetrics(id))
+    found = await request.ask(USAGE, GetSkillMetrics(id))
     whole = found.whole
     return json(
         schemas_skills.SkillMetrics(

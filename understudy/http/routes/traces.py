@@ -5,23 +5,19 @@ from typing import Any
 from quart import Blueprint
 
 from understudy.actors.costs.prices import in_dollars
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.traces.messages import TRACES, GetTrace, ListTraces, Trace, TraceFilter, TurnStatus
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_money
-from understudy.http.access import in_workspace, limited, signed_in
+from understudy.http.access import member
 from understudy.http.decode import query
 from understudy.http.errors import invalid
 from understudy.http.operation import Auth, operation
 from understudy.http.paging import next_link
 from understudy.http.replies import Reply, json
-from understudy.http.request import ApiRequest, this_request
+from understudy.http.request import this_request
 from understudy.http.schemas_money import TraceStatus
 
 routes = Blueprint("traces", __name__, url_prefix="/traces")
-
-PATIENCE = 15.0
-"""Seconds for a trace to be read while the database is slow."""
 
 _SHOWN = {
     TurnStatus.COMPLETED: TraceStatus.OK,
@@ -83,21 +79,20 @@ async def list_traces() -> Reply:
     their own.
     """
     request = this_request()
-    workspace_id, uid = await _reader(request)
+    caller = await member(request, WorkspaceRole.VIEWER)
     asked = query(request, schemas_money.TracesQuery)
     if asked.since is not None and asked.until is not None and asked.until < asked.since:
         raise invalid("until", "out_of_order", "until: it is before since")
     wanted = TraceFilter(
-        workspace_id,
-        uid=uid,
+        caller.workspace_id,
+        uid=caller.whose,
         agent_id=asked.agent_id,
         session_id=asked.session_id,
         status=_STORED[asked.status] if asked.status is not None else None,
         since=asked.since,
         until=asked.until,
     )
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
-        page = await request.node.ask(TRACES, ListTraces(wanted, asked.limit, asked.offset), timeout=PATIENCE)
+    page = await request.ask(TRACES, ListTraces(wanted, asked.limit, asked.offset))
     shown = schemas_money.TraceList(
         traces=[schemas_money.TraceSummary(**_summary(trace)) for trace in page.traces],
         total=page.total,
@@ -122,9 +117,8 @@ async def get_trace(id: str) -> Reply:  # noqa: A002  # the contract's name for 
     Arguments of tools are cut at 4 KB, and what is named like a secret is not shown.
     """
     request = this_request()
-    workspace_id, uid = await _reader(request)
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
-        trace = await request.node.ask(TRACES, GetTrace(workspace_id, id, uid), timeout=PATIENCE)
+    caller = await member(request, WorkspaceRole.VIEWER)
+    trace = await request.ask(TRACES, GetTrace(caller.workspace_id, id, caller.whose))
     shown = schemas_money.Trace(
         **_summary(trace),
         request_id=trace.request_id,
@@ -143,16 +137,6 @@ async def get_trace(id: str) -> Reply:  # noqa: A002  # the contract's name for 
         ],
     )
     return json(shown)
-
-
-async def _reader(request: ApiRequest) -> tuple[str, str | None]:
-    """The workspace the caller may read, and whose traces they may: None for everybody's."""
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, WorkspaceRole.VIEWER)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid, "workspace": view.workspace.id}
-    sees_all = view.role in {WorkspaceRole.OWNER, WorkspaceRole.ADMIN}
-    return view.workspace.id, None if sees_all else principal.uid
 
 
 def _summary(trace: Trace) -> dict[str, Any]:

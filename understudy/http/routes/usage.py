@@ -8,19 +8,15 @@ from understudy.actors.agents.document import quotas_of
 from understudy.actors.agents.messages import AGENTS, GetAgent
 from understudy.actors.costs.messages import COSTS, AgentUse, GetAgentUsage, QuotaUse
 from understudy.actors.costs.prices import in_dollars
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_money
-from understudy.http.access import in_workspace, limited, signed_in
+from understudy.http.access import member
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
 from understudy.http.request import this_request
 from understudy.http.schemas_money import QuotaUnit
 
 routes = Blueprint("usage", __name__, url_prefix="/agents")
-
-PATIENCE = 15.0
-"""Seconds for figures to be added up while the database is slow."""
 
 _USE = {
     "inferences": 3,
@@ -69,15 +65,9 @@ async def usage(id: str) -> Reply:  # noqa: A002  # as in the other routes of ag
     months are UTC's. An agent without limits has no `quotas`.
     """
     request = this_request()
-    principal = await signed_in(request)
-    view = await in_workspace(request, principal, WorkspaceRole.VIEWER)
-    await limited(request, Bucket("user", principal.uid))
-    workspace_id = view.workspace.id
-    request.log_fields = {"uid": principal.uid, "workspace": workspace_id}
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
-        agent = await request.node.ask(AGENTS, GetAgent(workspace_id, id), timeout=PATIENCE)
-        asked = GetAgentUsage(workspace_id, id, quotas_of(agent.document))
-        found = await request.node.ask(COSTS, asked, timeout=PATIENCE)
+    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
+    agent = await request.ask(AGENTS, GetAgent(workspace_id, id))
+    found = await request.ask(COSTS, GetAgentUsage(workspace_id, id, quotas_of(agent.document)))
     hour, day, month = map(_use, found.began, (found.hour, found.day, found.month))
     shown = schemas_money.UsageOfAgent(
         agent_id=id,

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 import msgspec
 from quart import Blueprint
 
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.webhooks.messages import (
     UNCHANGED,
     WEBHOOKS,
@@ -24,12 +23,11 @@ from understudy.actors.webhooks.messages import (
 )
 from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace, WorkspaceRole
 from understudy.http import schemas_webhooks as shapes
-from understudy.http.access import idempotency_key, limited, once, signed_in
+from understudy.http.access import idempotency_key, once, user
 from understudy.http.decode import body, query
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
 from understudy.http.request import ApiRequest, this_request
-from understudy.runtime import Ask
 
 routes = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 
@@ -99,7 +97,7 @@ async def create_webhook() -> Reply:
             given.enabled,
             given.workspace_id,
         )
-        made = await _ask(request, message)
+        made = await request.ask(WEBHOOKS, message)
         shown = msgspec.convert(made, shapes.WebhookCreated, from_attributes=True)
         return json(shown, 201, ((b"location", f"/webhooks/{made.id}".encode()),))
 
@@ -118,7 +116,7 @@ async def list_webhooks() -> Reply:
     """List your webhooks, without their secrets."""
     request = this_request()
     owner = await _owner(request)
-    found = await _ask(request, ListWebhooks(owner.uid))
+    found = await request.ask(WEBHOOKS, ListWebhooks(owner.uid))
     return json(shapes.WebhookList(webhooks=[_webhook(webhook) for webhook in found], total=len(found)))
 
 
@@ -134,7 +132,7 @@ async def get_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name fo
     """Read a webhook, without its secret."""
     request = this_request()
     owner = await _owner(request)
-    return json(_webhook(await _ask(request, GetWebhook(owner.uid, id))))
+    return json(_webhook(await request.ask(WEBHOOKS, GetWebhook(owner.uid, id))))
 
 
 @routes.put("/<id>")
@@ -164,7 +162,7 @@ async def update_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name
         changes["events"] = tuple(given.events)
     if isinstance(given.workspace_id, str):
         await _belongs(request, owner, given.workspace_id)
-    return json(_webhook(await _ask(request, ChangeWebhook(owner, id, **changes))))
+    return json(_webhook(await request.ask(WEBHOOKS, ChangeWebhook(owner, id, **changes))))
 
 
 @routes.delete("/<id>")
@@ -176,7 +174,7 @@ async def delete_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name
     """
     request = this_request()
     owner = await _owner(request)
-    await _ask(request, DeleteWebhook(owner, id))
+    await request.ask(WEBHOOKS, DeleteWebhook(owner, id))
     return Reply(204)
 
 
@@ -197,7 +195,7 @@ async def list_deliveries(id: str) -> Reply:  # noqa: A002  # the contract's nam
     request = this_request()
     owner = await _owner(request)
     asked = query(request, shapes.DeliveriesQuery)
-    found = await _ask(request, ListDeliveries(owner.uid, id, asked.limit))
+    found = await request.ask(WEBHOOKS, ListDeliveries(owner.uid, id, asked.limit))
     return json(shapes.DeliveryList(deliveries=[_delivery(delivery) for delivery in found]))
 
 
@@ -220,7 +218,7 @@ async def replay_delivery(id: str, deliveryId: str) -> Reply:  # noqa: A002, N80
     owner = await _owner(request)
 
     async def do() -> Reply:
-        return json(_delivery(await _ask(request, ReplayDelivery(owner, id, deliveryId))), 202)
+        return json(_delivery(await request.ask(WEBHOOKS, ReplayDelivery(owner, id, deliveryId))), 202)
 
     return await _once(request, owner, do)
 
@@ -243,27 +241,20 @@ async def test_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name f
     owner = await _owner(request)
 
     async def do() -> Reply:
-        told = await _ask(request, TestWebhook(owner, id))
+        told = await request.ask(WEBHOOKS, TestWebhook(owner, id))
         return json(msgspec.convert(told, shapes.WebhookTested, from_attributes=True))
 
     return await _once(request, owner, do)
 
 
 async def _owner(request: ApiRequest) -> Owner:
-    principal = await signed_in(request)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid}
+    principal = await user(request)
     return Owner(principal.uid, request.id)
 
 
 async def _belongs(request: ApiRequest, owner: Owner, workspace_id: str | None) -> None:
     if workspace_id is not None:
         await request.node.ask(WORKSPACES, ResolveWorkspace(owner.uid, workspace_id, WorkspaceRole.VIEWER))
-
-
-async def _ask(request: ApiRequest, message: Ask[R]) -> R:
-    with request.node.context(request_id=request.id, deadline=request.deadline):
-        return await request.node.ask(WEBHOOKS, message, timeout=PATIENCE)
 
 
 async def _once(request: ApiRequest, owner: Owner, do: Callable[[], Awaitable[Reply]]) -> Reply:

@@ -5,7 +5,6 @@ from typing import Annotated, Any, TypeVar
 from msgspec import UNSET, Meta
 from quart import Blueprint
 
-from understudy.actors.limits.messages import Bucket
 from understudy.actors.workspaces.messages import (
     WORKSPACES,
     Author,
@@ -26,7 +25,7 @@ from understudy.actors.workspaces.messages import (
 )
 from understudy.http import schemas
 from understudy.http import schemas_workspaces as shapes
-from understudy.http.access import idempotency_key, limited, once, signed_in
+from understudy.http.access import idempotency_key, once, user
 from understudy.http.decode import body, query
 from understudy.http.errors import invalid
 from understudy.http.operation import Auth, operation
@@ -40,12 +39,8 @@ from understudy.http.show_workspaces import (
     stats_of,
     workspace_of,
 )
-from understudy.runtime import Ask
 
 routes = Blueprint("workspaces", __name__, url_prefix="/workspaces")
-
-PATIENCE = 15.0
-"""Seconds for a workspace to be read or changed while the database is slow."""
 
 NO_SETTINGS = frozenset({"name", "plan", "settings", *schemas.Workspace.__struct_encode_fields__}) | frozenset(
     shapes.WorkspaceDetail.__struct_encode_fields__
@@ -119,15 +114,13 @@ async def create_workspace() -> Reply:
     On the plan `personal` you are its only member; on `team` and `enterprise` there may be others.
     """
     request = this_request()
-    principal = await signed_in(request)
-    await limited(request, Bucket("user", principal.uid))
-    request.log_fields = {"uid": principal.uid}
+    principal = await user(request)
     given = body(request, shapes.NewWorkspace)
 
     async def do() -> Reply:
         settings = {} if given.settings is UNSET else given.settings
         new = CreateWorkspace(principal.uid, given.name, given.plan.value, settings, request.id)
-        view = await _ask(request, None, new)
+        view = await request.ask(WORKSPACES, new)
         return json(workspace_of(view), 201, ((b"location", f"/workspaces/{view.workspace.id}".encode()),))
 
     return await once(request, idempotency_key(request, principal.uid, ""), do)
@@ -138,8 +131,8 @@ async def create_workspace() -> Reply:
 async def list_workspaces() -> Reply:
     """List the workspaces you belong to, oldest membership first."""
     request = this_request()
-    principal = await signed_in(request)
-    views = await request.node.ask(WORKSPACES, ListWorkspaces(principal.uid))
+    principal = await user(request)
+    views = await request.ask(WORKSPACES, ListWorkspaces(principal.uid))
     return json(schemas.WorkspaceList(workspaces=[workspace_of(view) for view in views]))
 
 
@@ -158,7 +151,7 @@ async def get_workspace(id: str) -> Reply:  # noqa: A002  # the contract's name 
     """
     request = this_request()
     author = await _author(request, id, WorkspaceRole.VIEWER)
-    return json(detail_of(await _ask(request, id, GetWorkspace(author.uid, id))))
+    return json(detail_of(await request.ask(WORKSPACES, GetWorkspace(author.uid, id))))
 
 
 @routes.put("/<id>/settings")
@@ -188,7 +181,7 @@ async def change_workspace(id: str) -> Reply:  # noqa: A002  # the contract's na
         plan=None if given.plan is UNSET else given.plan.value,
         settings=others if given.settings is UNSET else {**given.settings, **others},
     )
-    return json(workspace_of(await _ask(request, id, ChangeWorkspace(author, change))))
+    return json(workspace_of(await request.ask(WORKSPACES, ChangeWorkspace(author, change))))
 
 
 @routes.post("/<id>/members")
@@ -219,7 +212,7 @@ async def set_member(id: str) -> Reply:  # noqa: A002  # the contract's name for
     named = who
 
     async def do() -> Reply:
-        done = await _ask(request, id, SetMember(author, named, given.role))
+        done = await request.ask(WORKSPACES, SetMember(author, named, given.role))
         return json(member_of(done.member), 201 if done.change is MemberChange.ADDED else 200)
 
     return await once(request, idempotency_key(request, author.uid, id), do)
@@ -235,7 +228,7 @@ async def remove_member(id: str, uid: str) -> Reply:  # noqa: A002  # the contra
     """
     request = this_request()
     author = await _author(request, id, WorkspaceRole.VIEWER)
-    await _ask(request, id, RemoveMember(author, uid))
+    await request.ask(WORKSPACES, RemoveMember(author, uid))
     return Reply(204)
 
 
@@ -256,7 +249,7 @@ async def workspace_stats(id: str) -> Reply:  # noqa: A002  # the contract's nam
     request = this_request()
     author = await _author(request, id)
     asked = query(request, StatsQuery)
-    return json(stats_of(id, asked.days, await _ask(request, id, GetActivity(author.uid, id, asked.days))))
+    return json(stats_of(id, asked.days, await request.ask(WORKSPACES, GetActivity(author.uid, id, asked.days))))
 
 
 @routes.post("/<id>/grants")
@@ -283,7 +276,7 @@ async def grant_agent(id: str) -> Reply:  # noqa: A002  # the contract's name fo
     wish = PutGrant(author, given.receiving_workspace_id, given.agent_id, given.readonly, given.expires_at)
 
     async def do() -> Reply:
-        grant, is_new = await _ask(request, id, wish)
+        grant, is_new = await request.ask(WORKSPACES, wish)
         return json(grant_of(grant), 201 if is_new else 200)
 
     return await once(request, idempotency_key(request, author.uid, id), do)
@@ -316,7 +309,7 @@ async def revoke_grant(id: str) -> Reply:  # noqa: A002  # the contract's name f
             which = (receiver, agent)
         case _:
             raise invalid("grantId", "missing", "grantId: name the grant, or receivingWorkspaceId and agentId")
-    await _ask(request, id, RevokeGrant(author, which))
+    await request.ask(WORKSPACES, RevokeGrant(author, which))
     return Reply(204)
 
 
@@ -345,19 +338,14 @@ async def restrict_workspace(id: str) -> Reply:  # noqa: A002  # the contract's 
         for names in (given.allowed_providers, given.allowed_models)
     )
     change = WorkspaceChange(restrictions=Restrictions(providers, models))
-    restrictions = (await _ask(request, id, ChangeWorkspace(author, change))).workspace.restrictions
+    restrictions = (await request.ask(WORKSPACES, ChangeWorkspace(author, change))).workspace.restrictions
     return json(restrictions_of(restrictions))
 
 
 async def _author(request: ApiRequest, workspace_id: str, needs: WorkspaceRole = WorkspaceRole.ADMIN) -> Author:
     """The caller, if they may act in the workspace of the path as *needs*."""
-    principal = await signed_in(request)
-    await request.node.ask(WORKSPACES, ResolveWorkspace(principal.uid, workspace_id, needs))
-    await limited(request, Bucket("user", principal.uid))
+    principal = await user(request)
+    await request.ask(WORKSPACES, ResolveWorkspace(principal.uid, workspace_id, needs))
+    request.tenant = workspace_id
     request.log_fields = {"uid": principal.uid, "workspace": workspace_id}
     return Author(workspace_id, principal.uid, request.id)
-
-
-async def _ask(request: ApiRequest, workspace_id: str | None, message: Ask[R]) -> R:
-    with request.node.context(request_id=request.id, tenant=workspace_id, deadline=request.deadline):
-        return await request.node.ask(WORKSPACES, message, timeout=PATIENCE)
