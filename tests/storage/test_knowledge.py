@@ -213,6 +213,8 @@ async def test_a_day_is_thinned_out(store: Store) -> None:
     day = (key.workspace_id, key.uid, START.date())
     assert day in await knowledge.active(at(-60))
     assert await knowledge.active(at(60)) == ()
+    assert day not in await knowledge.active(at(-60), after=day)
+    assert day in await knowledge.active(at(-60), after=(day[0], day[1], day[2] - timedelta(days=1)))
     assert [await knowledge.thin_out(*day, different) for _ in range(2)] == [1, 0]
     shelf = Shelf(key.workspace_id, key.uid, MemoryTier.DAILY, START.date())
     assert texts(await store.repositories.memories.shelf(shelf)) == ["a", "b"]

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 import attrs
+import trio
 
 from understudy.storage.batch import audit_row, encode
 from understudy.storage.compaction import bill
@@ -135,12 +136,17 @@ class KnowledgeRepository(Repository):
         )
         return edges, things
 
-    async def active(self, since: datetime, *, limit: int = 1000) -> tuple[tuple[str, str, date], ...]:
-        """Who had something written on which day since then: workspace, person, day."""
+    async def active(
+        self, since: datetime, *, after: tuple[str, str, date] | None = None, limit: int = 1000
+    ) -> tuple[tuple[str, str, date], ...]:
+        """Who had more than one thing written on which day since then: workspace, person, day; those behind *after*."""
         found = await self._rows(
             "SELECT workspace_id, uid, day FROM memory_entries WHERE tier = 'daily' AND created_at >= %s"
-            " GROUP BY 1, 2, 3 HAVING count(*) > 1 ORDER BY 3, 1, 2 LIMIT %s",
+            " AND (%s::text IS NULL OR (workspace_id, uid, day) > (%s, %s, %s))"
+            " GROUP BY 1, 2, 3 HAVING count(*) > 1 ORDER BY 1, 2, 3 LIMIT %s",
             since,
+            after[0] if after is not None else None,
+            *(after or (None, None, None)),
             limit,
         )
         return tuple((row[0], row[1], row[2]) for row in found)
@@ -159,7 +165,7 @@ class KnowledgeRepository(Repository):
                 day=day,
             )
             entries = [read_entry(row) for row in found]
-            kept = {entry.id for entry in sift(entries, ())}
+            kept = {entry.id for entry in await trio.to_thread.run_sync(sift, entries, ())}  # too long for the loop
             gone = [entry.id for entry in entries if entry.id not in kept]
             await rows(connection, "DELETE FROM memory_entries WHERE id = ANY (%s)", gone)
             return len(gone)

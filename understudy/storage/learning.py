@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import trio
 
 from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
@@ -53,7 +54,8 @@ async def write_daily(
         **whose,
         day=entries[0].day,
     )
-    new = sift(entries, [row[0] for row in known])[: max(0, most - there[0][0])]
+    # In a thread: hundreds of comparisons are too long for the loop.
+    new = (await trio.to_thread.run_sync(sift, entries, [row[0] for row in known]))[: max(0, most - there[0][0])]
     for entry in new:
         await put_entry(connection, entry)
     return len(new)

@@ -1,5 +1,6 @@
 """What is worth remembering by plain rules, what says the same, and what a question is taken for."""
 
+import random
 import time
 
 import pytest
@@ -94,7 +95,25 @@ def test_steps_that_follow_each_other_are_a_procedure() -> None:
 def test_reading_much_takes_little_time() -> None:
     begun = time.perf_counter()
     listen(["I like tea and A B C D works for " * 2000, "a" * 100_000, "To x, first " + "then " * 5000])
+    listen([("A-" * 140 + ". ") * 70])
     assert time.perf_counter() - begun < 2
+
+
+def test_comparing_a_day_of_long_texts_takes_little_time() -> None:
+    rng, words = random.Random(7), [f"word{number}" for number in range(90)]
+    texts = [" ".join(rng.sample(words, 70)) for _ in range(150)]
+    begun = time.perf_counter()
+    assert sift([entry(text) for text in texts], texts[:50]) == [entry(text) for text in texts[50:]]
+    sift([entry(f"{at}{'x' * 1990}") for at in range(50)], ["y" * 1990])
+    assert time.perf_counter() - begun < 5  # letter by letter it is minutes
+
+
+def test_of_long_texts_the_words_are_compared() -> None:
+    long = (
+        "we agreed that the release goes out on Tuesday once the tests of the storage have been green for a whole day"
+    )
+    assert same(f"{long} and night", f"{long} and night too")
+    assert not same(f"{long} and night", f"{long} but Anna wants to wait until the week after that one instead")
 
 
 @given(TEXTS, TEXTS)

@@ -95,7 +95,7 @@ def extraction_consumer(system: Asker, turns: Turns, listener: Listener) -> Cons
             return
         turn_id, session_id = str(told.data["turnId"]), str(told.data["sessionId"])
         messages = await turns.turn_messages(session_id, turn_id, uid=told.uid)
-        if not listener.may_hear(messages, str(told.data.get("model") or "")):
+        if not await listener.may_hear(messages, str(told.data.get("model") or "")):
             return
         job = EnqueueJob(
             told.uid,

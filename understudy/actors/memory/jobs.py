@@ -40,8 +40,10 @@ class Entries(Protocol):
 class Upkeep(Protocol):
     """What is known, of everybody; see `storage.knowledge`."""
 
-    async def active(self, since: datetime, *, limit: int = 1000) -> tuple[tuple[str, str, date], ...]:
-        """Who had something written on which day: workspace, person, day."""
+    async def active(
+        self, since: datetime, *, after: tuple[str, str, date] | None = None, limit: int = 1000
+    ) -> tuple[tuple[str, str, date], ...]:
+        """Who had something written on which day: workspace, person, day; those behind *after*, in order."""
         ...
 
     async def thin_out(self, workspace_id: str, uid: str, day: date, sift: Sift) -> int:
@@ -75,9 +77,12 @@ def memory_job_kinds(
     """The types of jobs; without *extraction* nothing is learned from turns."""
 
     async def consolidate(run: JobRun) -> JobResult:
-        thinned = 0
-        for workspace_id, uid, day in await upkeep.active(run.now() - THINNED):
-            thinned += await upkeep.thin_out(workspace_id, uid, day, sift)
+        thinned, since = 0, run.now() - THINNED
+        page = await upkeep.active(since)
+        while page:
+            for workspace_id, uid, day in page:
+                thinned += await upkeep.thin_out(workspace_id, uid, day, sift)
+            page = await upkeep.active(since, after=page[-1])
         return {"deleted": thinned}
 
     async def decay(run: JobRun) -> JobResult:

@@ -1,9 +1,11 @@
 """What is worth remembering of a turn, before it is known whether it is new: the form in which it is found."""
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
+import attrs
 import msgspec
 from msgspec import Meta
 
@@ -16,6 +18,8 @@ MOST_DAILY, MOST_THINGS, MOST_EDGES, MOST_HABITS, MOST_STEPS = 8, 12, 16, 3, 12
 
 SAME = 0.85
 """From this likeness of their letters on, two texts say the same."""
+BY_LETTERS = 120
+"""Characters; longer texts are compared word by word, which takes a hundredth of the time."""
 
 _Text = Annotated[str, Meta(min_length=1, max_length=LONGEST_ENTRY)]
 _Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -71,29 +75,61 @@ class Heard(msgspec.Struct, frozen=True):
 NOTHING = Heard()
 
 
+@attrs.frozen
+class _Compared:
+    """A text as it is compared, taken apart once: its letters in one form, its words, and how often each is there."""
+
+    key: str
+    words: tuple[str, ...]
+    counts: Counter[str]
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        key = key_of(text)
+        words = tuple(key.split())
+        return cls(key, words, Counter(words))
+
+
 def same(one: str, other: str) -> bool:
-    """Whether two texts say the same: their words are the same, or their letters nearly are."""
-    a, b = sorted((key_of(one), key_of(other)))
-    if a == b:
+    """Whether two texts say the same: their words are the same, or their letters (of long ones: their words) nearly."""
+    return _same(_Compared.of(one), _Compared.of(other))
+
+
+def _same(one: _Compared, other: _Compared) -> bool:
+    if one.key == other.key:
         return True
-    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
+    a, b = (one, other) if one.key < other.key else (other, one)
+    if max(len(a.key), len(b.key)) > BY_LETTERS:
+        # Most pairs have too few words in common for their order to matter.
+        common = sum((a.counts & b.counts).values())
+        if 2 * common < SAME * (len(a.words) + len(b.words)):
+            return False
+        return difflib.SequenceMatcher(None, a.words, b.words, autojunk=False).ratio() >= SAME
+    matcher = difflib.SequenceMatcher(None, a.key, b.key, autojunk=False)
     return matcher.real_quick_ratio() >= SAME and matcher.quick_ratio() >= SAME and matcher.ratio() >= SAME
 
 
 def adds_nothing(text: str, known: str) -> bool:
     """Whether *text* says no more than what is *known*: the same, or a part of it."""
-    part = key_of(text)
-    return same(text, known) or bool(part and f" {part} " in f" {key_of(known)} ")
+    return _adds_nothing(_Compared.of(text), _Compared.of(known))
+
+
+def _adds_nothing(text: _Compared, known: _Compared) -> bool:
+    return bool(text.key and f" {text.key} " in f" {known.key} ") or _same(text, known)
 
 
 def sift(entries: Sequence[MemoryEntry], known: Sequence[str]) -> list[MemoryEntry]:
-    """Of *entries* those that say something else than what is *known*, and than those before them. In their order."""
+    """Of *entries* those that say something else than what is *known*, and than those before them. In their order.
+
+    Compares each with all: it takes milliseconds to some tenths of a second, and is run in a thread.
+    """
     kept: list[MemoryEntry] = []
-    texts = list(known)
+    texts = [_Compared.of(text) for text in known]
     for entry in entries:
-        if not any(adds_nothing(entry.content, text) for text in texts):
+        said = _Compared.of(entry.content)
+        if not any(_adds_nothing(said, text) for text in texts):
             kept.append(entry)
-            texts.append(entry.content)
+            texts.append(said)
     return kept
 
 

@@ -23,6 +23,8 @@ FEWEST_WORDS = 4
 """What has fewer teaches nothing."""
 LONGEST_ANSWER = 1_000
 """Tokens."""
+LONGEST_AT_ONCE = 2_000
+"""Characters that the rules read within a few milliseconds, whatever they are."""
 
 log = structlog.get_logger("understudy.memory")
 
@@ -51,14 +53,14 @@ class Listener:
         self._models = models
         self._by_rules = by_rules
 
-    def may_hear(self, told: Sequence[Message], model: str) -> bool:
-        """Whether something may be worth remembering of the messages *told*, of a turn on *model*. Does not block.
+    async def may_hear(self, told: Sequence[Message], model: str) -> bool:
+        """Whether something may be worth remembering of the messages *told*, of a turn on *model*. Asks nobody.
 
         The rules know at once; a model is not asked about a word or two, such as a greeting or thanks.
         """
         said = [message.content for message in told if message.role is Role.USER]
         if self._by_rules or model.partition("/")[0] == BUILTIN:
-            return not listen(said).nothing
+            return not (await _by_rules(said)).nothing
         return sum(len(text[:LONGEST_TURN].split()) for text in said) >= FEWEST_WORDS
 
     async def hear(self, config: AgentConfig, told: Sequence[Message], notes: Chronicle) -> Heard:
@@ -69,12 +71,12 @@ class Listener:
         """
         said = [message.content for message in told if message.role is Role.USER]
         if self._by_rules or config.provider == BUILTIN:
-            return listen(said)
+            return await _by_rules(said)
         answer = await self._ask(config, told, notes)
         heard = read_heard(answer)
         if heard is None:
             log.warning("no JSON from the model that was asked what to remember", agent=config.id)
-            return listen(said)
+            return await _by_rules(said)
         return heard
 
     async def _ask(self, config: AgentConfig, told: Sequence[Message], notes: Chronicle) -> str:
@@ -104,3 +106,10 @@ class Listener:
                     elif isinstance(event, Finished):
                         note.finished = event
         return "".join(text)
+
+
+async def _by_rules(said: Sequence[str]) -> Heard:
+    """What the rules hear: of much that was said in a thread, for that takes too long for the loop."""
+    if sum(map(len, said)) > LONGEST_AT_ONCE:
+        return await trio.to_thread.run_sync(listen, said)
+    return listen(said)

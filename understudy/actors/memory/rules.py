@@ -87,7 +87,10 @@ _TIES = (
     ),
     (Relation.RELATED_TO, rf"{_NAME} (?:is|are) related to\s+{_NAME}", EntityType.CONCEPT, EntityType.CONCEPT),
 )
-_TIED = tuple((relation, re.compile(rf"\b{pattern}"), source, target) for relation, pattern, source, target in _TIES)
+# Where a name begins, and not in the middle of one: from each of its parts on it would be read again to its end.
+_TIED = tuple(
+    (relation, re.compile(rf"(?<![\w'-]){pattern}"), source, target) for relation, pattern, source, target in _TIES
+)
 _HABIT = re.compile(
     r"^(?:to|whenever (?:you|we|I)|when(?:ever)? we|in order to)\s+(.{3,120}?)[,:]\s*(?:we |you |I )?"
     r"(?:first(?:ly)?,?\s+)(.+)$",

@@ -64,8 +64,11 @@ class HashingEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
         """See `Embedder.embed`."""
-        await trio.lowlevel.checkpoint()
-        return [hashing.embed(text) for text in texts]
+        vectors = []
+        for text in texts:
+            await trio.lowlevel.checkpoint()  # between any two: a long text takes milliseconds
+            vectors.append(hashing.embed(text))
+        return vectors
 
 
 class _Paused(Exception):
@@ -122,9 +125,13 @@ class Vectors:
     async def _fetch(self, found: dict[bytes, Vector], texts: dict[bytes, str]) -> None:
         if self._kept is not None and (missing := [digest for digest in texts if digest not in found]):
             try:
-                found.update(await self._kept.kept(self.name, missing, now=self._now()))
+                kept = await self._kept.kept(self.name, missing, now=self._now())
             except StoreUnavailable as error:  # then the embedder is asked
                 log.warning("kept vectors cannot be read", error=str(error))
+            else:
+                found.update(kept)
+                for digest, vector in kept.items():
+                    self._known.put(digest, vector)
         missing = [digest for digest in texts if digest not in found]
         if not missing:
             return

@@ -116,7 +116,9 @@ class MemoryKnowledge:
                 del self._tables.edges[key]
         return len(lost), len(weak)
 
-    async def active(self, since: datetime, *, limit: int = 1000) -> tuple[tuple[str, str, date], ...]:
+    async def active(
+        self, since: datetime, *, after: tuple[str, str, date] | None = None, limit: int = 1000
+    ) -> tuple[tuple[str, str, date], ...]:
         """As the real one."""
         self._tables.check()
         days: dict[tuple[str, str, date], int] = {}
@@ -124,7 +126,7 @@ class MemoryKnowledge:
             if entry.tier is MemoryTier.DAILY and entry.created_at >= since:
                 key = (entry.workspace_id, entry.uid, entry.day)
                 days[key] = days.get(key, 0) + 1
-        found = sorted((key for key, count in days.items() if count > 1), key=lambda key: (key[2], key[0], key[1]))
+        found = sorted(key for key, count in days.items() if count > 1 and (after is None or key > after))
         return tuple(found[:limit])
 
     async def thin_out(self, workspace_id: str, uid: str, day: date, sift: Sift) -> int:
