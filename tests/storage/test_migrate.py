@@ -59,6 +59,17 @@ async def test_a_database_of_a_newer_version_is_refused(empty: str) -> None:
             await migrate(connection, [ONE])
 
 
+async def test_on_a_migrated_database_a_login_that_may_make_nothing_finds_nothing_to_do(empty: str) -> None:
+    async with await connect(empty) as connection:
+        assert await migrate(connection, [ONE]) == ("0001_one",)
+        await connection.execute("CREATE ROLE may_only_read NOLOGIN")
+        try:
+            await connection.execute("GRANT SELECT ON schema_migrations TO may_only_read; SET ROLE may_only_read")
+            assert await migrate(connection, [ONE]) == ()
+        finally:
+            await connection.execute("RESET ROLE; DROP OWNED BY may_only_read; DROP ROLE may_only_read")
+
+
 async def test_a_migration_that_fails_leaves_nothing_and_names_itself(empty: str) -> None:
     bad = Migration(2, "0002_bad", "CREATE TABLE half (n int); SELECT 1/0;")
     async with await connect(empty) as connection:

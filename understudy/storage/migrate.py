@@ -19,7 +19,7 @@ from understudy.storage.errors import MigrationError, StoreUnavailable
 _LOCK = 0x756E6465727374  # "underst"; any number of our own
 
 _TABLE = """
-CREATE TABLE IF NOT EXISTS schema_migrations (
+CREATE TABLE schema_migrations (
     version    integer PRIMARY KEY,
     name       text NOT NULL,
     checksum   text NOT NULL,
@@ -84,8 +84,7 @@ async def pending(connection: Connection[Any]) -> tuple[str, ...]:
     """The names of the migrations that `migrate` would apply. Raises as `migrate`."""
     recorded: dict[int, tuple[str, str]] = {}
     async with connection.transaction():
-        exists = await (await connection.execute("SELECT to_regclass('schema_migrations')")).fetchone()
-        if exists is not None and exists[0] is not None:
+        if await _table_exists(connection):
             recorded = await _recorded(connection)
     steps = load_migrations()
     _check(steps, recorded)
@@ -98,7 +97,9 @@ async def _apply_next(
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         await connection.execute("SET LOCAL client_min_messages = warning")
-        await connection.execute(_TABLE, prepare=False)
+        # Not IF NOT EXISTS: that takes the right to make tables, which a server on a migrated database needs not have.
+        if not await _table_exists(connection):
+            await connection.execute(_TABLE, prepare=False)
         recorded = await _recorded(connection)
         _check(steps, recorded)
         step = next((step for step in steps if step.version not in recorded), None)
@@ -117,6 +118,11 @@ async def _apply_next(
             (step.version, step.name, step.checksum),
         )
         return step.name
+
+
+async def _table_exists(connection: Connection[Any]) -> bool:
+    found = await (await connection.execute("SELECT to_regclass('schema_migrations')")).fetchone()
+    return found is not None and found[0] is not None
 
 
 async def _recorded(connection: Connection[Any]) -> dict[int, tuple[str, str]]:
