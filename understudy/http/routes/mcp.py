@@ -31,9 +31,9 @@ async def mcp() -> Reply:
     """
     request = this_request()
     _refuse_strangers(request)
+    caller = await member(request)
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
         raise invalid("Content-Type", "not_json", "Content-Type: send application/json")
-    caller = await member(request)
     exchange = await trio.to_thread.run_sync(_load)
 
     async def do() -> Reply:
