@@ -224,6 +224,13 @@ async def test_errors_speak_of_json_and_not_of_python(request_: Any, said: str) 
         assert answer.json()["error"] == said
 
 
+async def test_what_is_refused_is_not_repeated_at_length() -> None:
+    async with serving_api() as api:
+        answer = await api.client.post(CHAT, json=HI | {"surface": "x" * 100_000}, headers=AUTH)
+    assert answer.status_code == 400
+    assert len(answer.json()["error"]) < 300
+
+
 async def test_a_chunked_body_over_the_limit_is_413_without_being_read_to_its_end() -> None:
     async with serving_api() as api, await api.running.connect() as client:
         await client.send(

@@ -27,6 +27,7 @@ _TYPES = {"str": "a string", "int": "an integer", "float": "a number", "bool": "
     "array": "an array",
     "null": "null",
 }
+_LONGEST_SAID = 200
 _WORDS = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
 
 
@@ -114,6 +115,8 @@ def _explained(error: msgspec.ValidationError) -> ApiError:
         said = f"must be {_WORDS[bound['sign']]} {bound['bound']}"
     path = path or "body"
     said = _TYPE.sub(lambda found: _TYPES.get(found[1], found[1]), said)
+    if len(said) > _LONGEST_SAID:  # msgspec repeats a value that is none of an enumeration's, however long it is
+        said = f"{said[:_LONGEST_SAID]}…"
     return ApiError("VALIDATION", f"{path}: {said}", details=(Detail(path, issue, limit),))
 
 
