@@ -10,7 +10,15 @@ from tests.support.storage import START, Store, at
 from understudy.storage.errors import Missing, StoreConflict
 from understudy.storage.membership import MOST_OWNED
 from understudy.storage.oversight import Onboarded, Onboarding
-from understudy.storage.records import Agent, AgentVersion, AuditEntry, Workspace, new_id
+from understudy.storage.records import (
+    Agent,
+    AgentVersion,
+    AuditEntry,
+    Workspace,
+    WorkspaceChange,
+    WorkspaceRole,
+    new_id,
+)
 
 
 def agent(name: str) -> Agent:
@@ -49,6 +57,19 @@ async def test_the_workspace_that_came_with_the_account_is_set_up_once(store: St
     assert await own_agents(store, workspace.id) == ["assistant", "coder"]
     (told,) = await store.repositories.audit.of_user(user.id)
     assert (told.workspace_id, told.metadata["agents"]) == (workspace.id, ["assistant", "coder"])
+
+
+async def test_a_workspace_that_has_several_members_does_not_become_personal(store: Store) -> None:
+    user, workspace = await store.user()
+    friend, _ = await store.user("luca@example.org")
+    workspaces, onboard = store.repositories.workspaces, store.repositories.onboarding.onboard
+    await workspaces.change(workspace.id, user.id, WorkspaceChange(plan="team"), line(user.id))
+    await workspaces.set_member(workspace.id, user.id, friend.id, WorkspaceRole.MEMBER, line(user.id), now=at(1))
+    with pytest.raises(StoreConflict, match="members"):
+        await onboard(wish(user.id, "assistant", plan="personal"), line(user.id))
+    assert await own_agents(store, workspace.id) == []
+    done = await onboard(wish(user.id, "assistant", name="Lighthouse"), line(user.id))
+    assert (done.created, done.workspace.name, done.workspace.plan) == (True, "Lighthouse", "team")
 
 
 async def test_force_makes_another_workspace_and_that_is_what_there_is_then(store: Store) -> None:

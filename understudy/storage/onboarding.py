@@ -8,11 +8,11 @@ import psycopg.types.json
 from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
 from understudy.storage.errors import Missing, StoreConflict
-from understudy.storage.membership import MOST_MEMBERSHIPS, MOST_OWNED
+from understudy.storage.membership import MOST_MEMBERSHIPS, MOST_OWNED, check_change
 from understudy.storage.oversight import Onboarded, Onboarding
 from understudy.storage.records import Agent, AuditEntry, Workspace, WorkspaceRole
 from understudy.storage.repository import Repository, rows
-from understudy.storage.tenancy import WORKSPACE, about, hold, is_recorded, read_workspace, record
+from understudy.storage.tenancy import WORKSPACE, about, hold, is_recorded, read_workspace, record, roles
 
 _KNOWN = """
 SELECT o.workspace_id FROM onboardings o
@@ -36,7 +36,7 @@ class OnboardingRepository(Repository):
         The workspace that came with the account is what is set up, as long as it is their only one and nothing was made
         of it. A user who has been set up, or who owns more than that, is answered with what there is, unless
         ``force`` asks for another workspace. A profile that is there already stays. Raises `Missing` (``user``),
-        `StoreConflict` (``number of workspaces``, ``number of memberships``).
+        `StoreConflict` (``number of workspaces``, ``number of memberships``, ``members`` of what is to be personal).
         """
 
         async def work(connection: Connection[Any]) -> Onboarded:
@@ -87,12 +87,14 @@ async def _workspace(connection: Connection[Any], workspace_id: str) -> Workspac
 
 
 async def _adopt(connection: Connection[Any], workspace_id: str, wish: Onboarding) -> Workspace:
+    old = await _workspace(connection, workspace_id)
+    new = attrs.evolve(old, name=wish.name or old.name, plan=wish.plan or old.plan)
+    check_change(old, new, WorkspaceRole.OWNER, len(await roles(connection, workspace_id)))
     changed = await rows(
         connection,
-        "UPDATE workspaces w SET name = coalesce(%s, name), plan = coalesce(%s, plan) WHERE id = %s"  # noqa: S608
-        f" RETURNING {WORKSPACE}",  # a constant
-        wish.name,
-        wish.plan,
+        f"UPDATE workspaces w SET name = %s, plan = %s WHERE id = %s RETURNING {WORKSPACE}",  # noqa: S608  # a constant
+        new.name,
+        new.plan,
         workspace_id,
     )
     return read_workspace(changed[0])

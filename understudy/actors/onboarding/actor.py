@@ -62,6 +62,8 @@ class Onboarder(Server):
         except Missing:
             raise NotFound("there is no such user") from None
         except StoreConflict as conflict:
+            if conflict.what == "members":
+                raise Conflict("your workspace has several members: it cannot be personal") from conflict
             raise Conflict(f"you have reached the {conflict.what} that one user may have") from conflict
         self.system.tell(WORKSPACES, MembershipsChanged(message.uid))
         return SetUp(done.workspace, await self._own(done.workspace.id), done.created)

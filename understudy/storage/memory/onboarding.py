@@ -4,7 +4,7 @@ import attrs
 
 from understudy.storage.agents import as_stored
 from understudy.storage.errors import Missing, StoreConflict
-from understudy.storage.membership import MOST_MEMBERSHIPS, MOST_OWNED
+from understudy.storage.membership import MOST_MEMBERSHIPS, MOST_OWNED, check_change
 from understudy.storage.memory.tables import Tables
 from understudy.storage.oversight import Onboarded, Onboarding
 from understudy.storage.records import AuditEntry, Profile, Workspace, WorkspaceRole
@@ -33,6 +33,8 @@ class MemoryOnboarding:
             return Onboarded(owned[0], created=False)
         if owned and not wish.force:
             workspace = attrs.evolve(owned[0], name=wish.name or owned[0].name, plan=wish.plan or owned[0].plan)
+            present = sum(where == workspace.id for where, _ in self._tables.members)
+            check_change(owned[0], workspace, WorkspaceRole.OWNER, present)
         else:
             workspace = self._made(wish, len(owned))
         self._tables.workspaces[workspace.id] = workspace
