@@ -199,6 +199,19 @@ async def test_secrets_in_headers_are_not_shown_and_what_is_shown_may_be_sent_ba
     assert (first.headers["x-plain"], second.headers["x-plain"]) == ("seen", "other")
 
 
+async def test_a_secret_goes_to_no_other_origin_unless_it_is_given_again(mira: Caller) -> None:
+    headers = {"Authorization": "Bearer s3cret", "X-Plain": "seen"}
+    path = f"{ROOT}/{(await made(mira, type='http', headers=headers))['id']}"
+    for url in ("https://94.1.1.1/feed.xml", "http://news.example.org/feed.xml", "https://news.example.org:8443/"):
+        for kept in ({}, {"headers": {"Authorization": "[hidden]"}}):
+            refused = problem(await mira.call("PATCH", path, {"url": url, **kept}))
+            assert refused == (400, "VALIDATION", ["headers.Authorization"])
+        for fine in ({"headers": {"X-Plain": "seen"}}, {"headers": {"Authorization": "Bearer other"}}):
+            again = f"{ROOT}/{(await made(mira, type='http', headers=headers))['id']}"
+            assert (await mira.call("PATCH", again, {"url": url, **fine})).status_code == 200
+    assert (await mira.call("PATCH", path, {"url": "https://news.example.org/other"})).status_code == 200
+
+
 async def test_the_same_request_again_with_its_key_is_answered_as_the_first_time(mira: Caller) -> None:
     first, again = [await mira.call("POST", ROOT, NEW, X_Idempotency_Key="k1") for _ in range(2)]
     assert (first.status_code, again.status_code, first.json()) == (201, 201, again.json())

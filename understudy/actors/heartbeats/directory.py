@@ -11,7 +11,14 @@ import trio
 
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.errors import Conflict, Detail, Forbidden, Invalid, NotFound
-from understudy.actors.heartbeats.document import HeartbeatDocument, check_document, from_json, kept_headers, to_json
+from understudy.actors.heartbeats.document import (
+    HeartbeatDocument,
+    check_document,
+    check_kept,
+    from_json,
+    kept_headers,
+    to_json,
+)
 from understudy.actors.heartbeats.messages import (
     ChangeHeartbeat,
     CreateHeartbeat,
@@ -225,11 +232,13 @@ def changed(heartbeat: Heartbeat, message: ChangeHeartbeat, now: datetime) -> He
     """
     fields = cast("dict[str, Any]", dict(message.fields))
     before = from_json(heartbeat.document)
+    given = cast("dict[str, str]", fields.get("headers", {}))
     if "headers" in fields:
         fields["headers"] = kept_headers(fields["headers"], before.headers)
     document: HeartbeatDocument = msgspec.structs.replace(before, **fields)
     interval = heartbeat.interval if message.interval is None else message.interval
     check_document(document, interval)
+    check_kept(given, document, before)
     enabled = heartbeat.enabled if message.enabled is None else message.enabled
     after = attrs.evolve(heartbeat, document=to_json(document), interval=interval, enabled=enabled, updated_at=now)
     if enabled and not heartbeat.enabled:

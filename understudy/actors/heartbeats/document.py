@@ -162,6 +162,33 @@ def kept_headers(given: Mapping[str, str], before: Mapping[str, str]) -> dict[st
     return {name: before.get(name, value) if value == HIDDEN else value for name, value in given.items()}
 
 
+def check_kept(given: Mapping[str, str], document: HeartbeatDocument, before: HeartbeatDocument) -> None:
+    """Raise `Invalid` when a secret would go where it has not gone before without having been given anew.
+
+    Whoever may change a heartbeat may not see the secrets in its headers, and need not be who gave them: a new URL
+    would hand them over. *given* is what the change says of headers.
+    """
+    known = {_origin(url) for url in before.urls}
+    if all(_origin(url) in known for url in document.urls):
+        return
+    kept = [
+        name
+        for name in document.headers
+        if NAMED_LIKE_A_SECRET.search(name) and given.get(name, HIDDEN) == HIDDEN and name in before.headers
+    ]
+    if kept:
+        said = "is kept from whom it was not given for: with a URL of another origin, give it again or leave it away"
+        raise Invalid(
+            "; ".join(f"headers: {name} {said}" for name in kept),
+            details=tuple(Detail(f"headers.{name}", "give_again") for name in kept),
+        )
+
+
+def _origin(url: str) -> tuple[str, bytes, int | None]:
+    parsed = check_url(url)
+    return parsed.scheme, parsed.raw_host, parsed.port
+
+
 def shown_url(url: str) -> str:
     """A URL for people: without its query, which may hold a secret, and readable."""
     return unquote(url.partition("?")[0].partition("#")[0])[:300]
