@@ -8,7 +8,8 @@ from understudy.actors.heartbeats.document import Trigger
 from understudy.actors.heartbeats.feeds import FeedItem
 from understudy.actors.heartbeats.pagelook import Down, Event, PageState, Up, judge
 from understudy.actors.heartbeats.prompts import LONGEST_MESSAGE, listed, render
-from understudy.actors.heartbeats.text import PageProblem, PageText, difference, known_charset, page_text, pointed
+from understudy.actors.heartbeats.text import PageProblem, PageText, difference, page_text, pointed
+from understudy.actors.outbound.charset import known_charset
 
 
 def hash_of(body: bytes, kind: str = "", **how: Any) -> str:

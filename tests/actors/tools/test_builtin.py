@@ -1,6 +1,7 @@
 """The tools that every node has."""
 
 import ipaddress
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -84,7 +85,10 @@ async def test_http_get_gives_an_error_page_too_with_its_status() -> None:
 async def test_http_get_honours_the_charset() -> None:
     async with page("text/plain; charset=iso-8859-1", "Grüße".encode("latin-1")) as url:
         assert "Grüße" in (await use("http_get", url=url)).content
-    async with page("text/plain; charset=klingon", "Grüße".encode()) as url:
+    for odd in ("klingon", "punycode", "idna"):  # not known, or so slow that a page could stand still in it
+        async with page(f"text/plain; charset={odd}", "Grüße".encode()) as url:
+            assert "Grüße" in (await use("http_get", url=url)).content
+    async with page("text/plain", "Grüße".encode()) as url:
         assert "Grüße" in (await use("http_get", url=url)).content
 
 
@@ -105,6 +109,14 @@ async def test_http_get_is_guarded(url: str) -> None:
 
 def test_markup_that_never_ends_is_still_read() -> None:
     assert readable("a<br>b<p>c &amp; d<script>x</p") == "a\nb\nc & d"
+    begun = time.perf_counter()
+    assert readable(f"a<p>b{'<a' * 100_000}").startswith("a\nb")
+    assert readable(f"a{' &b' * 50_000}").endswith("&b &b")
+    assert time.perf_counter() - begun < 2  # minutes, were each beginning read to the end
+
+
+def test_markup_that_no_parser_takes_is_shown_as_it_is() -> None:
+    assert readable("a<![x[") == "a<![x["
 
 
 def test_each_tool_tells_a_model_what_it_takes() -> None:

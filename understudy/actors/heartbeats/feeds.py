@@ -10,7 +10,8 @@ from typing import Any
 
 import attrs
 
-from understudy.actors.heartbeats.text import charset_of, known_charset, plain
+from understudy.actors.outbound.charset import charset_of, known_charset
+from understudy.actors.tools.builtin import readable
 
 LONGEST_TITLE = 300
 LONGEST_SUMMARY = 300
@@ -132,5 +133,5 @@ def _when(entry: Any) -> float | None:
 
 
 def _plain(value: object, longest: int) -> str:
-    text = " ".join(plain(str(value or "")[: 10 * longest]).split())
+    text = " ".join(readable(str(value or "")[: 10 * longest]).split())
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -1,6 +1,5 @@
 """Pages as text: what of a body counts when it is compared with the one before. Everything here blocks."""
 
-import codecs
 import difflib
 import hashlib
 import re
@@ -9,18 +8,13 @@ from typing import Any
 import attrs
 import msgspec
 
+from understudy.actors.outbound.charset import charset_of
 from understudy.actors.tools.builtin import readable
 
 KEPT = 16_384
 """Characters of a page that are kept, to show what has changed."""
 
 MOST_LINES = 400
-
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
-_PLAIN_CODECS = re.compile(
-    r"utf-?(8|16|32)([-_](le|be|sig))?|ascii|latin-?1|iso-?8859-\d+|iso8859-\d+|cp\d+|koi8-[ru]|mac-roman|shift_jis"
-    r"|euc_(jp|kr)|gb2312|gbk|gb18030|big5(hkscs)?|tis-620"
-)
 
 
 class PageProblem(Exception):
@@ -33,21 +27,6 @@ class PageText:
 
     hash: str
     text: str
-
-
-def known_charset(name: str) -> str | None:
-    """The encoding's own name, if it is one that documents are written in; Python knows others, some very slow."""
-    try:
-        found = codecs.lookup(name).name
-    except (LookupError, ValueError):
-        return None
-    return found if _PLAIN_CODECS.fullmatch(found) else None
-
-
-def charset_of(content_type: str) -> str | None:
-    """The encoding that a ``Content-Type`` names, if it is a `known_charset`."""
-    found = _CHARSET.search(content_type)
-    return known_charset(found[1]) if found else None
 
 
 def page_text(body: bytes, content_type: str, *, contains: str | None, select: str | None) -> PageText:
@@ -67,18 +46,10 @@ def page_text(body: bytes, content_type: str, *, contains: str | None, select: s
             spelt = msgspec.json.encode(value, order="deterministic")
             return PageText(_hash(spelt), msgspec.json.format(spelt, indent=1).decode()[:KEPT])
     if kind in {"text/html", "application/xhtml+xml"}:
-        text = plain(text)
+        text = readable(text)
     lines = (" ".join(line.split()) for line in text.splitlines())
     text = "\n".join(line for line in lines if line)
     return PageText(_hash(text.encode("utf-8", "replace")), text[:KEPT])
-
-
-def plain(html: str) -> str:
-    """The readable text of HTML; of what Python's parser gives up on (``<![x[``), the markup as it is."""
-    try:
-        return readable(html)
-    except AssertionError:
-        return html
 
 
 def head_text(headers: list[tuple[str, str]]) -> PageText:

@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import trio
 from msgspec import Meta
 
+from understudy.actors.outbound.charset import charset_of
 from understudy.actors.outbound.guarded import Fetched, GuardedClient, OutboundError
 from understudy.actors.tools.arithmetic import MAX_LENGTH, BadExpression, calculate
 from understudy.actors.tools.messages import ToolContext
@@ -19,7 +21,8 @@ FETCH_SECONDS = 10.0
 KEEP_SECONDS = 60.0
 """For so long a page is answered from before: a model that asks again in the same minute has lost its place."""
 _TEXT = re.compile(r"text/|application/(?:json|xml|javascript|x-javascript|x-ndjson|yaml|toml)\b|[^;]*\+(?:json|xml)\b")
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+LONGEST_OPEN = 4096
+"""Characters of markup that was begun and never ends; the rest is passed over: it would be read again and again."""
 
 
 class DatetimeNow(Arguments, frozen=True):
@@ -46,6 +49,7 @@ class HttpGet(Arguments, frozen=True):
 
 def builtin_tools(outbound: GuardedClient, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> list[Tool]:
     """The tools, on this client and this clock (UTC, aware)."""
+    reading = trio.CapacityLimiter(2)
 
     async def datetime_now(arguments: DatetimeNow, context: ToolContext) -> str:
         name = arguments.timezone or context.timezone
@@ -69,7 +73,8 @@ def builtin_tools(outbound: GuardedClient, *, now: Callable[[], datetime] = lamb
             answer = await outbound.fetch(arguments.url, max_bytes=FETCH_LIMIT, timeout=FETCH_SECONDS)
         except OutboundError as error:
             raise ToolFailed(str(error)) from error
-        page = _page(answer)
+        # A megabyte of markup takes a second; one that takes long keeps its thread and its place, and nobody else.
+        page = await trio.to_thread.run_sync(_page, answer, limiter=reading, abandon_on_cancel=True)
         return page if answer.status < 400 else Passing(page)
 
     return [
@@ -92,17 +97,13 @@ def builtin_tools(outbound: GuardedClient, *, now: Callable[[], datetime] = lamb
 
 
 def _page(answer: Fetched) -> str:
-    """Status, origin and text of a fetched page. Raises `ToolFailed` for what is not text."""
+    """Status, origin and text of a fetched page. Blocks. Raises `ToolFailed` for what is not text."""
     kind = answer.headers.get("content-type", "")
     if answer.body and kind and not _TEXT.match(kind.lower()):
         raise ToolFailed(f"{answer.url} is {kind.partition(';')[0]}, not text")
     if b"\0" in answer.body[:4096]:
         raise ToolFailed(f"{answer.url} is binary, not text")
-    charset = _CHARSET.search(kind)
-    try:
-        text = answer.body.decode(charset[1] if charset else "utf-8", "replace")
-    except LookupError:
-        text = answer.body.decode("utf-8", "replace")
+    text = answer.body.decode(charset_of(kind) or "utf-8", "replace")
     if kind.lower().startswith(("text/html", "application/xhtml")):
         text = readable(text)
     note = "\n[cut at 1 MB]" if answer.truncated else ""
@@ -110,10 +111,18 @@ def _page(answer: Fetched) -> str:
 
 
 def readable(html: str) -> str:
-    """The text of an HTML page, without scripts, styles and markup."""
+    """The text of an HTML page, without scripts, styles and markup. Blocks.
+
+    Of what Python's parser gives up on (``<![x[``) it is the markup as it is.
+    """
     reader = _Reader()
-    reader.feed(html)
-    reader.close()
+    try:
+        reader.feed(html)
+        if reader.rawdata.startswith("<"):
+            reader.rawdata = reader.rawdata[:LONGEST_OPEN]
+        reader.close()
+    except AssertionError:
+        return html
     lines = (" ".join(line.split()) for line in "".join(reader.pieces).splitlines())
     return "\n".join(line for line in lines if line)
 
