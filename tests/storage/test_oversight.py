@@ -49,6 +49,20 @@ async def test_a_key_is_found_by_its_digest_until_it_is_revoked_or_has_run_out(s
     assert await keys.any(at(1)) is False
 
 
+async def test_a_key_that_has_run_out_leaves_its_name_and_its_place_to_others(store: Store) -> None:
+    keys = store.repositories.keys
+    for number in range(MOST_KEYS):
+        await keys.add(key(f"key {number}", expires_at=at(10)), line())
+    for name, what in (("key 0", "number of keys"), ("other", "number of keys")):
+        with pytest.raises(StoreConflict, match=what):
+            await keys.add(key(name, created_at=at(9)), line())
+    again = key("key 0", created_at=at(10))
+    await keys.add(again, line())
+    listed = await keys.list()
+    assert listed[0] == again
+    assert {each.revoked_at for each in listed[1:]} == {at(10)}
+
+
 async def test_names_are_of_one_counting_key_each_and_keys_are_not_without_number(store: Store) -> None:
     keys = store.repositories.keys
     first = key("ci")

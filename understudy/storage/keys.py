@@ -40,11 +40,20 @@ class KeyRepository(Repository):
         return tuple(_key(row) for row in found)
 
     async def add(self, key: InternalKey, audit: AuditEntry) -> None:
-        """Store a new key. Raises `StoreConflict`: ``key name`` (of one that is not revoked) or ``number of keys``."""
+        """Store a new key. Raises `StoreConflict`: ``key name`` (of one that counts) or ``number of keys``.
+
+        Keys that ran out before it was made are revoked as of then.
+        """
 
         async def work(connection: Connection[Any]) -> None:
             if await rows(connection, "SELECT FROM internal_keys WHERE id = %s", key.id):
                 return  # our own first attempt, whose answer was lost
+            # What has run out counts no more: neither its name nor its place is taken by it.
+            await rows(
+                connection,
+                "UPDATE internal_keys SET revoked_at = expires_at WHERE revoked_at IS NULL AND expires_at <= %s",
+                key.created_at,
+            )
             counted = await rows(connection, "SELECT count(*) FROM internal_keys WHERE revoked_at IS NULL")
             if counted[0][0] >= MOST_KEYS:
                 raise StoreConflict("number of keys")

@@ -40,6 +40,9 @@ class MemoryKeys:
         self._tables.check()
         if key.id in self._keys:
             return
+        for known in self._keys.values():
+            if known.revoked_at is None and known.expires_at is not None and known.expires_at <= key.created_at:
+                self._keys[known.id] = attrs.evolve(known, revoked_at=known.expires_at)
         counting = [known for known in self._keys.values() if known.revoked_at is None]
         if len(counting) >= MOST_KEYS:
             raise StoreConflict("number of keys")
