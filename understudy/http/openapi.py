@@ -76,7 +76,7 @@ class _Provider(OpenAPIProvider):
         shown: dict[str, Any] = {
             "operationId": described.id,
             "summary": summary.rstrip("."),
-            "tags": [rule.endpoint.partition(".")[0]],
+            "tags": [rule.endpoint.partition(".")[0].replace("_", " ")],
             "security": _security(described),
             "parameters": self._parameters(rule, described, components),
             "responses": _responses(described, components, sends=not _SENDING.isdisjoint(rule.methods or ())),

@@ -1,7 +1,7 @@
-"""`/agents`: the agents of a workspace, what they can do, and every version they had."""
+"""`/agents`: the agents of a workspace, and what they can do."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import attrs
 import msgspec
@@ -16,14 +16,9 @@ from understudy.actors.agents.messages import (
     CreateAgent,
     DeleteAgent,
     GetAgent,
-    GetVersion,
-    LabelVersion,
     ListAgents,
     ListCapabilities,
-    ListVersions,
     ReplaceAgent,
-    RollBack,
-    VersionView,
 )
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas, schemas_agents
@@ -41,45 +36,29 @@ routes = Blueprint("agents", __name__, url_prefix="/agents")
 CACHE = "private, max-age=30"
 VARY = "Authorization, X-Workspace-Id"
 
-R = TypeVar("R")
-
-_EXAMPLE = {
+AGENT_EXAMPLE = {
     "id": "ops-helper",
     "displayName": "Ops helper",
     "model": {"provider": "ollama", "modelId": "qwen2.5:7b", "maxOutputTokens": 2048, "temperature": 0.2},
     "systemPromptTemplate": "Help with operations. Today: {{date}}.",
     "tools": {"allow": ["datetime_now"], "deny": []},
 }
-_READ_EXAMPLE = {
-    **_EXAMPLE,
+READ_EXAMPLE = {
+    **AGENT_EXAMPLE,
     "workspaceId": "ws_5",
     "version": 2,
     "source": "workspace",
     "createdAt": "2026-03-01T08:00:00Z",
     "updatedAt": "2026-03-02T08:00:00Z",
 }
-_VERSION_EXAMPLE = {
-    "version": 3,
-    "label": None,
-    "createdBy": "usr_71ab",
-    "createdAt": "2026-03-02T08:00:00Z",
-    "current": True,
-}
-_READ_ERRORS = ("NOT_FOUND", "RATE_LIMIT")
-_CHANGE_ERRORS = ("NOT_FOUND", "CONFLICT", "RATE_LIMIT")
+READ_ERRORS = ("NOT_FOUND", "RATE_LIMIT")
+CHANGE_ERRORS = ("NOT_FOUND", "CONFLICT", "RATE_LIMIT")
 
 
 class ListQuery(schemas.Wire, frozen=True):
     """Which agents; all without a limit."""
 
     limit: Annotated[int, Meta(ge=1, le=100)] | None = None
-    offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
-
-
-class VersionsQuery(schemas.Wire, frozen=True):
-    """Which versions."""
-
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
 
 
@@ -91,8 +70,8 @@ class VersionsQuery(schemas.Wire, frozen=True):
     replies={201: schemas_agents.Agent},
     headers=("X-Workspace-Id", "X-Idempotency-Key"),
     errors=("CONFLICT", "RATE_LIMIT"),
-    example=_EXAMPLE,
-    reply_example={**_READ_EXAMPLE, "version": 1},
+    example=AGENT_EXAMPLE,
+    reply_example={**READ_EXAMPLE, "version": 1},
 )
 async def create_agent() -> Reply:
     """Make an agent.
@@ -103,14 +82,14 @@ async def create_agent() -> Reply:
     that has no value is nothing.
     """
     request = this_request()
-    author = await _author(request)
+    author = await author_of(request)
     given = body(request, schemas_agents.NewAgent)
 
     async def do() -> Reply:
-        shown = _agent(await request.ask(AGENTS, CreateAgent(author, given.id, _document(given))))
+        shown = agent_shown(await request.ask(AGENTS, CreateAgent(author, given.id, _document(given))))
         return json(shown, 201, ((b"location", f"/agents/{given.id}".encode()), *with_tag(shown)))
 
-    return await _once(request, author, do)
+    return await do_once(request, author, do)
 
 
 @routes.get("")
@@ -119,7 +98,7 @@ async def create_agent() -> Reply:
     Auth.WORKSPACE,
     query=ListQuery,
     replies={200: schemas_agents.AgentList, 304: None},
-    reply_example={"agents": [_READ_EXAMPLE], "total": 1, "limit": None, "offset": 0},
+    reply_example={"agents": [READ_EXAMPLE], "total": 1, "limit": None, "offset": 0},
     headers=("X-Workspace-Id", "If-None-Match"),
     errors=("RATE_LIMIT",),
 )
@@ -132,7 +111,7 @@ async def list_agents() -> Reply:
     workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
     asked = query(request, ListQuery)
     page = await request.ask(AGENTS, ListAgents(workspace_id, asked.limit, asked.offset))
-    agents = [_agent(agent) for agent in page.agents]
+    agents = [agent_shown(agent) for agent in page.agents]
     shown = schemas_agents.AgentList(agents=agents, total=page.total, limit=asked.limit, offset=asked.offset)
     link = next_link(request, limit=asked.limit, offset=asked.offset, total=page.total)
     return tagged(request, shown, headers=link, cache=CACHE, vary=VARY)
@@ -144,14 +123,14 @@ async def list_agents() -> Reply:
     Auth.WORKSPACE,
     replies={200: schemas_agents.Agent, 304: None},
     headers=("X-Workspace-Id", "If-None-Match"),
-    errors=_READ_ERRORS,
-    reply_example=_READ_EXAMPLE,
+    errors=READ_ERRORS,
+    reply_example=READ_EXAMPLE,
 )
 async def get_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """Read an agent."""
     request = this_request()
     workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
-    return tagged(request, _agent(await request.ask(AGENTS, GetAgent(workspace_id, id))), cache=CACHE, vary=VARY)
+    return tagged(request, agent_shown(await request.ask(AGENTS, GetAgent(workspace_id, id))), cache=CACHE, vary=VARY)
 
 
 @routes.get("/<id>/capabilities")
@@ -166,7 +145,7 @@ async def get_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for 
         "denied": [],
     },
     headers=("X-Workspace-Id",),
-    errors=_READ_ERRORS,
+    errors=READ_ERRORS,
 )
 async def capabilities(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """See which tools an agent may call, and why."""
@@ -189,9 +168,9 @@ async def capabilities(id: str) -> Reply:  # noqa: A002  # the contract's name f
     body=schemas_agents.AgentReplacement,
     replies={200: schemas_agents.Agent},
     headers=("X-Workspace-Id", "If-Match"),
-    errors=(*_CHANGE_ERRORS, "PRECONDITION_FAILED"),
-    example=_EXAMPLE,
-    reply_example=_READ_EXAMPLE,
+    errors=(*CHANGE_ERRORS, "PRECONDITION_FAILED"),
+    example=AGENT_EXAMPLE,
+    reply_example=READ_EXAMPLE,
 )
 async def replace_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """Give an agent another configuration.
@@ -200,13 +179,13 @@ async def replace_agent(id: str) -> Reply:  # noqa: A002  # the contract's name 
     configuration again makes no version. Takes the role admin.
     """
     request = this_request()
-    author = await _author(request)
+    author = await author_of(request)
     given = body(request, schemas_agents.AgentReplacement)
     if given.id is not None and given.id != id:
         raise invalid("id", "differs_from_path", f"id: the path says {id!r}; an agent's id cannot be changed")
-    expected = await _expected(request, author, id)
+    expected = await expected_revision(request, author, id)
     changed = await request.ask(AGENTS, ReplaceAgent(author, id, _document(given), expected))
-    shown = _agent(changed)
+    shown = agent_shown(changed)
     return json(shown, headers=with_tag(shown))
 
 
@@ -224,112 +203,29 @@ async def delete_agent(id: str) -> Reply:  # noqa: A002  # the contract's name f
     Its sessions can still be read. Takes the role admin.
     """
     request = this_request()
-    author = await _author(request)
-    expected = await _expected(request, author, id)
+    author = await author_of(request)
+    expected = await expected_revision(request, author, id)
     await request.ask(AGENTS, DeleteAgent(author, id, expected))
     return Reply(204)
 
 
-@routes.get("/<id>/versions")
-@operation(
-    "listAgentVersions",
-    Auth.WORKSPACE,
-    query=VersionsQuery,
-    replies={200: list[schemas_agents.AgentVersionEntry]},
-    reply_example=[_VERSION_EXAMPLE],
-    headers=("X-Workspace-Id",),
-    errors=_READ_ERRORS,
-)
-async def list_versions(id: str) -> Reply:  # noqa: A002  # the contract's name for it
-    """List an agent's versions, newest first; the present one is among them."""
-    request = this_request()
-    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
-    asked = query(request, VersionsQuery)
-    page = await request.ask(AGENTS, ListVersions(workspace_id, id, asked.limit, asked.offset))
-    link = next_link(request, limit=asked.limit, offset=asked.offset, total=page.total)
-    return json([schemas_agents.AgentVersionEntry(**_entry(version)) for version in page.versions], headers=link)
-
-
-@routes.get("/<id>/versions/<int:version>")
-@operation(
-    "getAgentVersion",
-    Auth.WORKSPACE,
-    replies={200: schemas_agents.AgentVersionDetail},
-    reply_example={**_VERSION_EXAMPLE, "agentId": "ops-helper", "config": {**_EXAMPLE}},
-    headers=("X-Workspace-Id",),
-    errors=_READ_ERRORS,
-)
-async def get_version(id: str, version: int) -> Reply:  # noqa: A002  # the contract's name for it
-    """Read one version of an agent."""
-    request = this_request()
-    workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
-    return json(_detail(id, await request.ask(AGENTS, GetVersion(workspace_id, id, version))))
-
-
-@routes.post("/<id>/versions/<int:version>/rollback")
-@operation(
-    "rollBackAgent",
-    Auth.WORKSPACE,
-    replies={200: schemas_agents.Agent},
-    headers=("X-Workspace-Id", "X-Idempotency-Key", "If-Match"),
-    errors=(*_CHANGE_ERRORS, "PRECONDITION_FAILED"),
-    reply_example=_READ_EXAMPLE,
-)
-async def roll_back(id: str, version: int) -> Reply:  # noqa: A002  # the contract's name for it
-    """Make an agent what it was.
-
-    The old configuration becomes a new version, labelled with where it is from; the history loses nothing. Takes the
-    role admin.
-    """
-    request = this_request()
-    author = await _author(request)
-
-    async def do() -> Reply:
-        expected = await _expected(request, author, id)
-        shown = _agent(await request.ask(AGENTS, RollBack(author, id, version, expected)))
-        return json(shown, headers=with_tag(shown))
-
-    return await _once(request, author, do)
-
-
-@routes.patch("/<id>/versions/<int:version>")
-@operation(
-    "labelAgentVersion",
-    Auth.WORKSPACE,
-    body=schemas_agents.VersionLabel,
-    replies={200: schemas_agents.AgentVersionDetail},
-    headers=("X-Workspace-Id",),
-    errors=("NOT_FOUND", "CONFLICT", "RATE_LIMIT"),
-    example={"label": "before the move"},
-)
-async def label_version(id: str, version: int) -> Reply:  # noqa: A002  # the contract's name for it
-    """Give a version a label, or take it away.
-
-    Takes the role admin.
-    """
-    request = this_request()
-    author = await _author(request)
-    given = body(request, schemas_agents.VersionLabel)
-    labelled = await request.ask(AGENTS, LabelVersion(author, id, version, given.label))
-    return json(_detail(id, labelled))
-
-
-async def _author(request: ApiRequest) -> Author:
+async def author_of(request: ApiRequest) -> Author:
     """The caller, if they may change the workspace's agents."""
     caller = await member(request, WorkspaceRole.ADMIN)
     return Author(caller.workspace_id, caller.uid, request.id)
 
 
-async def _once(request: ApiRequest, author: Author, do: Callable[[], Awaitable[Reply]]) -> Reply:
+async def do_once(request: ApiRequest, author: Author, do: Callable[[], Awaitable[Reply]]) -> Reply:
+    """What *do* answers, or what it answered before to the same key."""
     return await once(request, idempotency_key(request, author.uid, author.workspace_id), do)
 
 
-async def _expected(request: ApiRequest, author: Author, agent_id: str) -> str | None:
+async def expected_revision(request: ApiRequest, author: Author, agent_id: str) -> str | None:
     """The revision that the change depends on, by ``If-Match``; None when it depends on none."""
     if "If-Match" not in request.headers:
         return None
     agent = await request.ask(AGENTS, GetAgent(author.workspace_id, agent_id))
-    check_if_match(request, _agent(agent))
+    check_if_match(request, agent_shown(agent))
     return agent.revision
 
 
@@ -338,7 +234,8 @@ def _document(given: AgentDocument) -> AgentDocument:
     return AgentDocument(**{name: getattr(given, name) for name in AgentDocument.__struct_fields__})
 
 
-def _agent(agent: AgentView) -> schemas_agents.Agent:
+def agent_shown(agent: AgentView) -> schemas_agents.Agent:
+    """What is shown of an agent, wherever one is."""
     return schemas_agents.Agent(
         id=agent.id,
         workspace_id=agent.workspace_id,
@@ -349,17 +246,3 @@ def _agent(agent: AgentView) -> schemas_agents.Agent:
         grant=UNSET if (grant := agent.grant) is None else schemas_agents.AgentGrant(**attrs.asdict(grant)),
         **msgspec.structs.asdict(agent.document),
     )
-
-
-def _entry(version: VersionView) -> dict[str, Any]:
-    return {
-        "version": version.version,
-        "label": version.label,
-        "created_by": version.created_by,
-        "created_at": version.created_at,
-        "current": version.current,
-    }
-
-
-def _detail(agent_id: str, version: VersionView) -> schemas_agents.AgentVersionDetail:
-    return schemas_agents.AgentVersionDetail(agent_id=agent_id, config=version.document, **_entry(version))

@@ -16,7 +16,7 @@ from understudy.actors.diagnostics.messages import (
 )
 from understudy.actors.errors import Conflict, NotFound
 from understudy.actors.identity.messages import IDENTITY, KeyScope
-from understudy.http import schemas, schemas_actors
+from understudy.http import schemas, schemas_actors, schemas_node
 from understudy.http.access import acted, operator
 from understudy.http.decode import query
 from understudy.http.node import Node
@@ -40,7 +40,7 @@ class TreeQuery(schemas.Wire, frozen=True):
 
 
 @routes.get("")
-@operation("runDiagnostics", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas.DiagnosticReport})
+@operation("runDiagnostics", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_node.DiagnosticReport})
 async def run() -> Reply:
     """Run every check. Always 200: what is wrong is in the report, which is kept."""
     request = this_request()
@@ -49,7 +49,7 @@ async def run() -> Reply:
 
 
 @routes.get("/quick")
-@operation("quickDiagnostics", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas.DiagnosticReport})
+@operation("quickDiagnostics", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_node.DiagnosticReport})
 async def quick() -> Reply:
     """Check connectivity only, within two seconds. Not kept."""
     request = this_request()
@@ -58,24 +58,24 @@ async def quick() -> Reply:
 
 
 @routes.get("/history")
-@operation("diagnosticsHistory", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas.DiagnosticHistory})
+@operation("diagnosticsHistory", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_node.DiagnosticHistory})
 async def history() -> Reply:
     """List the last ten full runs, newest first."""
     request = this_request()
     await operator(request, KeyScope.DIAGNOSTICS)
     runs = await request.node.ask(DIAGNOSTICS, DiagnosticHistory())
-    return json(schemas.DiagnosticHistory(runs=[dict(run.report) for run in runs]))
+    return json(schemas_node.DiagnosticHistory(runs=[dict(run.report) for run in runs]))
 
 
 @routes.get("/circuit-breakers")
-@operation("circuitBreakers", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas.CircuitBreakerList})
+@operation("circuitBreakers", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_node.CircuitBreakerList})
 async def circuit_breakers() -> Reply:
     """See which providers are left alone for having failed too often, and until when."""
     request = this_request()
     await operator(request, KeyScope.DIAGNOSTICS)
     states = await request.node.ask(DIAGNOSTICS, CircuitBreakers())
     shown = [
-        schemas.CircuitBreaker(
+        schemas_node.CircuitBreaker(
             provider=state.provider,
             state=state.state,
             failures=state.failures,
@@ -86,7 +86,7 @@ async def circuit_breakers() -> Reply:
         )
         for state in states
     ]
-    return json(schemas.CircuitBreakerList(breakers=shown))
+    return json(schemas_node.CircuitBreakerList(breakers=shown))
 
 
 @routes.get("/actors")
@@ -251,9 +251,9 @@ def _unknown(address: str) -> NotFound:
     return NotFound(f"There is no actor at {address}")
 
 
-def _report(report: Report) -> schemas.DiagnosticReport:
+def _report(report: Report) -> schemas_node.DiagnosticReport:
     checks = [
-        schemas.Check(
+        schemas_node.Check(
             name=check.name,
             status=check.status.value,
             message=check.message,
@@ -262,7 +262,7 @@ def _report(report: Report) -> schemas.DiagnosticReport:
         )
         for check in report.checks
     ]
-    return schemas.DiagnosticReport(
+    return schemas_node.DiagnosticReport(
         id=report.id,
         kind=report.kind,
         status=report.status.value,

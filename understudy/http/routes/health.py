@@ -3,7 +3,7 @@
 from quart import Blueprint
 
 from understudy.actors.diagnostics.messages import DIAGNOSTICS, Health, Readiness
-from understudy.http import schemas
+from understudy.http import schemas, schemas_node
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
 from understudy.http.request import this_request
@@ -13,11 +13,11 @@ routes = Blueprint("health", __name__)
 
 
 @routes.get("/health")
-@operation("health", Auth.PUBLIC, replies={200: schemas.Health, 503: schemas.Health})
+@operation("health", Auth.PUBLIC, replies={200: schemas_node.Health, 503: schemas_node.Health})
 async def health() -> Reply:
     """Look at what the node stands on. 503 when a part of it does not answer."""
     report = await this_request().node.ask(DIAGNOSTICS, Health())
-    body = schemas.Health(
+    body = schemas_node.Health(
         status=report.status,
         checks=dict(report.checks),
         engines=dict(report.engines),
@@ -28,19 +28,19 @@ async def health() -> Reply:
 
 
 @routes.get("/readiness")
-@operation("readiness", Auth.PUBLIC, replies={200: schemas.Readiness, 503: schemas.Readiness})
+@operation("readiness", Auth.PUBLIC, replies={200: schemas_node.Readiness, 503: schemas_node.Readiness})
 async def readiness() -> Reply:
     """Say whether the node takes requests. 503 while it starts, stops, or its database is away."""
     request = this_request()
     if request.draining.phase:
-        return json(schemas.Readiness(ready=False, reason="the server is stopping"), 503)
+        return json(schemas_node.Readiness(ready=False, reason="the server is stopping"), 503)
     try:
         ready = await request.node.ask(DIAGNOSTICS, Readiness())
     except RuntimeFault:
-        return json(schemas.Readiness(ready=False, reason="the node is starting"), 503)
+        return json(schemas_node.Readiness(ready=False, reason="the node is starting"), 503)
     if ready.ready:
-        return json(schemas.Readiness(ready=True))
-    return json(schemas.Readiness(ready=False, reason=ready.reason or "not ready"), 503)
+        return json(schemas_node.Readiness(ready=True))
+    return json(schemas_node.Readiness(ready=False, reason=ready.reason or "not ready"), 503)
 
 
 @routes.get("/livez")

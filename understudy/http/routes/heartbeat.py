@@ -1,6 +1,6 @@
 """`/heartbeat`: what is looked at time and again, and whom it wakes."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec import UNSET, structs
 from quart import Blueprint
@@ -29,8 +29,6 @@ from understudy.http.replies import Reply, json
 from understudy.http.request import ApiRequest, this_request
 
 routes = Blueprint("heartbeat", __name__, url_prefix="/heartbeat")
-
-R = TypeVar("R")
 
 _NEW = {
     "name": "Release news",

@@ -1,6 +1,6 @@
 """`/jobs`: work that is done in the background."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 from quart import Blueprint
 
@@ -28,8 +28,6 @@ routes = Blueprint("jobs", __name__, url_prefix="/jobs")
 
 PATIENCE = 20.0
 """Seconds for the database to answer while it is slow, and for a job that is stopped to come to its end."""
-
-R = TypeVar("R")
 
 _NEW = {"type": "agent.run", "payload": {"agentId": "chad", "message": "Sum up what happened today."}}
 _SUMMARY = {

@@ -2,22 +2,19 @@
 
 import datetime as dt
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from quart import Blueprint
 
 from understudy.actors.memory.messages import (
     MEMORY,
-    AddNote,
     Day,
     EntryView,
     Forget,
     ForgetEntry,
-    ForgetNote,
     GetDay,
     GetProfile,
     ListDays,
-    ListNotes,
     MemoryCategory,
     Owner,
     ProfileView,
@@ -26,7 +23,7 @@ from understudy.actors.memory.messages import (
 )
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_memory as shapes
-from understudy.http.access import idempotency_key, member, once
+from understudy.http.access import member
 from understudy.http.decode import body, query
 from understudy.http.errors import ApiError, invalid
 from understudy.http.etag import check_if_match, with_tag
@@ -41,8 +38,6 @@ LARGEST_PROFILE = 64 * 1024
 
 MERGE_PATCH = "application/merge-patch+json"
 
-R = TypeVar("R")
-
 _PROFILE = {"profile": {"name": "Mira", "drinks": ["tea"]}, "updatedAt": "2026-03-02T08:00:00Z"}
 _ENTRY = {
     "id": "mem_5qd0b1aX",
@@ -51,7 +46,6 @@ _ENTRY = {
     "content": "Deploys move to Tuesday",
     "weight": 1.0,
 }
-_NOTE = {"id": "mem_5qd0b1aX", "note": "Ship on Tuesdays", "createdAt": "2026-03-02T08:00:00Z"}
 
 
 @routes.get("/profile")
@@ -69,7 +63,7 @@ async def get_profile() -> Reply:
     It is the same in each of your workspaces, and empty as long as nothing is known.
     """
     request = this_request()
-    owner = await _owner(request, WorkspaceRole.VIEWER)
+    owner = await owner_of(request, WorkspaceRole.VIEWER)
     return json(_profile(await request.ask(MEMORY, GetProfile(owner))))
 
 
@@ -91,7 +85,7 @@ async def update_profile() -> Reply:
     merge patch (RFC 7396), in which null takes away. A profile has at most 64 KB.
     """
     request = this_request()
-    owner = await _owner(request, WorkspaceRole.MEMBER)
+    owner = await owner_of(request, WorkspaceRole.MEMBER)
     if len(request.payload) > LARGEST_PROFILE:
         raise ApiError("PAYLOAD_TOO_LARGE", f"a profile has at most {LARGEST_PROFILE // 1024} KB")
     patch = body(request, dict[str, Any])
@@ -115,7 +109,7 @@ async def list_daily() -> Reply:
     `weight` is 1 for a week and then falls by 0.12 a day; below 0.2, an entry is no longer told to agents.
     """
     request = this_request()
-    owner = await _owner(request, WorkspaceRole.VIEWER)
+    owner = await owner_of(request, WorkspaceRole.VIEWER)
     asked = query(request, shapes.DaysQuery)
     days = await request.ask(MEMORY, ListDays(owner, asked.days))
     return json(shapes.DailyReply(days=[_day(day) for day in days]))
@@ -136,9 +130,9 @@ async def get_daily(date: str) -> Reply:
     `ETag` stands for which entries there are.
     """
     request = this_request()
-    owner = await _owner(request, WorkspaceRole.VIEWER)
+    owner = await owner_of(request, WorkspaceRole.VIEWER)
     day = await request.ask(MEMORY, GetDay(owner, _date(date)))
-    return json(_day(day), headers=_tag(day.entries))
+    return json(_day(day), headers=tag_of(day.entries))
 
 
 @routes.delete("/daily/<date>/<entryIndex>")
@@ -157,13 +151,13 @@ async def delete_daily(date: str, entryIndex: str) -> Reply:  # noqa: N803  # th
     the day's `ETag` as `If-Match`.
     """
     request = this_request()
-    owner = await _owner(request, WorkspaceRole.MEMBER)
-    day, which = _date(date), _which(entryIndex, "entryIndex")
+    owner = await owner_of(request, WorkspaceRole.MEMBER)
+    day, which = _date(date), which_of(entryIndex, "entryIndex")
     expected = None
     if "If-Match" in request.headers:
-        expected = _expected(request, (await request.ask(MEMORY, GetDay(owner, day))).entries)
+        expected = expected_ids(request, (await request.ask(MEMORY, GetDay(owner, day))).entries)
     left = await request.ask(MEMORY, ForgetEntry(owner, day, which, expected))
-    return json(shapes.EntryDeleted(deleted=True, remaining=len(left.entries)), headers=_tag(left.entries))
+    return json(shapes.EntryDeleted(deleted=True, remaining=len(left.entries)), headers=tag_of(left.entries))
 
 
 @routes.delete("/entries/<id>")
@@ -181,64 +175,9 @@ async def forget_entry(id: str) -> Reply:  # noqa: A002  # as other routes call 
     workspace. What was said in a session is none of it.
     """
     request = this_request()
-    owner = await _owner(request, WorkspaceRole.MEMBER)
+    owner = await owner_of(request, WorkspaceRole.MEMBER)
     await request.ask(MEMORY, Forget(owner, id))
     return Reply(204)
-
-
-@routes.post("/notes")
-@operation(
-    "addNote",
-    Auth.WORKSPACE,
-    body=shapes.NewNote,
-    replies={201: shapes.NoteAdded},
-    headers=("X-Workspace-Id", "X-Idempotency-Key"),
-    errors=("CONFLICT", "RATE_LIMIT"),
-    example={"note": "Ship on Tuesdays"},
-    reply_example={"index": 0, "note": "Ship on Tuesdays", "notes": [_NOTE]},
-)
-async def add_note() -> Reply:
-    """Write a note, which does not fade; there may be 200 of them."""
-    request = this_request()
-    owner = await _owner(request, WorkspaceRole.MEMBER)
-    given = body(request, shapes.NewNote)
-    text = given.note if given.note is not None else given.content
-    if text is None:
-        raise invalid("note", "missing")
-    if not text.strip():
-        raise invalid("note", "too_short", "note: there must be more than spaces")
-
-    async def do() -> Reply:
-        notes = await request.ask(MEMORY, AddNote(owner, text))
-        shown = _notes(notes)
-        added = shapes.NoteAdded(index=len(shown) - 1, note=shown[-1].note, notes=shown)
-        return json(added, 201, _tag(notes))
-
-    return await once(request, idempotency_key(request, owner.uid, owner.workspace_id), do)
-
-
-@routes.delete("/notes/<index>")
-@operation(
-    "deleteNote",
-    Auth.WORKSPACE,
-    replies={200: shapes.NoteDeleted},
-    headers=("X-Workspace-Id", "If-Match"),
-    errors=("NOT_FOUND", "RATE_LIMIT", "PRECONDITION_FAILED"),
-    reply_example={"deleted": True, "notes": [_NOTE]},
-)
-async def delete_note(index: str) -> Reply:
-    """Delete a note, by its place from 0 on, or by its id.
-
-    `If-Match` takes the `ETag` that came with the notes.
-    """
-    request = this_request()
-    owner = await _owner(request, WorkspaceRole.MEMBER)
-    which = _which(index, "index")
-    expected = None
-    if "If-Match" in request.headers:
-        expected = _expected(request, await request.ask(MEMORY, ListNotes(owner)))
-    left = await request.ask(MEMORY, ForgetNote(owner, which, expected))
-    return json(shapes.NoteDeleted(deleted=True, notes=_notes(left)), headers=_tag(left))
 
 
 @routes.get("/search")
@@ -274,7 +213,7 @@ async def search_memory() -> Reply:
     too, and `weight` says so. Where the database cannot compare vectors, it is found by words alone.
     """
     request = this_request()
-    owner = await _owner(request, WorkspaceRole.VIEWER)
+    owner = await owner_of(request, WorkspaceRole.VIEWER)
     if "q" not in request.args:
         raise invalid("q", "missing")
     asked = query(request, shapes.SearchQuery)
@@ -295,7 +234,7 @@ async def search_memory() -> Reply:
     return json(shapes.SearchReply(query=asked.q, top_k=asked.top_k, embedder=found.embedder, results=results))
 
 
-async def _owner(request: ApiRequest, needs: WorkspaceRole) -> Owner:
+async def owner_of(request: ApiRequest, needs: WorkspaceRole) -> Owner:
     """The caller, if their role in the workspace is enough."""
     caller = await member(request, needs)
     return Owner(caller.workspace_id, caller.uid, request.id)
@@ -310,8 +249,8 @@ def _date(text: str) -> dt.date:
     return day
 
 
-def _which(text: str, path: str) -> int | str:
-    """A place or an id."""
+def which_of(text: str, path: str) -> int | str:
+    """A place or an id, found in the path under the name *path*."""
     if text.startswith("mem_") and len(text) <= 64:
         return text
     if not text.isascii() or not text.isdigit() or len(text) > 9:
@@ -319,12 +258,13 @@ def _which(text: str, path: str) -> int | str:
     return int(text)
 
 
-def _tag(entries: tuple[EntryView, ...]) -> RawHeaders:
-    """Of the ids and not of the whole: weights fall by themselves, and nobody changed anything."""
+def tag_of(entries: tuple[EntryView, ...]) -> RawHeaders:
+    """The tag of entries: of the ids and not of the whole: weights fall by themselves, and nobody changed anything."""
     return with_tag([entry.id for entry in entries])
 
 
-def _expected(request: ApiRequest, entries: tuple[EntryView, ...]) -> tuple[str, ...]:
+def expected_ids(request: ApiRequest, entries: tuple[EntryView, ...]) -> tuple[str, ...]:
+    """Those that must still be all there are. Raises `PreconditionFailed` when ``If-Match`` says otherwise."""
     ids = [entry.id for entry in entries]
     check_if_match(request, ids)
     return tuple(ids)
@@ -346,7 +286,3 @@ def _day(day: Day) -> shapes.DailyMemory:
         for entry in day.entries
     ]
     return shapes.DailyMemory(date=day.day.isoformat(), entries=entries)
-
-
-def _notes(entries: tuple[EntryView, ...]) -> list[shapes.NoteEntry]:
-    return [shapes.NoteEntry(id=entry.id, note=entry.content, created_at=entry.created_at) for entry in entries]

@@ -1,7 +1,5 @@
 """`/memory-profiles`: how the agents of a workspace remember."""
 
-from typing import TypeVar
-
 from quart import Blueprint
 
 from understudy.actors.memory_profiles.messages import (
@@ -26,8 +24,6 @@ from understudy.http.replies import Reply, json
 from understudy.http.request import ApiRequest, this_request
 
 routes = Blueprint("memory_profiles", __name__, url_prefix="/memory-profiles")
-
-R = TypeVar("R")
 
 _CONFIG = {
     "tiersEnabled": {"session": True, "daily": True, "profile": True, "graph": False, "procedural": False},

@@ -6,7 +6,7 @@ from quart import Blueprint
 
 from understudy.actors.identity.messages import KeyScope
 from understudy.actors.metrics.messages import METRICS, Exposition, Snapshot
-from understudy.http import schemas
+from understudy.http import schemas, schemas_node
 from understudy.http.access import operator
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
@@ -26,7 +26,7 @@ OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 @operation(
     "metrics",
     Auth.PUBLIC,
-    replies={200: schemas.Metrics},
+    replies={200: schemas_node.Metrics},
     also=(_TEXT, _OPENMETRICS),
     errors=("UNAUTHENTICATED", "FORBIDDEN"),
 )
@@ -46,17 +46,17 @@ async def metrics() -> Reply:
     if billing:
         await operator(request, KeyScope.METRICS)
     view = await request.node.ask(METRICS, Snapshot(billing=billing))
-    body = schemas.Metrics(
+    body = schemas_node.Metrics(
         uptime=view.uptime,
         ws_connections=view.ws_connections,
         tools=view.tools,
         skills=view.skills,
         sessions=schemas.SessionCounts(active=view.sessions_active, total=view.sessions_total),
         messages=view.messages,
-        cache=schemas.CacheCounts(hits=view.cache_hits, misses=view.cache_misses),
+        cache=schemas_node.CacheCounts(hits=view.cache_hits, misses=view.cache_misses),
     )
     if billing:
-        body = schemas.with_billing(body, view.billing_month, view.billing_total_cost)
+        body = schemas_node.with_billing(body, view.billing_month, view.billing_total_cost)
     return json(body, headers=((b"vary", b"Accept, X-Api-Key"),))
 
 

@@ -1,7 +1,7 @@
 """`/webhooks`: where the caller wants to be told of what, and what became of it."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from quart import Blueprint
@@ -33,8 +33,6 @@ routes = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 
 PATIENCE = 20.0
 """Seconds for an answer: a URL has its host resolved, a test takes as long as its receiver."""
-
-R = TypeVar("R")
 
 _WEBHOOK = {
     "id": "whk_5qd0b1aX",

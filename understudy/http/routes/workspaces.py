@@ -1,6 +1,6 @@
 """`/workspaces`: where the caller belongs, who else does, and what they let each other run."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from msgspec import UNSET, Meta
 from quart import Blueprint
@@ -14,11 +14,9 @@ from understudy.actors.workspaces.messages import (
     GetWorkspace,
     ListWorkspaces,
     MemberChange,
-    PutGrant,
     RemoveMember,
     ResolveWorkspace,
     Restrictions,
-    RevokeGrant,
     SetMember,
     WorkspaceChange,
     WorkspaceRole,
@@ -33,7 +31,6 @@ from understudy.http.replies import Reply, json
 from understudy.http.request import ApiRequest, this_request
 from understudy.http.show_workspaces import (
     detail_of,
-    grant_of,
     member_of,
     restrictions_of,
     stats_of,
@@ -46,8 +43,6 @@ NO_SETTINGS = frozenset({"name", "plan", "settings", *schemas.Workspace.__struct
     shapes.WorkspaceDetail.__struct_encode_fields__
 )
 """Names in a change that are no settings: who sends back what they read has changed none of these."""
-
-R = TypeVar("R")
 
 _WORKSPACE = {
     "id": "ws_5",
@@ -65,9 +60,10 @@ _MEMBER = {
     "role": "member",
     "joinedAt": "2026-03-02T08:00:00Z",
 }
-_NEW_GRANT = {"receivingWorkspaceId": "ws_6", "agentId": "ops-helper", "expiresAt": "2027-01-01T00:00:00Z"}
-_GRANT = {
-    **_NEW_GRANT,
+GRANT_EXAMPLE = {
+    "receivingWorkspaceId": "ws_6",
+    "agentId": "ops-helper",
+    "expiresAt": "2027-01-01T00:00:00Z",
     "id": "gr_5qd0b1aX",
     "grantingWorkspaceId": "ws_5",
     "readonly": True,
@@ -88,7 +84,7 @@ _STATS = {
     "byAgent": [{"agentId": "chad", "messages": 640, "costUsd": 5.9}],
     "daily": [{"date": "2026-03-01", "messages": 30, "costUsd": 0.22}],
 }
-_ERRORS = ("FORBIDDEN", "RATE_LIMIT")
+ERRORS = ("FORBIDDEN", "RATE_LIMIT")
 
 
 class StatsQuery(schemas.Wire, frozen=True):
@@ -141,8 +137,8 @@ async def list_workspaces() -> Reply:
     "getWorkspace",
     Auth.JWT,
     replies={200: shapes.WorkspaceDetail},
-    errors=_ERRORS,
-    reply_example={**_WORKSPACE, **_RESTRICTIONS, "members": [_MEMBER], "grants": [_GRANT]},
+    errors=ERRORS,
+    reply_example={**_WORKSPACE, **_RESTRICTIONS, "members": [_MEMBER], "grants": [GRANT_EXAMPLE]},
 )
 async def get_workspace(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """Read a workspace that you belong to.
@@ -150,7 +146,7 @@ async def get_workspace(id: str) -> Reply:  # noqa: A002  # the contract's name 
     Owners and admins also see its members, its restrictions, and the grants that it gave and was given.
     """
     request = this_request()
-    author = await _author(request, id, WorkspaceRole.VIEWER)
+    author = await author_of(request, id, WorkspaceRole.VIEWER)
     return json(detail_of(await request.ask(WORKSPACES, GetWorkspace(author.uid, id))))
 
 
@@ -160,7 +156,7 @@ async def get_workspace(id: str) -> Reply:  # noqa: A002  # the contract's name 
     Auth.JWT,
     body=shapes.SettingsChange,
     replies={200: schemas.Workspace},
-    errors=(*_ERRORS, "CONFLICT"),
+    errors=(*ERRORS, "CONFLICT"),
     example={"name": "Acme support", "timezone": "Europe/Vienna"},
     reply_example=_WORKSPACE,
 )
@@ -173,7 +169,7 @@ async def change_workspace(id: str) -> Reply:  # noqa: A002  # the contract's na
     cannot become `personal`.
     """
     request = this_request()
-    author = await _author(request, id)
+    author = await author_of(request, id)
     given = body(request, shapes.SettingsChange)
     others = {key: value for key, value in body(request, dict[str, Any]).items() if key not in NO_SETTINGS}
     change = WorkspaceChange(
@@ -191,7 +187,7 @@ async def change_workspace(id: str) -> Reply:  # noqa: A002  # the contract's na
     body=shapes.NewMember,
     replies={201: shapes.Member, 200: shapes.Member},
     headers=("X-Idempotency-Key",),
-    errors=(*_ERRORS, "NOT_FOUND", "CONFLICT"),
+    errors=(*ERRORS, "NOT_FOUND", "CONFLICT"),
     example={"email": "mira@example.org", "role": "member"},
     reply_example=_MEMBER,
 )
@@ -202,7 +198,7 @@ async def set_member(id: str) -> Reply:  # noqa: A002  # the contract's name for
     or changes one, and the last owner stays one.
     """
     request = this_request()
-    author = await _author(request, id)
+    author = await author_of(request, id)
     given = body(request, shapes.NewMember)
     if (given.uid is None) is (given.email is None):
         raise invalid("uid", "missing" if given.uid is None else "not_alone", "uid: name the user by uid or by email")
@@ -219,7 +215,7 @@ async def set_member(id: str) -> Reply:  # noqa: A002  # the contract's name for
 
 
 @routes.delete("/<id>/members/<uid>")
-@operation("removeMember", Auth.JWT, replies={204: None}, errors=(*_ERRORS, "NOT_FOUND", "CONFLICT"))
+@operation("removeMember", Auth.JWT, replies={204: None}, errors=(*ERRORS, "NOT_FOUND", "CONFLICT"))
 async def remove_member(id: str, uid: str) -> Reply:  # noqa: A002  # the contract's name for it
     """Remove a member, or leave.
 
@@ -227,7 +223,7 @@ async def remove_member(id: str, uid: str) -> Reply:  # noqa: A002  # the contra
     themselves, but for the last owner.
     """
     request = this_request()
-    author = await _author(request, id, WorkspaceRole.VIEWER)
+    author = await author_of(request, id, WorkspaceRole.VIEWER)
     await request.ask(WORKSPACES, RemoveMember(author, uid))
     return Reply(204)
 
@@ -238,7 +234,7 @@ async def remove_member(id: str, uid: str) -> Reply:  # noqa: A002  # the contra
     Auth.JWT,
     query=StatsQuery,
     replies={200: shapes.WorkspaceStats},
-    errors=_ERRORS,
+    errors=ERRORS,
     reply_example=_STATS,
 )
 async def workspace_stats(id: str) -> Reply:  # noqa: A002  # the contract's name for it
@@ -247,70 +243,9 @@ async def workspace_stats(id: str) -> Reply:  # noqa: A002  # the contract's nam
     `days` counts today, by UTC. Takes the role admin.
     """
     request = this_request()
-    author = await _author(request, id)
+    author = await author_of(request, id)
     asked = query(request, StatsQuery)
     return json(stats_of(id, asked.days, await request.ask(WORKSPACES, GetActivity(author.uid, id, asked.days))))
-
-
-@routes.post("/<id>/grants")
-@operation(
-    "grantAgent",
-    Auth.JWT,
-    body=shapes.NewGrant,
-    replies={201: shapes.Grant, 200: shapes.Grant},
-    headers=("X-Idempotency-Key",),
-    errors=(*_ERRORS, "NOT_FOUND", "CONFLICT"),
-    example=_NEW_GRANT,
-    reply_example=_GRANT,
-)
-async def grant_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
-    """Let the members of another workspace run an agent of this one.
-
-    What they use is billed to them. The same agent and workspace again change the grant. A `readonly` grant lets them
-    talk to the agent, and not start sub-agents from it; no grant lets them change it. An agent of their own, or one of
-    everybody's, keeps its name: the granted one is then not seen. Takes the role admin.
-    """
-    request = this_request()
-    author = await _author(request, id)
-    given = body(request, shapes.NewGrant)
-    wish = PutGrant(author, given.receiving_workspace_id, given.agent_id, given.readonly, given.expires_at)
-
-    async def do() -> Reply:
-        grant, is_new = await request.ask(WORKSPACES, wish)
-        return json(grant_of(grant), 201 if is_new else 200)
-
-    return await once(request, idempotency_key(request, author.uid, id), do)
-
-
-@routes.delete("/<id>/grants")
-@operation(
-    "revokeGrant",
-    Auth.JWT,
-    body=shapes.GrantSelector,
-    query=shapes.GrantSelector,
-    replies={204: None},
-    errors=(*_ERRORS, "NOT_FOUND"),
-    example={"receivingWorkspaceId": "ws_6", "agentId": "ops-helper"},
-)
-async def revoke_grant(id: str) -> Reply:  # noqa: A002  # the contract's name for it
-    """Take a grant back; the next turn is refused.
-
-    It is named in the body or in the query: by `grantId`, or by `receivingWorkspaceId` and `agentId`. By its id, the
-    workspace that received it may give it back, too. Takes the role admin.
-    """
-    request = this_request()
-    author = await _author(request, id)
-    named = (body if request.payload.strip() else query)(request, shapes.GrantSelector)
-    which: str | tuple[str, str]
-    match named:
-        case shapes.GrantSelector(grant_id=str(grant), receiving_workspace_id=None, agent_id=None):
-            which = grant
-        case shapes.GrantSelector(grant_id=None, receiving_workspace_id=str(receiver), agent_id=str(agent)):
-            which = (receiver, agent)
-        case _:
-            raise invalid("grantId", "missing", "grantId: name the grant, or receivingWorkspaceId and agentId")
-    await request.ask(WORKSPACES, RevokeGrant(author, which))
-    return Reply(204)
 
 
 @routes.put("/<id>/restrictions")
@@ -319,7 +254,7 @@ async def revoke_grant(id: str) -> Reply:  # noqa: A002  # the contract's name f
     Auth.JWT,
     body=shapes.Restrictions,
     replies={200: shapes.Restrictions},
-    errors=_ERRORS,
+    errors=ERRORS,
     example=_RESTRICTIONS,
     reply_example=_RESTRICTIONS,
 )
@@ -331,7 +266,7 @@ async def restrict_workspace(id: str) -> Reply:  # noqa: A002  # the contract's 
     Takes the role admin.
     """
     request = this_request()
-    author = await _author(request, id)
+    author = await author_of(request, id)
     given = body(request, shapes.Restrictions)
     providers, models = (
         None if names is None else tuple(dict.fromkeys(names))
@@ -342,7 +277,7 @@ async def restrict_workspace(id: str) -> Reply:  # noqa: A002  # the contract's 
     return json(restrictions_of(restrictions))
 
 
-async def _author(request: ApiRequest, workspace_id: str, needs: WorkspaceRole = WorkspaceRole.ADMIN) -> Author:
+async def author_of(request: ApiRequest, workspace_id: str, needs: WorkspaceRole = WorkspaceRole.ADMIN) -> Author:
     """The caller, if they may act in the workspace of the path as *needs*."""
     principal = await user(request)
     await request.ask(WORKSPACES, ResolveWorkspace(principal.uid, workspace_id, needs))
