@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 import msgspec
 
-from understudy.storage.batch import audit_row, encode
+from understudy.storage.audit import is_recorded, record
+from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict
 from understudy.storage.records import Agent, AgentVersion, AuditEntry, Json
@@ -68,7 +69,7 @@ class AgentRepository(Repository):
                 agent.updated_at,
             )
             await _add(connection, agent.key, agent.current)
-            await _audit(connection, audit)
+            await record(connection, audit)
 
         await self._transact(work)
 
@@ -122,7 +123,7 @@ class AgentRepository(Repository):
                 agent.key,
             )
             await _add(connection, agent.key, following)
-            await _audit(connection, _with_version(audit, following.version))
+            await record(connection, _with_version(audit, following.version))
             return attrs.evolve(agent, current=following, updated_at=following.created_at)
 
         return await self._transact(work)
@@ -136,10 +137,10 @@ class AgentRepository(Repository):
             agent = await _held(connection, workspace_id, agent_id)
             if agent is None:
                 # Perhaps it was deleted by our own first attempt, whose answer was lost: then its line is in the log.
-                return bool(await rows(connection, "SELECT FROM audit_log WHERE id = %s", audit.id))
+                return await is_recorded(connection, audit)
             _expect(agent, expected)
             await rows(connection, "UPDATE agent_configs SET deleted_at = %s WHERE key = %s", now, agent.key)
-            await _audit(connection, _with_version(audit, agent.current.version))
+            await record(connection, _with_version(audit, agent.current.version))
             return True
 
         return await self._transact(work)
@@ -188,7 +189,7 @@ class AgentRepository(Repository):
             )
             if not found:
                 return None
-            await _audit(connection, audit)
+            await record(connection, audit)
             return _version(found[0])
 
         return await self._transact(work)
@@ -237,10 +238,6 @@ async def _add(connection: Connection[Any], agent_key: str, version: AgentVersio
         version.created_by,
         version.created_at,
     )
-
-
-async def _audit(connection: Connection[Any], entry: AuditEntry) -> None:
-    await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(entry)]).decode())
 
 
 def read_agent(row: Row) -> Agent:

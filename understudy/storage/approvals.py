@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from understudy.storage.batch import audit_row, encode
+from understudy.storage.audit import record
 from understudy.storage.connection import Connection
 from understudy.storage.entries import Published
 from understudy.storage.outbox import publish
@@ -72,7 +72,7 @@ class ApprovalRepository(Repository):
                 now,
             )
             if found:
-                await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(audit)]).decode())
+                await record(connection, audit)
                 return _approval(found[0])
             # Perhaps it was decided by our own first attempt, whose answer was lost: then its line is in the log.
             ours = await rows(

@@ -4,9 +4,10 @@
 from typing import Any
 
 from understudy.storage.batch import audit_row, encode
+from understudy.storage.connection import Connection
 from understudy.storage.oversight import AuditFilter, AuditLine
 from understudy.storage.records import AuditEntry, AuditVerdict
-from understudy.storage.repository import Repository, Row
+from understudy.storage.repository import Repository, Row, rows
 
 _ENTRY = "id, event, severity, created_at, uid, workspace_id, agent_id, session_id, request_id, metadata"
 _WHERE = {
@@ -31,6 +32,20 @@ SELECT lines, coalesce(broken_at, CASE WHEN head.position <> lines OR head.hash 
     (SELECT hash FROM audit_log ORDER BY position DESC LIMIT 1), '\\x') THEN lines + 1 END)
 FROM summed, audit_head head
 """
+
+
+async def record(connection: Connection[Any], *entries: AuditEntry) -> None:
+    """Add lines, in order, within the transaction that *connection* is in; one whose id is known is left as it is.
+
+    For repositories whose writes do not go through the journal. Lines come one after the other in the whole system:
+    best last in a transaction, so that nobody waits for the rest of it.
+    """
+    await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(entry) for entry in entries]).decode())
+
+
+async def is_recorded(connection: Connection[Any], entry: AuditEntry) -> bool:
+    """Whether the line is there already: then this is the second run of a change whose answer was lost."""
+    return bool(await rows(connection, "SELECT FROM audit_log WHERE id = %s", entry.id))
 
 
 class AuditRepository(Repository):

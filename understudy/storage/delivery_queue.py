@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from understudy.storage.audit import record
 from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
 from understudy.storage.deliveries import (
@@ -25,7 +26,7 @@ from understudy.storage.deliveries import (
 from understudy.storage.outbox import publish
 from understudy.storage.records import TurnStatus, Usage
 from understudy.storage.repository import Repository, Row, rows
-from understudy.storage.webhooks import WEBHOOK, append_audit, park, read_webhook
+from understudy.storage.webhooks import WEBHOOK, park, read_webhook
 
 # A person's fact goes to that person's webhooks; one of a workspace and of nobody in it, to those webhooks of its
 # owner and admins that are for this workspace alone.
@@ -207,7 +208,7 @@ class DeliveryRepository(Repository):
             await park(connection, webhook.id, until=None)
             told, audit = disable(webhook, reason)
             await publish(connection, told)
-            await append_audit(connection, audit)
+            await record(connection, audit)
             return webhook
 
         return await self._transact(work)

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from understudy.storage.agents import AGENT, read_agent
+from understudy.storage.audit import is_recorded, record
 from understudy.storage.connection import Connection
 from understudy.storage.errors import Missing, StoreConflict
 from understudy.storage.records import Agent, AuditEntry, Grant, WorkspaceRole
 from understudy.storage.repository import Repository, Row, rows
 from understudy.storage.rowsecurity import Tenant
-from understudy.storage.tenancy import about, hold_as, is_recorded, record
+from understudy.storage.tenancy import about, hold_as
 
 MOST_GRANTS = 200
 """Grants that a workspace may give, and that it may have been given: each list is read in one go."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from understudy.storage.audit import record
 from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
 from understudy.storage.entries import Published
@@ -18,7 +19,7 @@ from understudy.storage.heartbeat_records import (
     Woken,
     share_of_each,
 )
-from understudy.storage.heartbeats import BEAT, RUN, WIDTH, add_audit, beat_of, run_of
+from understudy.storage.heartbeats import BEAT, RUN, WIDTH, beat_of, run_of
 from understudy.storage.outbox import publish
 from understudy.storage.records import AuditEntry, Json, TurnStatus
 from understudy.storage.repository import Repository, rows
@@ -163,7 +164,7 @@ class HeartbeatRunRepository(Repository):
             await _forget_runs(connection, run.heartbeat_id, end.finished_at)
             await publish(connection, *facts)
             if audit is not None:
-                await add_audit(connection, audit)
+                await record(connection, audit)
             return True
 
         return await self._transact(work)

@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 import msgspec
 
-from understudy.storage.batch import audit_row, encode
+from understudy.storage.audit import is_recorded, record
+from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict
 from understudy.storage.heartbeat_records import Heartbeat, HeartbeatRun, RunStatus
@@ -62,7 +63,7 @@ class HeartbeatRepository(Repository):
                 heartbeat.errors,
                 heartbeat.disabled_reason,
             )
-            await add_audit(connection, audit)
+            await record(connection, audit)
 
         await self._transact(work)
 
@@ -109,7 +110,7 @@ class HeartbeatRepository(Repository):
                 changed.disabled_reason,
                 heartbeat_id,
             )
-            await add_audit(connection, audit)
+            await record(connection, audit)
             last = await rows(
                 connection,
                 f"SELECT {RUN} FROM heartbeat_runs r WHERE r.heartbeat_id = %s AND r.status <> 'running'"
@@ -137,10 +138,10 @@ class HeartbeatRepository(Repository):
             )
             if not found:
                 # Perhaps it was deleted by our own first attempt, whose answer was lost: then its line is in the log.
-                return bool(await rows(connection, "SELECT FROM audit_log WHERE id = %s", audit.id))
+                return await is_recorded(connection, audit)
             check(beat_of(found[0]))
             await rows(connection, "DELETE FROM heartbeat_configs WHERE id = %s", heartbeat_id)
-            await add_audit(connection, audit)
+            await record(connection, audit)
             return True
 
         return await self._transact(work)
@@ -168,11 +169,6 @@ class HeartbeatRepository(Repository):
             tenant=Tenant(workspace_id=workspace_id),
         )
         return tuple(run_of(row) for row in found), counted[0]
-
-
-async def add_audit(connection: Connection[Any], entry: AuditEntry) -> None:
-    """Add a line to the audit log within the transaction that *connection* is in."""
-    await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(entry)]).decode())
 
 
 def beat_of(row: Row) -> Heartbeat:

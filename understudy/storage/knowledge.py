@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import trio
 
-from understudy.storage.batch import audit_row, encode
+from understudy.storage.audit import record
 from understudy.storage.compaction import bill
 from understudy.storage.connection import Connection
 from understudy.storage.learning import (
@@ -95,7 +95,7 @@ class KnowledgeRepository(Repository):
                     connection, "UPDATE memory_extractions SET learned = %s WHERE turn_id = %s", learned, turn_id
                 )
                 counted = attrs.evolve(audit, metadata={**audit.metadata, "learned": learned})
-                await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(counted)]).decode())
+                await record(connection, counted)
             return learned
 
         return await self._transact(work)

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from understudy.storage.batch import audit_row, encode
+from understudy.storage.audit import is_recorded, record
+from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
 from understudy.storage.entries import Published
 from understudy.storage.errors import StoreConflict
@@ -65,7 +66,7 @@ class MemoriesRepository(MemorySearch):
                 encoded,
                 now,
             )
-            await _audit(connection, audit)
+            await record(connection, audit)
             return Profile(_decode(encoded), now)
 
         return await self._transact(work)
@@ -105,7 +106,7 @@ class MemoriesRepository(MemorySearch):
             if len(there) >= most:
                 raise StoreConflict("number of entries")
             added = await put_entry(connection, entry)
-            await _audit(connection, audit)
+            await record(connection, audit)
             return (*there, added)
 
         return await self._transact(work)
@@ -125,7 +126,7 @@ class MemoriesRepository(MemorySearch):
                 raise StoreConflict("number of entries")
             await put_entry(connection, entry)
             await publish(connection, told)
-            await _audit(connection, audit)
+            await record(connection, audit)
 
         await self._transact(work)
 
@@ -141,7 +142,7 @@ class MemoriesRepository(MemorySearch):
         async def work(connection: Connection[Any]) -> tuple[MemoryEntry, ...] | None:
             await lock_memory(connection, shelf.uid, shelf.workspace_id, shelf.tier)
             there = await _entries(connection, shelf)
-            if await rows(connection, "SELECT FROM audit_log WHERE id = %s", audit.id):
+            if await is_recorded(connection, audit):
                 return there  # our own first attempt, whose answer was lost
             gone = chosen(there, which, expected)
             if gone is None:
@@ -149,7 +150,7 @@ class MemoriesRepository(MemorySearch):
             await rows(
                 connection, f"DELETE FROM memory_entries WHERE id = %(id)s AND {_MINE}", **_owner(shelf), id=gone
             )
-            await _audit(connection, audit)
+            await record(connection, audit)
             return tuple(entry for entry in there if entry.id != gone)
 
         return await self._transact(work)
@@ -158,7 +159,7 @@ class MemoriesRepository(MemorySearch):
         """Delete an entry that is the person's, of whichever tier; whether there was one."""
 
         async def work(connection: Connection[Any]) -> bool:
-            if await rows(connection, "SELECT FROM audit_log WHERE id = %s", audit.id):
+            if await is_recorded(connection, audit):
                 return True  # our own first attempt, whose answer was lost
             gone = await rows(
                 connection,
@@ -168,7 +169,7 @@ class MemoriesRepository(MemorySearch):
                 workspace=workspace_id,
             )
             if gone:
-                await _audit(connection, audit)
+                await record(connection, audit)
             return bool(gone)
 
         return await self._transact(work)
@@ -217,10 +218,6 @@ async def lock_memory(connection: Connection[Any], *whose: str) -> None:
     """One change at a time: held until the transaction ends."""
     key = "|".join(("memory", *whose))
     await rows(connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", key)
-
-
-async def _audit(connection: Connection[Any], entry: AuditEntry) -> None:
-    await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(entry)]).decode())
 
 
 async def put_entry(connection: Connection[Any], entry: MemoryEntry) -> MemoryEntry:

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from understudy.storage.batch import audit_row, encode
+from understudy.storage.audit import is_recorded, record
+from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict
 from understudy.storage.records import AuditEntry
@@ -67,7 +68,7 @@ class MemoryProfilesRepository(Repository):
                 profile.created_at,
                 profile.updated_at,
             )
-            await _audit(connection, audit)
+            await record(connection, audit)
 
         await self._transact(work)
 
@@ -91,7 +92,7 @@ class MemoryProfilesRepository(Repository):
             )
             if not changed:
                 return None
-            await _audit(connection, audit)
+            await record(connection, audit)
             return _profile(changed[0])
 
         return await self._transact(work)
@@ -107,8 +108,8 @@ class MemoryProfilesRepository(Repository):
                 profile_id,
             )
             if not gone:  # or it is our own first attempt, whose answer was lost
-                return bool(await rows(connection, "SELECT FROM audit_log WHERE id = %s", audit.id))
-            await _audit(connection, audit)
+                return await is_recorded(connection, audit)
+            await record(connection, audit)
             return True
 
         return await self._transact(work)
@@ -139,7 +140,7 @@ class MemoryProfilesRepository(Repository):
                 now=now,
             ):
                 return False
-            await _audit(connection, audit)
+            await record(connection, audit)
             return True
 
         return await self._transact(work)
@@ -159,10 +160,6 @@ async def _lock(connection: Connection[Any], workspace_id: str) -> None:
     """One addition at a time: held until the transaction ends."""
     key = f"memory profiles|{workspace_id}"
     await rows(connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", key)
-
-
-async def _audit(connection: Connection[Any], entry: AuditEntry) -> None:
-    await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(entry)]).decode())
 
 
 def _profile(row: Row) -> MemoryProfile:

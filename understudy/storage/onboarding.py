@@ -5,6 +5,7 @@ from typing import Any
 import attrs
 import psycopg.types.json
 
+from understudy.storage.audit import is_recorded, record
 from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
 from understudy.storage.errors import Missing, StoreConflict
@@ -12,7 +13,7 @@ from understudy.storage.membership import MOST_MEMBERSHIPS, MOST_OWNED, check_ch
 from understudy.storage.oversight import Onboarded, Onboarding
 from understudy.storage.records import Agent, AuditEntry, Workspace, WorkspaceRole
 from understudy.storage.repository import Repository, rows
-from understudy.storage.tenancy import WORKSPACE, about, hold, is_recorded, read_workspace, record, roles
+from understudy.storage.tenancy import WORKSPACE, about, hold, read_workspace, roles
 
 _KNOWN = """
 SELECT o.workspace_id FROM onboardings o

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from understudy.storage.batch import audit_row, clean, encode
+from understudy.storage.audit import record
+from understudy.storage.batch import clean
 from understudy.storage.connection import Connection
 from understudy.storage.entries import Published
 from understudy.storage.errors import Fenced
@@ -194,7 +195,7 @@ class SessionRepository(MessageReads, MessageSearch, TurnReads, EventReads):
                 note.tokens,
                 note.created_at,
             )
-            await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(audit)]).decode())
+            await record(connection, audit)
             await publish(connection, told)
             return _session(moved[0])
 

@@ -1,10 +1,9 @@
-"""What changes to a workspace share: the workspace held still, the role of whoever asked, the line in the audit log."""
+"""What changes to a workspace share: the workspace held still, and the role of whoever asked."""
 
 from typing import Any
 
 import attrs
 
-from understudy.storage.batch import audit_row, encode
 from understudy.storage.connection import Connection
 from understudy.storage.errors import NotAllowed
 from understudy.storage.membership import suffices
@@ -42,19 +41,9 @@ async def roles(connection: Connection[Any], workspace_id: str) -> dict[str, Wor
     return {uid: WorkspaceRole(role) for uid, role in found}
 
 
-async def record(connection: Connection[Any], entry: AuditEntry) -> None:
-    """Add the line to the audit log, in this transaction."""
-    await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(entry)]).decode())
-
-
 def about(entry: AuditEntry, **metadata: object) -> AuditEntry:
     """The line with what only the database knew when it was asked."""
     return attrs.evolve(entry, metadata={**entry.metadata, **metadata})
-
-
-async def is_recorded(connection: Connection[Any], entry: AuditEntry) -> bool:
-    """Whether the line is there already: then this is the second run of a change whose answer was lost."""
-    return bool(await rows(connection, "SELECT FROM audit_log WHERE id = %s", entry.id))
 
 
 def read_workspace(row: Row) -> Workspace:

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from understudy.storage.batch import audit_row, encode
+from understudy.storage.audit import is_recorded, record
 from understudy.storage.connection import Connection
 from understudy.storage.deliveries import Delivery, DeliveryStatus, DisabledReason, Webhook
 from understudy.storage.errors import StoreConflict
@@ -46,7 +46,7 @@ class WebhookRepository(Repository):
             values = _values(webhook)
             places = ", ".join(["%s"] * len(values))
             await rows(connection, f"INSERT INTO webhooks ({WEBHOOK}) VALUES ({places})", *values)
-            await append_audit(connection, audit)
+            await record(connection, audit)
 
         await self._transact(work)
 
@@ -91,7 +91,7 @@ class WebhookRepository(Repository):
             )
             if before.enabled != after.enabled:
                 await park(connection, after.id, until=after.updated_at if after.enabled else None)
-            await append_audit(connection, audit)
+            await record(connection, audit)
             return after
 
         return await self._transact(work)
@@ -105,8 +105,8 @@ class WebhookRepository(Repository):
             )
             if not gone:
                 # Perhaps it was deleted by our own first attempt, whose answer was lost: then its line is in the log.
-                return await _is_noted(connection, audit)
-            await append_audit(connection, audit)
+                return await is_recorded(connection, audit)
+            await record(connection, audit)
             return True
 
         return await self._transact(work)
@@ -166,7 +166,7 @@ class WebhookRepository(Repository):
             if not found:
                 return None
             known = _delivery(found[0][:-1])
-            if await _is_noted(connection, audit):
+            if await is_recorded(connection, audit):
                 return known
             if not found[0][-1]:
                 raise StoreConflict("webhook")
@@ -179,7 +179,7 @@ class WebhookRepository(Repository):
                 now,
                 known.id,
             )
-            await append_audit(connection, audit)
+            await record(connection, audit)
             return attrs.evolve(known, status=DeliveryStatus.PENDING, next_attempt_at=now)
 
         return await self._transact(work)
@@ -193,15 +193,6 @@ async def park(connection: Connection[Any], webhook_id: str, *, until: datetime 
         until,
         webhook_id,
     )
-
-
-async def append_audit(connection: Connection[Any], *entries: AuditEntry) -> None:
-    """Put lines into the audit log, in the transaction that *connection* is in."""
-    await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(entry) for entry in entries]).decode())
-
-
-async def _is_noted(connection: Connection[Any], audit: AuditEntry) -> bool:
-    return bool(await rows(connection, "SELECT FROM audit_log WHERE id = %s", audit.id))
 
 
 def _values(webhook: Webhook) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg.types.json
 
 from understudy.storage.activity import read_activity
+from understudy.storage.audit import is_recorded, record
 from understudy.storage.connection import Connection
 from understudy.storage.errors import Missing, NotAllowed, StoreConflict
 from understudy.storage.membership import (
@@ -29,7 +30,7 @@ from understudy.storage.records import (
 )
 from understudy.storage.repository import Repository, Row, rows
 from understudy.storage.rowsecurity import Tenant
-from understudy.storage.tenancy import WORKSPACE, about, hold, hold_as, is_recorded, read_workspace, record, roles
+from understudy.storage.tenancy import WORKSPACE, about, hold, hold_as, read_workspace, roles
 
 _MINE = (
     f"SELECT {WORKSPACE}, m.uid, m.role, m.joined_at"
