@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from understudy.storage.batch import audit_row, encode
+from understudy.storage.audit import is_recorded, record
+from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict
 from understudy.storage.job import Job, JobError, JobFilter, JobStatus
@@ -23,6 +24,11 @@ _SUMMARY = COLUMNS.replace("payload::text", "'{}'").replace("result::text", "NUL
 _UNFINISHED = "status IN ('pending', 'running')"
 _MINE = "id = %s AND workspace_id = %s AND NOT internal"
 _DEAD = "status = 'failed' AND retryable"
+# Of either kind by itself, as they are in indexes: asked for both at once, PostgreSQL reads the whole table.
+_COUNT = """
+SELECT (SELECT count(*) FROM (SELECT FROM jobs WHERE owner = %(owner)s AND status = 'pending' LIMIT %(most)s) AS waiting)
+     + (SELECT count(*) FROM jobs WHERE owner = %(owner)s AND status = 'running')
+"""
 _CANCEL = """
 UPDATE jobs SET status = 'cancelled', token = token + 1, worker = NULL, leased_until = NULL, finished_at = %s
 WHERE id = %s
@@ -52,7 +58,7 @@ class JobRepository(Repository):
             while True:
                 if added := await insert_job(connection, job):
                     if audit is not None:
-                        await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(audit)]).decode())
+                        await record(connection, audit)
                     return added
                 if there := await _with_key(connection, job):
                     return there
@@ -115,9 +121,9 @@ class JobRepository(Repository):
             may = {JobStatus.PENDING, JobStatus.RUNNING} if force else {JobStatus.PENDING}
             if job.status not in may:
                 # Perhaps cancelled by our own first attempt, whose answer was lost: then its line is in the log.
-                return job, bool(await rows(connection, "SELECT FROM audit_log WHERE id = %s", audit.id))
+                return job, await is_recorded(connection, audit)
             cancelled = await rows(connection, f"{_CANCEL} RETURNING {COLUMNS}", now, job_id)
-            await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(audit)]).decode())
+            await record(connection, audit)
             return job_of(cancelled[0]), True
 
         return await self._transact(work)
@@ -189,8 +195,7 @@ async def _check_room(connection: Connection[Any], job: Job, most: int) -> None:
     # One after the other, or a thousand at once would each find room for one more.
     lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
     await rows(connection, lock, f"jobs of {_owner(job)}")
-    count = f"SELECT count(*) FROM (SELECT FROM jobs WHERE owner = %s AND {_UNFINISHED} LIMIT %s) AS unfinished"
-    if (await rows(connection, count, _owner(job), most))[0][0] >= most:
+    if (await rows(connection, _COUNT, owner=_owner(job), most=most))[0][0] >= most:
         raise StoreConflict("number of jobs")
 
 
