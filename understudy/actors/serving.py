@@ -1,16 +1,33 @@
 """An actor that answers slow questions without making anybody else wait."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from understudy.actors.errors import DomainError, Invalid, Unavailable
-from understudy.runtime import Actor, Ask, Deferred, Refusal
+from understudy.runtime import (
+    Actor,
+    ActorCrashed,
+    Ask,
+    AskTimeout,
+    Deferred,
+    MailboxFull,
+    NotRunning,
+    Quarantined,
+    Refusal,
+    TooManyChildren,
+)
 from understudy.storage.errors import StoreUnavailable, Unstorable
 
 R = TypeVar("R")
 
 STORAGE_SAYS_NO = (StoreUnavailable, Unstorable, UnicodeEncodeError)
 """What `refused_by_storage` makes an answer of."""
+
+ANOTHER_IS_AWAY = (ActorCrashed, AskTimeout, MailboxFull, NotRunning, Quarantined, TooManyChildren)
+"""What becomes of asking another actor, by no fault of who asks; `refused_by_another` makes an answer of it."""
+
+log = logging.getLogger(__name__)
 
 
 class Server(Actor):
@@ -19,9 +36,10 @@ class Server(Actor):
     def answer(self, message: Ask[R], fn: Callable[..., Awaitable[R]], *args: Any) -> Deferred[R]:
         """Run ``fn(*args)`` beside the mailbox and reply with what it returns.
 
-        A `Refusal` it raises reaches the asker, and so does storage's no (see `refused_by_storage`); any other error
-        crashes this actor, as it would in a handler. Does not block. If the actor ends first, the work is cancelled and
-        the asker learns it at once.
+        A `Refusal` it raises reaches the asker, and so does storage's no (see `refused_by_storage`), and that another
+        actor is away which it had to ask: one that is slow or crashes takes nobody along. Any other error crashes this
+        actor, as it would in a handler. Does not block. If the actor ends first, the work is cancelled and the asker
+        learns it at once.
         """
         deferred = self.defer(message)
         self.work(_serve, deferred, fn, args, name=type(message).__name__)
@@ -35,6 +53,8 @@ async def _serve(deferred: Deferred[R], fn: Callable[..., Awaitable[R]], args: t
         deferred.fail(refusal)
     except STORAGE_SAYS_NO as error:
         deferred.fail(refused_by_storage(error))
+    except ANOTHER_IS_AWAY as fault:
+        deferred.fail(refused_by_another(fault))
     else:
         deferred.reply(value)
 
@@ -47,3 +67,10 @@ def refused_by_storage(error: StoreUnavailable | Unstorable | UnicodeEncodeError
     if isinstance(error, StoreUnavailable):
         return Unavailable("the database is away; try again", retry_after=error.retry_after)
     return Invalid("a value in the request cannot be stored: it holds a NUL or half a character")
+
+
+def refused_by_another(fault: Exception) -> Unavailable:
+    """What the asker is told when another actor that had to be asked is away."""
+    log.warning("refused, since another actor is away: %s", fault)
+    retry_after = fault.retry_after if isinstance(fault, MailboxFull | Quarantined) else 1.0
+    return Unavailable("a part of the server that this needs is away; try again", retry_after=retry_after)

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.audit.messages import AUDIT, AuditEntry, Record
-from understudy.actors.errors import Conflict, Detail, DomainError, Invalid, NotFound, Unavailable
-from understudy.actors.serving import Server
+from understudy.actors.errors import Conflict, Detail, DomainError, Invalid, NotFound
+from understudy.actors.serving import ANOTHER_IS_AWAY, Server, refused_by_another, refused_by_storage
 from understudy.actors.session.messages import (
     AuthorizeSession,
     Cancelled,
@@ -129,7 +129,9 @@ class Directory(Server):
         except DomainError as refusal:
             deferred.fail(refusal)
         except StoreUnavailable as error:
-            deferred.fail(Unavailable("the database is away; try again", retry_after=error.retry_after))
+            deferred.fail(refused_by_storage(error))
+        except ANOTHER_IS_AWAY as fault:
+            deferred.fail(refused_by_another(fault))
         else:
             self._remember(key, session.id)
             deferred.forward(session_address(session.id), message)

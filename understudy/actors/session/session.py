@@ -24,7 +24,7 @@ from understudy.actors.errors import (
 )
 from understudy.actors.metrics.messages import METRICS, TurnBegan
 from understudy.actors.presence.messages import PRESENCE, AnnouncePresence, PresenceChanged, PresenceGone
-from understudy.actors.serving import Server
+from understudy.actors.serving import ANOTHER_IS_AWAY, Server, refused_by_another
 from understudy.actors.session.aftermath import tell_of_end
 from understudy.actors.session.chronicle import Chronicle
 from understudy.actors.session.compacting import Compactor
@@ -301,7 +301,10 @@ class SessionActor(Server):
         self._set_state("thinking")
         opening = Opening(self._require(), running, services, self._set_state)
         key = opening.session.key
-        config: AgentConfig = await self.system.ask(AGENTS, ResolveAgent(key.workspace_id, key.agent_id))
+        try:
+            config: AgentConfig = await self.system.ask(AGENTS, ResolveAgent(key.workspace_id, key.agent_id))
+        except ANOTHER_IS_AWAY as fault:
+            raise refused_by_another(fault) from fault
         if message.delegated is not None:
             config = message.delegated.narrow(config)
         if opening.must_start_anew(config):
