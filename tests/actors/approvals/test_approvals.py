@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -20,13 +20,16 @@ from understudy.actors.approvals.messages import (
     Decide,
     ListApprovals,
 )
+from understudy.actors.approvals.ports import ApprovalStore
 from understudy.actors.errors import Conflict, NotFound
 from understudy.actors.inference.messages import Finished, ModelEvent, ToolCallCompleted, ToolCallStarted
 from understudy.actors.presence.actor import presence_spec
 from understudy.actors.presence.messages import PRESENCE, ListPresence
 from understudy.actors.session.messages import DIRECTORY, CancelTurn, TurnStarted, session_address
 from understudy.actors.session.toolcalls import MOST_ASKED
-from understudy.storage.records import Role, Usage
+from understudy.actors.tools.messages import ToolContext
+from understudy.storage.entries import Published
+from understudy.storage.records import Role, ToolCall, Usage
 
 RULES = ApprovalRules(tools=frozenset({"echo"}))
 
@@ -171,6 +174,39 @@ async def test_a_cancelled_turn_cancels_its_requests() -> None:
         assert ended.status is ApprovalStatus.CANCELLED
         with pytest.raises(Conflict, match="cancelled already"):
             await decide(it, approval)
+
+
+class Slow:
+    """Storage that takes a while to store a request."""
+
+    def __init__(self, store: ApprovalStore) -> None:
+        self.store = store
+        self.asked, self.go_on = trio.Event(), trio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    async def request(self, approval: Approval, *facts: Published) -> Approval:
+        """As the real one, later."""
+        self.asked.set()
+        await self.go_on.wait()
+        return await self.store.request(approval, *facts)
+
+
+async def test_a_request_that_is_withdrawn_while_it_is_being_stored_is_cancelled() -> None:
+    async with stage() as it:
+        slow = Slow(it.store.approvals)
+        await it.system.spawn(approvals_spec(cast("ApprovalStore", slow), it.now))
+        consent = Consent(it.system, RULES, it.now)
+        context = ToolContext(KEY.workspace_id, KEY.uid, "chad", "ses_1", "trn_1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(consent.request, ToolCall("call_1", "echo", "{}"), context)
+            await slow.asked.wait()
+            nursery.cancel_scope.cancel()
+        slow.go_on.set()
+        while not (found := await listed(it, None)) or found[0].status is ApprovalStatus.PENDING:
+            await trio.lowlevel.checkpoint()
+        assert found[0].status is ApprovalStatus.CANCELLED
 
 
 async def test_a_session_that_crashes_leaves_no_request_behind() -> None:

@@ -11,7 +11,7 @@ from understudy.actors.errors import Forbidden, NotFound, ProviderFailed, TimedO
 from understudy.actors.facts import read_fact
 from understudy.actors.inference.messages import ModelEvent, TextDelta
 from understudy.actors.session.errand import Errand, run_errand
-from understudy.actors.session.messages import TurnStarted
+from understudy.actors.session.messages import DIRECTORY, TurnStarted
 from understudy.actors.workspaces.actor import workspaces_spec
 from understudy.storage.records import TurnStatus, Usage
 
@@ -75,6 +75,21 @@ async def test_an_errand_out_of_time_leaves_no_turn_running(autojump_clock: trio
         turn = await it.store.sessions.turn(began[0].turn_id)
         assert turn is not None
         assert turn.status is TurnStatus.CANCELLED
+
+
+async def test_an_errand_that_cannot_be_stopped_is_out_of_time_all_the_same(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    del autojump_clock
+    async with stage(lambda line: forever("still thinking")) as it:
+        await it.system.spawn(workspaces_spec(it.store))
+
+        async def wedge(_started: TurnStarted) -> None:
+            await it.system.suspend(DIRECTORY)
+
+        with pytest.raises(TimedOut):
+            await run_errand(it.system, Errand(KEY.uid, KEY.workspace_id, "chad", "x", timeout=3.0), on_start=wedge)
+        await it.system.resume(DIRECTORY)
 
 
 async def test_giving_an_errand_up_does_not_stop_the_turn_after_it(autojump_clock: trio.testing.MockClock) -> None:

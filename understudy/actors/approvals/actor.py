@@ -71,6 +71,8 @@ class Approvals(Server):
         self._now = now
         self._pending: dict[str, _Pending] = {}
         self._monitors: dict[str, Monitor] = {}
+        self._storing: set[str] = set()
+        """Requests that are being stored, and that nobody has withdrawn."""
 
     async def started(self) -> None:
         """Take up what is pending. Raises `StoreUnavailable`; the supervisor then tries again."""
@@ -92,6 +94,7 @@ class Approvals(Server):
     @receive
     def request(self, message: RequestApproval) -> Deferred[Approval]:
         """Keep a request."""
+        self._storing.add(message.approval.id)
         return self.answer(message, self._request, message.approval)
 
     @receive
@@ -116,9 +119,9 @@ class Approvals(Server):
 
     @receive
     def withdraw(self, message: Withdraw) -> None:
-        """Cancel it, unless it has been decided."""
-        if message.approval_id in self._pending:
-            self.work(self._end, [message.approval_id], ApprovalStatus.CANCELLED, name="cancel")
+        """Cancel it, unless it has been decided. One that is being stored is cancelled when it is."""
+        self._storing.discard(message.approval_id)
+        self.work(self._end, [message.approval_id], ApprovalStatus.CANCELLED, name="cancel")
 
     @receive
     def expired(self, message: _Expired) -> None:
@@ -157,10 +160,14 @@ class Approvals(Server):
             at=approval.requested_at,
             id=f"evt_{approval.id.removeprefix('apr_')}",
         )
-        stored = await self._store.request(approval, told)
-        if stored.status is ApprovalStatus.PENDING:
-            self._watch(stored)
-        return stored
+        try:
+            stored = await self._store.request(approval, told)
+            if stored.status is ApprovalStatus.PENDING and approval.id in self._storing:
+                self._watch(stored)
+                return stored
+        finally:
+            self._storing.discard(approval.id)
+        return await self._get(stored.workspace_id, stored.id)
 
     async def _get(self, workspace_id: str, approval_id: str) -> Approval:
         found = await self._store.get(workspace_id, approval_id)

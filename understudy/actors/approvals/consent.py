@@ -1,6 +1,7 @@
 """Consent, as a turn sees it: is it needed, and was it given?"""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from understudy.actors.approvals.messages import (
 )
 from understudy.actors.errors import Unavailable
 from understudy.actors.tools.messages import ToolContext
-from understudy.runtime import ActorCrashed, ActorSystem, Ask, AskTimeout, NotRunning, RuntimeFault
+from understudy.runtime import ActorCrashed, ActorSystem, Ask, AskTimeout, MailboxFull, NotRunning, RuntimeFault
 from understudy.storage.records import ToolCall, new_id
 
 MARGIN = 15.0
@@ -87,8 +88,8 @@ class Consent:
         )
         try:
             return await self._ask(RequestApproval(wanted), PATIENCE)
-        except trio.Cancelled:
-            self.withdraw(wanted)  # it is perhaps stored
+        except BaseException:
+            self.withdraw(wanted)  # it is perhaps stored, and nobody will wait for what becomes of it
             raise
 
     async def decision(self, asked: Approval) -> Approval:
@@ -105,7 +106,8 @@ class Consent:
 
     def withdraw(self, asked: Approval) -> None:
         """Nobody waits for it any more."""
-        self._system.tell(APPROVALS, Withdraw(asked.id))
+        with suppress(MailboxFull):  # it then expires
+            self._system.tell(APPROVALS, Withdraw(asked.id))
 
     async def _ask(self, message: Ask[R], patience: float) -> R:
         deadline = trio.current_time() + patience

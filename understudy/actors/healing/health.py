@@ -1,9 +1,10 @@
 """The health of agents, as a session sees it."""
 
 import logging
+from contextlib import suppress
 
 from understudy.actors.healing.messages import HEALING, CheckAgent, TurnEnded
-from understudy.runtime import ActorSystem, RuntimeFault
+from understudy.runtime import ActorSystem, MailboxFull, RuntimeFault
 
 PATIENCE = 1.0
 """Seconds; whoever does not know by then holds nobody back."""
@@ -26,4 +27,5 @@ class Health:
 
     def ended(self, workspace_id: str, agent_id: str, uid: str, failure: str | None) -> None:
         """A turn of the agent ended."""
-        self._system.tell(HEALING, TurnEnded(workspace_id, agent_id, uid, failure))
+        with suppress(MailboxFull):  # a turn that is not counted; the session that had it goes on
+            self._system.tell(HEALING, TurnEnded(workspace_id, agent_id, uid, failure))

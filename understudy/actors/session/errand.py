@@ -1,13 +1,14 @@
 """Running an agent on somebody's behalf, for jobs, heartbeats and callers that are no chat."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
 import trio
 
 from understudy.actors.agents.delegation import Delegated
-from understudy.actors.errors import Interrupted, refusal
+from understudy.actors.errors import DomainError, Interrupted, refusal
 from understudy.actors.session.messages import (
     DIRECTORY,
     CancelTurn,
@@ -17,7 +18,7 @@ from understudy.actors.session.messages import (
     session_address,
 )
 from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace
-from understudy.runtime import ActorSystem
+from understudy.runtime import ActorSystem, RuntimeFault
 from understudy.storage.records import IdempotencyKey, RunEvent, SessionKey, Usage
 
 STOP_BOUND = 10.0
@@ -84,7 +85,11 @@ async def run_errand(
                 await on_start(started)
             return await _ending(system, started)
         except trio.Cancelled:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_BOUND):
+            # Whatever it says: the cancellation must not be lost to an error. Unread, the turn ends by itself.
+            with (
+                trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_BOUND),
+                suppress(DomainError, RuntimeFault),
+            ):
                 stop = CancelTurn(errand.uid, started.session_id, started.turn_id)
                 await system.ask(DIRECTORY, stop, timeout=STOP_BOUND)
             raise
