@@ -229,6 +229,27 @@ async def test_the_crash_of_a_jobs_actor_is_a_failed_attempt(
         assert stage.bench.ended == [job.id]
 
 
+async def test_a_crash_that_takes_long_to_write_down_is_an_attempt_all_the_same(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with staged() as stage:
+        job = await stage.enqueue(max_retries=0)
+        await stage.begun(1)
+        fail = stage.store.claims.fail
+
+        async def broken(*_: object, **__: object) -> bool:
+            raise RuntimeError("a mistake in the lease")
+
+        async def slow(*args: Any, **named: Any) -> bool:
+            await trio.sleep(LEASE / 2)  # meanwhile it is looked for lost jobs
+            return await fail(*args, **named)
+
+        monkeypatch.setattr(stage.store.claims, "renew", broken)
+        monkeypatch.setattr(stage.store.claims, "fail", slow)
+        assert (await stage.reaches(job, JobStatus.FAILED)).attempts == 1
+        assert len(stage.bench.runs) == 1
+
+
 async def test_the_dispatcher_may_die_and_jobs_go_on(autojump_clock: MockClock) -> None:
     async with staged() as stage:
         first = await stage.enqueue()

@@ -72,11 +72,13 @@ class Dispatcher(Actor):
     @receive
     def down(self, message: Down) -> None:
         """A job's actor has ended. Usually it has written how; when it crashed, that is done for it."""
-        job = self._running.pop(message.address.removeprefix(f"{KIND}/"), None)
+        job_id = message.address.removeprefix(f"{KIND}/")
+        job = self._running.get(job_id)
         if isinstance(message.exit, Crashed) and job is not None:
             self._counts["crashed"] += 1
             self.work(self._crashed, job, message.exit.error, name="crashed")
         else:
+            self._running.pop(job_id, None)
             self._sweeping |= not isinstance(message.exit, Normal)  # what it left behind is ours to give back
             self.look(LookForJobs())
 
@@ -146,6 +148,9 @@ class Dispatcher(Actor):
             await record(self._services, job, Failed(what))
         except StoreUnavailable:
             return  # it is found among the lost ones
+        finally:
+            # Only now: among the lost ones it would be given back as if it had not been begun, and crash for ever.
+            self._running.pop(job.id, None)
         self.look(LookForJobs())
 
 

@@ -108,7 +108,7 @@ class Compactor:
         """The model's summary; nothing when it gives none that is whole."""
         request = summary_request(config, previous, part, room)
         text: list[str] = []
-        whole = False
+        length, whole = 0, False
         try:
             with trio.move_on_after(PATIENCE), notes.inference(request, retries) as note:
                 note.text = text
@@ -116,7 +116,8 @@ class Compactor:
                     async for event in events:
                         if isinstance(event, TextDelta):
                             text.append(event.text)
-                            if sum(map(len, text)) > 2 * LONGEST_SUMMARY:
+                            length += len(event.text)
+                            if length > 2 * LONGEST_SUMMARY:
                                 break
                         elif isinstance(event, Finished):
                             note.finished = event

@@ -32,6 +32,9 @@ MOST_UNSENT = 256
 LAST_WORDS = 0.2
 """Seconds for which what an ended process left in its pipe is read; what it started may hold the pipe open for ever."""
 
+LAST_WAIT = 5.0
+"""Seconds in which a killed process is gone."""
+
 _INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 
 log = logging.getLogger(__name__)
@@ -174,14 +177,20 @@ class Stdio:
         # Its end of the pipe is closed, and so it will say no more: `_read` knows why.
 
     async def _end(self, process: trio.Process) -> None:
-        """Let it end by itself, then kill its group. The group is its own as long as somebody is in it."""
+        """Let it end by itself, then kill its group. The group is its own as long as somebody is in it.
+
+        One that cannot be killed (it became another user's, or waits for a disk) is left behind: nobody waits for it.
+        """
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018  # they were asked for
         await process.stdin.aclose()
         with trio.move_on_after(self._grace):
             await process.wait()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        with trio.move_on_after(LAST_WAIT) as bound:
+            await process.wait()
+        if bound.cancelled_caught:
+            log.warning("MCP server %s cannot be ended: process %d is left behind", self._name, process.pid)
         await process.stdout.aclose()
         if process.stderr is not None:
             await process.stderr.aclose()
