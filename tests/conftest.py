@@ -5,10 +5,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.bounded import bound
 from tests.support.database import TestServer, copy_cluster, fast_directory, make_cluster
 from understudy.storage.pool import Pool
+
+# How long an example takes says more of the machine than of us; what must be fast is measured where it is claimed.
+settings.register_profile("understudy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("understudy")
 
 
 @pytest.hookimpl(trylast=True)

@@ -43,7 +43,7 @@ async def serve_from(exchange: Exchange, *, upto: int) -> None:
         await exchange.event("done" if seq == TOTAL else "content", seq, content=str(seq))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, TOTAL - 1), max_size=4), mid_frame=st.booleans(), overlap=st.booleans())
 async def test_each_event_is_shown_once_and_in_order_wherever_the_connection_is_cut(
     cuts: list[int], mid_frame: bool, overlap: bool

@@ -203,7 +203,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(script=steps, ring=st.integers(1, 8))
 def test_any_pattern_of_leaving_and_coming_back_sees_each_event_once_in_order(
     script: list[tuple[str, int, int]], ring: int
@@ -340,7 +340,7 @@ async def test_subscribing_says_what_is_wrong_on_entering(system: ActorSystem) -
             pass
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     script=st.lists(
         st.sampled_from(["publish", "publish", "publish", "crash", "kill", "leave", "wait"]), min_size=1, max_size=25

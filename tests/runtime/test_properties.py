@@ -83,7 +83,7 @@ async def act(system: ActorSystem, action: str, address: str) -> None:
                 await trio.sleep(0.5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tree=trees, script=actions, seed=st.integers(0, 3), budget=st.sampled_from([0, 2, 10**6]))
 def test_whatever_happens_the_tree_settles_whole_and_stops_clean(
     tree: Leaf | Branch, script: list[tuple[str, int]], seed: int, budget: int
@@ -120,7 +120,7 @@ def test_whatever_happens_the_tree_settles_whole_and_stops_clean(
     run(scenario, seed=seed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tree=trees, seed=st.integers(0, 3))
 def test_every_tree_starts_in_order_and_stops_in_reverse(tree: Leaf | Branch, seed: int) -> None:
     async def scenario() -> None:
@@ -136,7 +136,7 @@ def test_every_tree_starts_in_order_and_stops_in_reverse(tree: Leaf | Branch, se
     run(scenario, seed=seed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     script=st.lists(
         st.tuples(st.integers(0, 4), st.sampled_from(["add", "add", "crash", "kill", "idle"])), max_size=40

@@ -73,7 +73,7 @@ async def test_whoever_waits_too_long_is_told_that_the_store_is_unavailable(smal
             with pytest.raises(StoreUnavailable, match="busy"):
                 async with small.connection(timeout=0.1):
                     pass
-            assert trio.current_time() - began < 1
+            assert trio.current_time() - began < 4
 
 
 async def test_connections_that_the_server_dropped_are_replaced_before_anybody_gets_them(

@@ -116,4 +116,5 @@ class IdempotencyRepository(Repository):
 
 def _answer(row: Row) -> StoredAnswer:
     headers = tuple((name, value) for name, value in row[7] or ())
-    return StoredAnswer(IdempotencyKey(*row[:3]), *row[3:7], headers=headers)
+    created_at, turn_id, status_code, body = row[3:7]
+    return StoredAnswer(IdempotencyKey(*row[:3]), created_at, turn_id, status_code, body, headers)

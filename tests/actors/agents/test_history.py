@@ -29,7 +29,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STEPS)
 def test_no_step_is_ever_lost(steps: list[tuple[str, Any]]) -> None:
     trio.run(follow, steps)

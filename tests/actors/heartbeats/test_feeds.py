@@ -121,7 +121,7 @@ def test_keywords_are_found_in_title_or_summary_in_capitals_or_not() -> None:
     assert not item.matches(("nothing",))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     head=st.sampled_from([RSS, ATOM, RDF]),
     cuts=st.lists(st.tuples(st.integers(0, 900), st.integers(0, 60), st.binary(max_size=20)), max_size=5),

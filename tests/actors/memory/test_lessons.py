@@ -93,19 +93,19 @@ def test_steps_that_follow_each_other_are_a_procedure() -> None:
 
 
 def test_reading_much_takes_little_time() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     listen(["I like tea and A B C D works for " * 2000, "a" * 100_000, "To x, first " + "then " * 5000])
     listen([("A-" * 140 + ". ") * 70])
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_comparing_a_day_of_long_texts_takes_little_time() -> None:
     rng, words = random.Random(7), [f"word{number}" for number in range(90)]
     texts = [" ".join(rng.sample(words, 70)) for _ in range(150)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert sift([entry(text) for text in texts], texts[:50]) == [entry(text) for text in texts[50:]]
     sift([entry(f"{at}{'x' * 1990}") for at in range(50)], ["y" * 1990])
-    assert time.perf_counter() - begun < 5  # letter by letter it is minutes
+    assert time.process_time() - begun < 5  # letter by letter it is minutes
 
 
 def test_of_long_texts_the_words_are_compared() -> None:
@@ -189,8 +189,8 @@ def test_the_kind_of_a_question_is_told_by_its_phrases(question: str, kind: str)
 
 def test_telling_the_kind_of_a_question_takes_no_time() -> None:
     question = "error research should we " * 1000
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(20):
         boost_for(question)
-    assert (time.perf_counter() - begun) / 20 < 0.02  # about 0.1 ms where nothing else runs
+    assert (time.process_time() - begun) / 20 < 0.02  # it is about 0.1 ms
     assert {boost.name for boost in BOOSTS} == {"debugging", "research", "debate"}

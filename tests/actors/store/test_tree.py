@@ -96,6 +96,8 @@ async def test_writes_of_many_callers_share_commits(data_dir: Path) -> None:
 async def test_published_facts_reach_their_consumer_and_leave_the_outbox(data_dir: Path) -> None:
     with trio.fail_after(60):
         async with running(data_dir) as branch:
+            while not await listeners(branch.pool):  # else they wait for its next look
+                await trio.sleep(0.01)
             await branch.writer.write(
                 Published("out_1", "turn.done", None, b"one", START),
                 Published("out_2", "nobody.cares", None, b"", START),
@@ -277,7 +279,7 @@ async def test_a_hint_from_the_database_wakes_the_outbox_before_its_next_look(pg
             began = trio.current_time()
             await JournalWriter(system).write(Published("out_1", "turn.done", None, b"", START))
             await delivered.wait()
-            assert trio.current_time() - began < 2.0
+            assert trio.current_time() - began < 4  # the next look is at 5 s
             await system.stop()
 
 

@@ -109,10 +109,10 @@ async def test_http_get_is_guarded(url: str) -> None:
 
 def test_markup_that_never_ends_is_still_read() -> None:
     assert readable("a<br>b<p>c &amp; d<script>x</p") == "a\nb\nc & d"
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert readable(f"a<p>b{'<a' * 100_000}").startswith("a\nb")
     assert readable(f"a{' &b' * 50_000}").endswith("&b &b")
-    assert time.perf_counter() - begun < 2  # minutes, were each beginning read to the end
+    assert time.process_time() - begun < 2  # minutes, were each beginning read to the end
 
 
 def test_markup_that_no_parser_takes_is_shown_as_it_is() -> None:

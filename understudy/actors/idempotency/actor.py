@@ -47,10 +47,17 @@ class Idempotency(Server):
 
     mailbox_limit: ClassVar[int] = 5_000
 
-    def __init__(self, keys: Keys, now: Callable[[], datetime] = utc_now, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        now: Callable[[], datetime] = utc_now,
+        patience: float = PATIENCE,
+        look_again_every: float = LOOK_AGAIN_EVERY,
+    ) -> None:
         self._keys = keys
         self._now = now
         self._patience = patience
+        self._look_again_every = look_again_every
         self._ended: dict[tuple[str, str], trio.Event] = {}
         self._replayed = self._claimed = 0
 
@@ -104,7 +111,7 @@ class Idempotency(Server):
             begun = await self._try(key)
             if begun is not None:
                 return begun
-            await self._wait(key, min(LOOK_AGAIN_EVERY, give_up - trio.current_time()))
+            await self._wait(key, min(self._look_again_every, give_up - trio.current_time()))
         raise Conflict("the same request is still running; try again later", retry_after=1.0)
 
     async def _try(self, key: IdempotencyKey) -> Begun | None:
