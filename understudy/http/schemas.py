@@ -15,6 +15,8 @@ from understudy.actors.session.messages import OnBusy, SessionStatus
 Email = Annotated[str, Meta(min_length=3, max_length=254, examples=["mira@example.org"])]
 Password = Annotated[str, Meta(min_length=1, max_length=128)]
 Slug = Annotated[str, Meta(min_length=1, max_length=128)]
+Offset = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class Wire(Struct, frozen=True, kw_only=True, rename="camel"):

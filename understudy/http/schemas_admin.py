@@ -9,11 +9,8 @@ from msgspec import Meta
 from understudy.actors.agents.messages import AgentDocument, AgentId
 from understudy.actors.identity.messages import KeyScope
 from understudy.actors.onboarding.messages import Template
-from understudy.http.schemas import Session, Slug, Wire, Workspace
+from understudy.http.schemas import Moment, Offset, Session, Slug, Wire, Workspace
 from understudy.http.schemas_agents import Agent
-
-Offset = Annotated[int, Meta(ge=0, le=1_000_000_000)]
-Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class MemoryUse(Wire, frozen=True):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from understudy.http.schemas import Slug, Wire
+from understudy.http.schemas import Offset, Slug, Wire
 
 
 class ApprovalFilter(StrEnum):
@@ -25,7 +25,7 @@ class ApprovalsQuery(Wire, frozen=True):
 
     status: ApprovalFilter = ApprovalFilter.PENDING
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    offset: Offset = 0
 
 
 class Decision(Wire, frozen=True):

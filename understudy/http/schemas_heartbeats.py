@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, UnsetType, field
 
 from understudy.actors.heartbeats.messages import Kind, Method, RunStatus, Trigger
-from understudy.http.schemas import Wire
+from understudy.http.schemas import Offset, Wire
 
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Url = Annotated[str, Meta(min_length=1, max_length=2048, examples=["https://news.example.org/feed.xml"])]
@@ -81,7 +81,7 @@ class RunsQuery(Wire, frozen=True):
     """Which runs, newest due time first."""
 
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
-    offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    offset: Offset = 0
 
 
 class LastRun(Wire, frozen=True):

@@ -14,7 +14,7 @@ from understudy.actors.jobs.messages import (
     PRIORITIES,
     JobStatus,
 )
-from understudy.http.schemas import Wire
+from understudy.http.schemas import Moment, Offset, Wire
 
 JobType = Annotated[str, Meta(min_length=1, max_length=LONGEST_TYPE, examples=["agent.run"])]
 
@@ -26,7 +26,7 @@ class NewJob(Wire, frozen=True):
     payload: dict[str, Any] = field(default_factory=dict)
     max_retries: Annotated[int, Meta(ge=0, le=MOST_RETRIES)] = 3
     timeout_seconds: Annotated[int, Meta(ge=1, le=LONGEST_TIMEOUT)] = 300
-    run_at: Annotated[datetime, Meta(tz=True)] | None = None
+    run_at: Moment | None = None
     priority: Annotated[int, Meta(ge=PRIORITIES[0], le=PRIORITIES[1])] = 0
     dedupe_key: Annotated[str, Meta(min_length=1, max_length=LONGEST_DEDUPE_KEY)] | None = None
 
@@ -48,7 +48,7 @@ class JobsQuery(Wire, frozen=True):
     status: JobView | None = None
     type: JobType | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    offset: Offset = 0
 
 
 class CancelQuery(Wire, frozen=True):

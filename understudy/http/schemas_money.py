@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from understudy.http.schemas import Wire
+from understudy.http.schemas import Moment, Offset, Wire
 
 
 class MonthCost(Wire, frozen=True):
@@ -127,10 +127,10 @@ class TracesQuery(Wire, frozen=True):
     agent_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     session_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     status: TraceStatus | None = None
-    since: Annotated[datetime, Meta(tz=True)] | None = None
-    until: Annotated[datetime, Meta(tz=True)] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
-    offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    offset: Offset = 0
 
 
 class TraceUsage(Wire, frozen=True):

@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from understudy.actors.session.messages import SessionStatus
-from understudy.http.schemas import Slug, Surface, Wire
+from understudy.http.schemas import Offset, Slug, Surface, Wire
 
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 
@@ -19,7 +19,7 @@ class SessionsQuery(Wire, frozen=True):
     surface: Surface | None = None
     workspace_id: Slug | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
-    offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    offset: Offset = 0
 
 
 class SessionQuery(Wire, frozen=True):

@@ -6,14 +6,13 @@ from typing import Annotated
 from msgspec import UNSET, Meta, UnsetType
 
 from understudy.actors.webhooks.messages import EVENTS, DeliveryStatus, DisabledReason
-from understudy.http.schemas import Wire
+from understudy.http.schemas import Slug, Wire
 
 Url = Annotated[str, Meta(min_length=1, max_length=2048, examples=["https://hooks.example.org/in"])]
 EventName = Annotated[str, Meta(min_length=1, max_length=100, description=f"One of: {', '.join(EVENTS)}; or `*`.")]
 Events = Annotated[list[EventName], Meta(min_length=1, max_length=100)]
 Description = Annotated[str, Meta(max_length=200)]
 Secret = Annotated[str, Meta(min_length=1, max_length=256)]
-WorkspaceId = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class NewWebhook(Wire, frozen=True):
@@ -24,7 +23,7 @@ class NewWebhook(Wire, frozen=True):
     description: Description | None = None
     secret: Secret | None = None
     enabled: bool = True
-    workspace_id: WorkspaceId | None = None
+    workspace_id: Slug | None = None
 
 
 class WebhookChange(Wire, frozen=True):
@@ -35,7 +34,7 @@ class WebhookChange(Wire, frozen=True):
     description: Description | UnsetType | None = UNSET
     secret: Secret | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
-    workspace_id: WorkspaceId | UnsetType | None = UNSET
+    workspace_id: Slug | UnsetType | None = UNSET
 
 
 class DeliveriesQuery(Wire, frozen=True):

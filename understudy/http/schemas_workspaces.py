@@ -7,10 +7,9 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, UnsetType
 
 from understudy.actors.workspaces.messages import WorkspaceRole
-from understudy.http.schemas import Email, SessionCounts, Wire, Workspace
+from understudy.http.schemas import Email, Moment, SessionCounts, Slug, Wire, Workspace
 
 WorkspaceName = Annotated[str, Meta(min_length=1, max_length=100, examples=["Acme support"])]
-Id = Annotated[str, Meta(min_length=1, max_length=128)]
 AllowList = Annotated[list[Annotated[str, Meta(min_length=1, max_length=264)]], Meta(max_length=100)]
 
 
@@ -42,7 +41,7 @@ class SettingsChange(Wire, frozen=True):
 class NewMember(Wire, frozen=True):
     """Who is to be a member, by ``uid`` or by ``email``, and as what."""
 
-    uid: Id | None = None
+    uid: Slug | None = None
     email: Email | None = None
     role: WorkspaceRole = WorkspaceRole.MEMBER
 
@@ -60,18 +59,18 @@ class Member(Wire, frozen=True):
 class NewGrant(Wire, frozen=True):
     """An agent of the workspace, and who else may run it; ``expiresAt`` null is for good."""
 
-    receiving_workspace_id: Id
-    agent_id: Id
+    receiving_workspace_id: Slug
+    agent_id: Slug
     readonly: bool = True
-    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    expires_at: Moment | None = None
 
 
 class GrantSelector(Wire, frozen=True):
     """Which grant: its id, or the receiving workspace and the agent."""
 
-    grant_id: Id | None = None
-    receiving_workspace_id: Id | None = None
-    agent_id: Id | None = None
+    grant_id: Slug | None = None
+    receiving_workspace_id: Slug | None = None
+    agent_id: Slug | None = None
 
 
 class Grant(Wire, frozen=True):

@@ -48,7 +48,7 @@ class VersionsQuery(schemas.Wire, frozen=True):
     """Which versions."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    offset: schemas.Offset = 0
 
 
 @routes.get("")

@@ -59,7 +59,7 @@ class ListQuery(schemas.Wire, frozen=True):
     """Which agents; all without a limit."""
 
     limit: Annotated[int, Meta(ge=1, le=100)] | None = None
-    offset: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    offset: schemas.Offset = 0
 
 
 @routes.post("")
