@@ -1,7 +1,7 @@
 """What an actor may answer instead of doing what it was asked.
 
-Every class is a `Refusal`: it reaches the asker and the actor lives on. ``code`` is the word of the platform contract
-(contract/platform.md §1.4); which HTTP status it becomes is decided in one table, `understudy.http.errors`.
+Every class is a `Refusal`: it reaches the asker and the actor lives on. ``code`` is its name in the API; which
+HTTP status it becomes is decided in one table, `understudy.http.errors`.
 
     Refusal
       DomainError

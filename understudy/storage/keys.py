@@ -4,7 +4,7 @@
 from datetime import datetime
 from typing import Any
 
-from understudy.storage.batch import audit_row, encode
+from understudy.storage.audit import record
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict
 from understudy.storage.oversight import InternalKey
@@ -70,7 +70,7 @@ class KeyRepository(Repository):
                 key.last_used_at,
                 key.revoked_at,
             )
-            await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(audit)]).decode())
+            await record(connection, audit)
 
         await self._transact(work)
 
@@ -85,7 +85,7 @@ class KeyRepository(Repository):
                 key_id,
             )
             if revoked:
-                await rows(connection, "SELECT audit_append(%s::json)", encode([audit_row(audit)]).decode())
+                await record(connection, audit)
                 return _key(revoked[0])
             found = await rows(connection, f"SELECT {_COLUMNS} FROM internal_keys WHERE id = %s", key_id)
             return _key(found[0]) if found else None

@@ -48,7 +48,7 @@ class Role(StrEnum):
 
 
 class WorkspaceRole(StrEnum):
-    """What a member may do (contract/platform.md §7.1), most first."""
+    """What a member may do, most first."""
 
     OWNER = "owner"
     ADMIN = "admin"
@@ -215,7 +215,7 @@ class Grant:
 
 @attrs.frozen
 class SessionKey:
-    """What makes two chats the same conversation (contract/platform.md §0.1 no. 6)."""
+    """What makes two chats the same conversation."""
 
     workspace_id: str
     uid: str
@@ -314,7 +314,7 @@ class Activity:
 
 @attrs.frozen
 class IdempotencyKey:
-    """A caller's promise that requests with this key are one request (contract/platform.md §4.4).
+    """A caller's promise that requests with this key are one request.
 
     ``scope`` is the caller and the route (uid, workspace, method, path); ``request_hash`` the SHA-256 of the body.
     ``lasts`` is how long it counts from its first use, when it begins a turn; while the turn runs, it always does.

@@ -17,7 +17,7 @@ PROVIDERS = frozenset(
         "bedrock", "custom", "builtin",
     }
 )  # fmt: skip
-"""Providers that are known by name (contract/platform.md §25.1); the node may have more of its own."""
+"""Providers that are known by name; the node may have more of its own."""
 
 RESERVED = frozenset({"search", "cache", "agents"})
 """Ids that no agent may have: they are words of routes."""

@@ -56,7 +56,7 @@ UNLIMITED = Quotas()
 
 @attrs.frozen
 class AgentConfig:
-    """The configuration of one agent (contract/platform.md §6.1), as it is run.
+    """The configuration of one agent, as it is run.
 
     ``provider`` and ``model_id`` name the model, ``fallbacks`` those asked in its place; ``tools`` are the names
     of the tools it may call, its skills' among them and the denied ones not; ``instructions`` are its skills' texts,

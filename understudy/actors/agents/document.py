@@ -1,4 +1,4 @@
-"""An agent as its owner writes it (contract/platform.md §6.1): the form of the API, of the database and of files.
+"""An agent as its owner writes it: the form of the API, of the database and of files.
 
 One declaration gives the limits, the schema in the API's description and the defaults; what it takes other actors to
 know (whether a tool exists) is checked in `understudy.actors.agents.checks`.

@@ -34,7 +34,7 @@ class Seeds:
 
 
 def read_seeds(entries: Sequence[Mapping[str, Any]], *, model: str, providers: Collection[str]) -> Seeds:
-    """Check the *entries*, each an agent in the form of the API (contract/platform.md §6.1).
+    """Check the *entries*, each an agent in the form of the API.
 
     One that names no model is on *model* (``provider/model``). Tools and skills are not looked up: they may come later,
     and an agent has those that are there.

@@ -1,4 +1,4 @@
-r"""System prompts with placeholders (contract/platform.md §22.2): values are put in, and nothing is ever run.
+r"""System prompts with placeholders: values are put in, and nothing is ever run.
 
     {{name}}                          the value, or nothing when there is none
     {{#if name}}…{{else}}…{{/if}}     one part or the other, by whether the value is there and not empty

@@ -1,4 +1,4 @@
-"""What can be asked about money (contract/platform.md §10)."""
+"""What can be asked about money."""
 
 from datetime import date, datetime
 

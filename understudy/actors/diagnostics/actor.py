@@ -171,7 +171,7 @@ async def _report(
 
 
 def as_json(report: Report) -> Mapping[str, object]:
-    """The report in the words of contract/platform.md §19: what is stored, and what ``GET /diagnostics`` answers."""
+    """The report in the words of the API: what is stored, and what ``GET /diagnostics`` answers."""
     return {
         "id": report.id,
         "kind": report.kind,

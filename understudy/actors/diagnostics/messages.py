@@ -1,4 +1,4 @@
-"""What can be asked about the node's health (contract/platform.md §19 and §20)."""
+"""What can be asked about the node's health."""
 
 from collections.abc import Mapping
 from datetime import datetime

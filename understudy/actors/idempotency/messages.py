@@ -1,4 +1,4 @@
-"""How a POST that may be sent twice runs once (contract/platform.md §4.4). Chat turns have a way of their own.
+"""How a POST that may be sent twice runs once. Chat turns have a way of their own.
 
 Ask `Begin`; on `Fresh` do the work, then `Complete` with the answer or `Release` when it may be tried again; on
 `Stored` send what is in it. A key counts for 300 s from its first use and outlives the process.

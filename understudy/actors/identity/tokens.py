@@ -1,4 +1,4 @@
-"""Access and refresh tokens: HS256 JWTs (contract/platform.md §3.1).
+"""Access and refresh tokens: HS256 JWTs.
 
     access    uid  sub  iat  exp  jti  ver             ver: the user's token version; a lower one no longer counts
     refresh   uid  sub  iat  exp  jti  family  type    type: "refresh"; an access token has no ``type``

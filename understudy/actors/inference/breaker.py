@@ -1,4 +1,4 @@
-"""The circuit breaker of contract §25.3, as a value: every step returns the next breaker, and time is passed in."""
+"""The circuit breaker of a provider, as a value: every step returns the next breaker, and time is passed in."""
 
 from enum import StrEnum
 

@@ -13,7 +13,7 @@ from understudy.actors.errors import ProviderFailed, TimedOut
 class UpstreamFailed(ProviderFailed):
     """A provider's failure. ``status`` is the HTTP status, None when there was none.
 
-    ``retryable`` is True only when nothing of the answer had come and another attempt may help (contract §25.2).
+    ``retryable`` is True only when nothing of the answer had come and another attempt may help.
     ``at_fault`` is False when the provider works and our request was wrong (4xx other than 408 and 429).
     """
 

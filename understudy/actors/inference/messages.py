@@ -208,7 +208,7 @@ class ProviderStatus(Ask[ProviderState]):
 
 @attrs.frozen
 class BreakerState:
-    """A circuit breaker as it is shown (contract/platform.md §19).
+    """A circuit breaker as it is shown.
 
     ``failures`` are those of the last minute or, once it has opened, those that opened it; ``successes`` are those in a
     row since it is half-open. ``next_attempt_at`` is when an open one will let a trial through.

@@ -11,7 +11,7 @@ from understudy.actors.inference.errors import ContextTooLong, UpstreamFailed
 from understudy.actors.outbound.connection import Head
 
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504, 529})
-"""Statuses after which another attempt may help (contract §25.2, and Anthropic's 529 for overloaded)."""
+"""Statuses after which another attempt may help; 529 is Anthropic's for overloaded."""
 
 _TOO_LONG = re.compile(
     r"context[ _]length|context[ _]window|maximum context|context[ _]size|prompt is too long|input is too long"

@@ -12,7 +12,7 @@ from understudy.actors.inference.errors import UpstreamFailed, UpstreamTimedOut
 
 @attrs.frozen
 class RetryPolicy:
-    """Contract §25.2: attempts in all, the first pause (doubling, with jitter), and the longest pause worth waiting.
+    """Attempts in all, the first pause (doubling, with jitter), and the longest pause worth waiting.
 
     ``patience`` is the longest pause while there is a fallback to ask instead.
     """

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
+from understudy.actors.asking import Asker
 from understudy.actors.costs.prices import PriceBook
 from understudy.actors.errors import Forbidden, Invalid, NotFound, TooLarge
 from understudy.actors.facts import COMPLETED, read_fact
@@ -19,7 +20,7 @@ from understudy.actors.memory.lessons import Heard, profile_patch, sift, without
 from understudy.actors.memory.listener import Listener
 from understudy.actors.memory.merging import check_size, merge_patch
 from understudy.actors.memory.messages import LONGEST_ENTRY, MOST_A_DAY, MemoryTier
-from understudy.actors.memory.recall import Asker, memory_config
+from understudy.actors.memory.recall import memory_config
 from understudy.actors.memory.vectors import Vectors
 from understudy.actors.memory_profiles.messages import MemoryConfig
 from understudy.actors.session.chronicle import Chronicle

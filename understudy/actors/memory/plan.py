@@ -4,12 +4,12 @@ from typing import Protocol
 
 import attrs
 
+from understudy.actors.asking import Asker
 from understudy.actors.costs.prices import PriceBook
 from understudy.actors.jobs.kinds import JobKind, Scheduled
 from understudy.actors.memory.extraction import Extraction, Knowledge, Turns, extraction_consumer
 from understudy.actors.memory.jobs import MEMORY_SCHEDULE, Entries, Index, Upkeep, memory_job_kinds
 from understudy.actors.memory.listener import Listener
-from understudy.actors.memory.recall import Asker
 from understudy.actors.memory.vectors import Embedder, Kept, Vectors
 from understudy.actors.session.ports import ModelStreams
 from understudy.actors.store.outbox import Consumer

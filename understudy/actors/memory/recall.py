@@ -1,12 +1,12 @@
 """What an agent's prompt is told of the user and of earlier days, when it asks for it by its placeholders."""
 
 import logging
-from collections.abc import Awaitable, Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Mapping
 
 import msgspec
 
 from understudy.actors.agents.template import placeholders
+from understudy.actors.asking import Asker
 from understudy.actors.errors import DomainError
 from understudy.actors.memory.messages import (
     ALL_TIERS,
@@ -20,7 +20,7 @@ from understudy.actors.memory.messages import (
 )
 from understudy.actors.memory_profiles.messages import DEFAULTS, MEMORY_PROFILES, MemoryConfig, ResolveMemory
 from understudy.actors.session.context import SUFFIX
-from understudy.runtime import Ask, RuntimeFault
+from understudy.runtime import RuntimeFault
 from understudy.storage.records import SessionKey
 
 PATIENCE = 2.0
@@ -30,16 +30,6 @@ _MEMORY = "memory"
 _PROFILE = "user.profile."
 
 log = logging.getLogger(__name__)
-
-R = TypeVar("R")
-
-
-class Asker(Protocol):
-    """Whoever can ask an actor; `understudy.runtime.ActorSystem` can."""
-
-    def ask(self, address: str, message: Ask[R], timeout: float | None = None) -> Awaitable[R]:
-        """The actor's answer."""
-        ...
 
 
 class Recall:

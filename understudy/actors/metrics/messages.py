@@ -1,4 +1,4 @@
-"""What is told to the metrics, and what they answer (contract/platform.md §20).
+"""What is told to the metrics, and what they answer.
 
 The kernel's own figures are collected from its telemetry; here is what only the teller knows. Tells are counted in
 microseconds and may be lost with the actor: counters start again from zero, as Prometheus expects of a restart.

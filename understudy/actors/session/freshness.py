@@ -1,4 +1,4 @@
-"""When a conversation is over by itself: idle for too long, or a new day has begun (contract/platform.md §8.1)."""
+"""When a conversation is over by itself: idle for too long, or a new day has begun."""
 
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo

@@ -1,11 +1,11 @@
 """A tool with which agents have something done in the background."""
 
-from collections.abc import Awaitable
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from understudy.actors.asking import Asker
 from understudy.actors.errors import DomainError
 from understudy.actors.jobs.agentrun import AGENT_RUN, SURFACE
 from understudy.actors.jobs.messages import JOBS, LONGEST_TYPE, EnqueueJob
@@ -17,14 +17,6 @@ from understudy.runtime import Ask, RuntimeFault
 PATIENCE = 15.0
 
 R = TypeVar("R")
-
-
-class Asker(Protocol):
-    """Whoever can ask an actor; `understudy.runtime.ActorSystem` can."""
-
-    def ask(self, address: str, message: Ask[R], timeout: float | None = None) -> Awaitable[R]:
-        """The actor's answer."""
-        ...
 
 
 class JobEnqueue(Arguments, frozen=True):

@@ -1,11 +1,11 @@
 """Tools with which agents remember what people tell them, and find it again."""
 
-from collections.abc import Awaitable
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from understudy.actors.asking import Asker
 from understudy.actors.errors import DomainError
 from understudy.actors.memory.messages import (
     LONGEST_ENTRY,
@@ -33,14 +33,6 @@ MOST_FOUND = 20
 PATIENCE = 15.0
 
 R = TypeVar("R")
-
-
-class Asker(Protocol):
-    """Whoever can ask an actor; `understudy.runtime.ActorSystem` can."""
-
-    def ask(self, address: str, message: Ask[R], timeout: float | None = None) -> Awaitable[R]:
-        """The actor's answer."""
-        ...
 
 
 class MemoryWrite(Arguments, frozen=True):

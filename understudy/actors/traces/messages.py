@@ -1,4 +1,4 @@
-"""What can be asked about traces (contract/platform.md §13)."""
+"""What can be asked about traces."""
 
 import attrs
 
