@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import ClassVar
 
-import attrs
 import trio
 
 from understudy.actors.clock import utc_now
@@ -30,19 +29,13 @@ PATIENCE = 25.0
 """Seconds that a repeated request waits for the first one before it is told `Conflict`; ask with a little more."""
 LOOK_AGAIN_EVERY = 0.5
 """Seconds between two looks at a key that something else than this incarnation has claimed."""
-SWEEP_EVERY = 600.0
-
-
-@attrs.frozen
-class _Sweep:
-    """Timer: delete what has run out."""
 
 
 class Idempotency(Server):
     """The claims are in the database; here is only who waits for which.
 
     A waiter looks at the database again when a claim ends here, and every half second besides: the claim may be an
-    earlier incarnation's, or another node's.
+    earlier incarnation's, or another node's. What has run out is swept by the housekeeper.
     """
 
     mailbox_limit: ClassVar[int] = 5_000
@@ -61,10 +54,6 @@ class Idempotency(Server):
         self._ended: dict[tuple[str, str], trio.Event] = {}
         self._replayed = self._claimed = 0
 
-    async def started(self) -> None:
-        """Begin to sweep."""
-        self.every(SWEEP_EVERY, _Sweep())
-
     @receive
     def begin(self, message: Begin) -> Deferred[Begun]:
         """Claim the key, or say how it ended."""
@@ -81,11 +70,6 @@ class Idempotency(Server):
     def release(self, message: Release) -> Deferred[None]:
         """Give the claim back."""
         return self.answer(message, self._release, message.key)
-
-    @receive
-    def sweep(self, message: _Sweep) -> None:
-        """Delete expired keys, beside the mailbox."""
-        self.work(self._sweep, name="sweep")
 
     def snapshot(self) -> Mapping[str, object]:
         """How many keys were claimed and replayed, and for how many somebody waits."""
@@ -152,12 +136,6 @@ class Idempotency(Server):
         ended = self._ended.pop((key.scope, key.key), None)
         if ended is not None:
             ended.set()
-
-    async def _sweep(self) -> None:
-        try:
-            await self._keys.sweep(now=self._now())
-        except StoreUnavailable:
-            return  # the next sweep finds the same rows
 
 
 def idempotency_spec(keys: Keys, *, now: Callable[[], datetime] = utc_now) -> ChildSpec:

@@ -20,7 +20,3 @@ class Keys(Protocol):
     async def release(self, key: IdempotencyKey) -> None:
         """Forget a key that was claimed and not completed."""
         ...
-
-    async def sweep(self, *, now: datetime) -> int:
-        """Delete the expired; how many."""
-        ...
