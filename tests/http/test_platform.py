@@ -1,4 +1,4 @@
-"""The platform's routes: what they answer when all is well (contract/platform.md §3, §4, §8, §19, §20)."""
+"""The platform's routes: what they answer when all is well."""
 
 from datetime import UTC, datetime
 

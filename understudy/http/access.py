@@ -123,7 +123,7 @@ async def limited(request: ApiRequest, *buckets: Bucket) -> None:
 
 
 def idempotency_key(request: ApiRequest, uid: str, workspace_id: str) -> IdempotencyKey | None:
-    """The caller's promise that requests with this header are one; None without it (contract/platform.md §4.4)."""
+    """The caller's promise that requests with this header are one; None without it."""
     name = "X-Idempotency-Key" if "X-Idempotency-Key" in request.headers else "Idempotency-Key"
     key = request.headers.get(name)
     if key is None:

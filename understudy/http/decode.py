@@ -39,7 +39,7 @@ def _decoder(model: Hashable) -> msgspec.json.Decoder[Any]:
 def body(request: ApiRequest, model: type[T]) -> T:
     """The request's JSON body as a *model*. Raises `ApiError` VALIDATION naming the first field that is wrong.
 
-    Unknown fields are ignored, as the contract says (contract/platform.md §1.5).
+    Unknown fields are ignored.
     """
     try:
         value: T = _decoder(cast(Hashable, model)).decode(request.payload)

@@ -1,4 +1,4 @@
-"""The one shape of every error body (contract/platform.md §1.4)."""
+"""The one shape of every error body."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -49,7 +49,7 @@ STATUS: dict[str, int] = {
     "INTERRUPTED": 503,
     "TIMEOUT": 504,
 }
-"""Code to status (contract/platform.md §1.4). What is not here is answered 500."""
+"""Code to status. What is not here is answered 500."""
 
 RETRY_AFTER = {"RATE_LIMIT": 1.0, "UNAVAILABLE": 1.0, "CIRCUIT_OPEN": 5.0, "INTERRUPTED": 1.0}
 """Seconds that a client should wait when the error itself does not know."""

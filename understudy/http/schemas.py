@@ -1,4 +1,4 @@
-"""The JSON of the platform door: what requests may hold and what answers look like (contract/platform.md).
+"""The JSON of the platform door: what requests may hold and what answers look like.
 
 These are what `/openapi.json` describes. Structs and not attrs classes, because msgspec renames fields to the
 contract's camel case only for its own; they never leave this floor.

@@ -1,4 +1,4 @@
-"""The headers that every answer carries, whichever floor of the server gives it (contract/platform.md §1.3)."""
+"""The headers that every answer carries, whichever floor of the server gives it."""
 
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),

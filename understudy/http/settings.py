@@ -5,7 +5,7 @@ import attrs
 from understudy.http.limits import WireLimits
 
 MAX_BODY = 1024 * 1024
-"""The platform's limit for a request body, in bytes (contract/platform.md §1.1)."""
+"""The platform's limit for a request body, in bytes."""
 
 
 @attrs.frozen
