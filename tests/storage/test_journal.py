@@ -221,6 +221,25 @@ async def test_published_facts_wait_in_the_outbox_until_they_are_done(store: Sto
     assert await outbox.prune(at(13)) == 1
 
 
+async def test_a_fact_that_is_refused_again_and_again_is_offered_ever_less_often(store: Store) -> None:
+    session = await store.session()
+    await store.write(Published(new_id("out"), "turn.done", session.key.workspace_id, b"", at(0)))
+
+    async def claimed(seconds: float) -> bool:
+        found = await store.repositories.outbox.claim(1, now=at(seconds), lease=at(30) - at(0))
+        return bool(found)
+
+    assert await claimed(0)
+    assert await claimed(30)  # as soon as after a crash: it need not be the fact's fault
+    assert not await claimed(60)
+    assert await claimed(90)
+    now = 90.0
+    for _ in range(8):
+        now += 30 * 120
+        assert await claimed(now)  # an hour at the most
+    assert not await claimed(now + 30 * 120 - 1)
+
+
 async def test_an_empty_batch_and_empty_groups_are_fine(store: Store) -> None:
     session = await store.session()
     assert await store.journal.write([]) == ()

@@ -35,13 +35,19 @@ class OutboxRepository(Repository):
     """The outbox, oldest first. Any number of claimers share it without meeting."""
 
     async def claim(self, limit: int, *, now: datetime, lease: timedelta) -> tuple[OutboxItem, ...]:
-        """Take at most *limit* items; whoever has not called `done` when the lease ends has lost them to the next."""
+        """Take at most *limit* items; whoever has not called `done` when the lease ends has lost them to the next.
+
+        From its second claim on an item's lease doubles, to 120 times *lease*: what nobody can digest comes ever less
+        often, and is never thrown away.
+        """
         found = await self._rows(
-            "UPDATE outbox SET claimed_until = %s, attempts = attempts + 1 WHERE id IN ("
+            "UPDATE outbox SET claimed_until = %s + %s * least(power(2, least(attempts, 7)), 120),"
+            " attempts = attempts + 1 WHERE id IN ("
             " SELECT id FROM outbox WHERE done_at IS NULL AND (claimed_until IS NULL OR claimed_until <= %s)"
             " ORDER BY created_at, id LIMIT %s FOR UPDATE SKIP LOCKED)"
             " RETURNING id, topic, workspace_id, payload, created_at, attempts",
-            now + lease,
+            now,
+            lease,
             now,
             limit,
         )

@@ -30,8 +30,8 @@ class Consumer:
     """Who wants facts: its name, the topics (None: every one), and what it does with each.
 
     ``deliver`` is called at least once for each fact and must bear being called again with the same one. What it raises
-    is logged, and the fact comes again after the lease. ``sift``, if there is one, is first shown all that came at
-    once, and says by their ids which are worth being delivered.
+    is logged, and the fact comes again after the lease, then ever less often. ``sift``, if there is one, is first shown
+    all that came at once, and says by their ids which are worth being delivered.
     """
 
     name: str
@@ -52,7 +52,8 @@ class _Drain:
 class OutboxActor(Actor):
     """Delivers each fact at least once, oldest first, to every consumer of its topic; facts nobody wants are dropped.
 
-    When one of them raises, all of them get the fact again after the lease (30 s).
+    When one of them raises, all of them get the fact again: after the lease (30 s), and then after twice as
+    long each time, to an hour.
     """
 
     kind: ClassVar[str | None] = "outbox"

@@ -152,7 +152,7 @@ class MemoryOutbox:
         ]
         free.sort(key=lambda waiting: (waiting.item.created_at, waiting.item.id))
         for claimed in free[:limit]:
-            claimed.claimed_until = now + lease
+            claimed.claimed_until = now + lease * min(2 ** min(claimed.item.attempts, 7), 120)
             claimed.item = attrs.evolve(claimed.item, attempts=claimed.item.attempts + 1)
         return tuple(claimed.item for claimed in free[:limit])
 
