@@ -169,3 +169,11 @@ async def test_an_agent_is_there_for_its_workspace_and_for_whom_it_was_granted(p
     for workspace, found in ((giver, 1), (receiver, 1), (other, 0)):
         for table in ("agent_configs", "agent_config_versions", "workspace_agent_grants"):
             assert len(await seen(pool, f"SELECT 1 FROM {table}", Tenant(workspace_id=workspace.id))) == found, table
+
+
+async def test_the_second_lock_holds_as_soon_as_the_role_may_read_not_from_the_next_start_on(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute(f"REVOKE SELECT ON sessions FROM {ROLE}")
+        assert not await pool.guarded(connection)
+        await connection.execute("CALL grant_tenants()")
+        assert await pool.guarded(connection)

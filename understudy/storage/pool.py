@@ -92,13 +92,13 @@ class Pool:
         self._failures = 0
         self._retry_at = 0.0
         self._last_error: Exception | None = None
-        self._guarded: bool | None = None
+        self._guarded = False
 
     async def open(self, conninfo: str | None = None) -> None:
         """Let callers in, optionally to another address than before. Does not connect; idempotent."""
         if conninfo is not None and conninfo != self.conninfo:
             self.conninfo = conninfo
-            self._guarded = None
+            self._guarded = False
             await self._discard(self._take_idle())
         self._open = True
         self._failures, self._retry_at = 0, 0.0
@@ -148,8 +148,8 @@ class Pool:
         raise StoreUnavailable(f"the database did not answer within {timeout:g} s")
 
     async def guarded(self, connection: Connection[Any]) -> bool:
-        """Whether statements can be limited to a tenant's rows here; *connection*, of this pool, is asked once."""
-        if self._guarded is None:
+        """Whether statements can be limited to a tenant's rows here; asked of *connection*, of this pool, until so."""
+        if not self._guarded:
             self._guarded = await may_act(connection)
         return self._guarded
 
