@@ -142,10 +142,12 @@ class SessionRepository(MessageReads, MessageSearch, TurnReads, EventReads):
             if not old:
                 return None
             archived = _session(old[0])
-            active = await rows(connection, _INSERT, made, *_values(archived.key), now, now)
-            if not active:
-                active = await rows(connection, _ACTIVE, *_values(archived.key))
-            return archived, _session(active[0])
+            while True:  # another reset or hand-off may archive the active one between the two questions
+                active = await rows(connection, _INSERT, made, *_values(archived.key), now, now)
+                if not active:
+                    active = await rows(connection, _ACTIVE, *_values(archived.key))
+                if active:
+                    return archived, _session(active[0])
 
         done = await self._transact(work)
         if done is None:
