@@ -1,12 +1,14 @@
 """What the documents name exists: operations, settings, environment variables, flags, subcommands."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from understudy.cli import understudy
+from understudy.config.loading import load
 from understudy.config.providers import KNOWN_PROVIDERS
 from understudy.config.settings import settings_table
 from understudy.http.app import create_app
@@ -26,6 +28,7 @@ _URL = re.compile(r"(?:https?://)?(?:localhost|127\.0\.0\.1|agents\.example\.org
 _NAMED = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^\s`?]*)[^`]*`")
 _VARIABLE = re.compile(r"\b(UNDERSTUDY_[A-Z_]+)\b")
 _GIVEN = re.compile(r"^((?:[A-Z_]+=(?:'[^']*'|\$\([^)]*\)|\S*) )+)understudy ", re.MULTILINE)
+_TOML = re.compile(r"^```toml\n(?!# prices\.toml)(.*?)^```", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"\bunderstudy (serve|chat|tree|doctor|migrate|openapi|reference)((?: --?[a-z][a-z-]*)*)")
 
 pages = pytest.mark.parametrize("page", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
@@ -86,3 +89,16 @@ def test_every_command_and_flag_that_a_page_shows_exists(page: Path) -> None:
         told = CliRunner().invoke(understudy, [name, "--help"]).output
         for flag in flags.split():
             assert re.search(rf"{re.escape(flag)}\b", told), f"understudy {name} has no {flag}"
+
+
+@pages
+def test_every_key_of_a_configuration_that_a_page_shows_is_read(page: Path) -> None:
+    for shown in _TOML.findall(page.read_text(encoding="utf-8")):
+        variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", shown), "x")
+        told = load(environ=variables, toml=tomllib.loads(shown)).warnings
+        assert not told, told
+
+
+def test_the_documents_name_no_place_of_the_machine_that_they_were_written_on() -> None:
+    for page in WRITTEN:
+        assert not re.search(r"/(?:home|Users|work|tmp)/\w", page.read_text(encoding="utf-8")), page
