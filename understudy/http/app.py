@@ -17,6 +17,7 @@ from understudy.http.openapi import document
 from understudy.http.replies import Reply, StreamReply
 from understudy.http.request import ApiRequest, request_id
 from understudy.http.routes import (
+    actors,
     admin,
     agent,
     agent_versions,
@@ -79,6 +80,7 @@ BLUEPRINTS = tuple(
         health,
         metrics,
         diagnostics,
+        actors,
         admin,
         audit,
         autonomous,

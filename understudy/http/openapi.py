@@ -142,6 +142,7 @@ def document(app: QuartTrio) -> dict[str, Any]:
 
 def _responses(described: Operation, components: dict[str, Any], *, sends: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    usual = next(iter(described.replies.values()))  # what the example is of
     for status, model in described.replies.items():
         if status in _EMPTY:
             found[str(status)] = {"description": _EMPTY[status]}
@@ -149,7 +150,7 @@ def _responses(described: Operation, components: dict[str, Any], *, sends: bool)
         content: dict[str, Any] = {}
         if model is not None:
             content["schema"] = _schema(model, components)
-        if described.reply_example is not None:
+        if described.reply_example is not None and model is usual:
             content["example"] = described.reply_example
         media = {described.media_type: content}
         for extra in described.also:

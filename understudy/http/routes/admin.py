@@ -20,7 +20,7 @@ from understudy.actors.admin.messages import (
 from understudy.actors.clock import utc_now
 from understudy.actors.costs.prices import in_dollars
 from understudy.actors.identity.messages import IDENTITY, CreateKey, KeyScope, KeyView, ListKeys, RevokeKey
-from understudy.http import schemas, schemas_admin
+from understudy.http import examples, schemas, schemas_admin
 from understudy.http.access import operator
 from understudy.http.decode import body, query
 from understudy.http.errors import invalid
@@ -34,9 +34,51 @@ routes = Blueprint("admin", __name__, url_prefix="/admin")
 
 READ, WRITE = KeyScope.ADMIN_READ, KeyScope.ADMIN_WRITE
 
+_HEALTH = {
+    "status": "ok",
+    "memory": {"rssBytes": 170_393_600, "heapBytes": 141_557_760},
+    "uptime": 86_400.5,
+    "activeSessions": 4,
+    "toolCount": 12,
+    "version": "0.1.0",
+}
+_AGENTS = {
+    "agents": [
+        {
+            "id": "ops-helper",
+            "workspaceId": "ws_5",
+            "version": 2,
+            "config": {"displayName": "Ops helper", "model": {"provider": "ollama", "modelId": "qwen2.5:7b"}},
+            "createdAt": "2026-03-01T08:00:00Z",
+            "updatedAt": "2026-03-02T08:00:00Z",
+        }
+    ],
+    "count": 1,
+    "limit": 100,
+    "offset": 0,
+}
+_USED = {**examples.USAGE, "costUsd": 0.0021}
+_USAGE = {"uid": "usr_71ab", "month": "2026-03", **_USED, "byAgent": {"chad": _USED}, "limit": 1_000_000}
+_AUDIT = {
+    "uid": "usr_71ab",
+    "entries": [
+        {
+            "id": "aud_5c1e",
+            "event": "agent.created",
+            "uid": "usr_71ab",
+            "agent_id": "ops-helper",
+            "action": "created",
+            "session_id": None,
+            "details": {"severity": "low", "workspace_id": "ws_5", "request_id": "3f0c"},
+            "metadata": {},
+            "timestamp": "2026-03-02T09:10:00Z",
+        }
+    ],
+}
+
 
 @routes.get("/health")
-@operation("adminHealth", Auth.KEY, scope=READ, replies={200: schemas_admin.NodeHealth})
+@operation("adminHealth", Auth.KEY, scope=READ, replies={200: schemas_admin.NodeHealth}, reply_example=_HEALTH)
 async def health() -> Reply:
     """See how the process does: its memory, its age, its sessions and tools."""
     request = this_request()
@@ -61,6 +103,7 @@ async def health() -> Reply:
     scope=READ,
     query=schemas_admin.PageQuery,
     replies={200: schemas_admin.RegisteredAgents},
+    reply_example=_AGENTS,
 )
 async def agents() -> Reply:
     """List the agents of all workspaces, everybody's first."""
@@ -91,6 +134,7 @@ async def agents() -> Reply:
     scope=READ,
     query=schemas_admin.UsageQuery,
     replies={200: schemas_admin.UserUsage},
+    reply_example=_USAGE,
     errors=("NOT_FOUND",),
 )
 async def usage(uid: str) -> Reply:
@@ -114,6 +158,7 @@ async def usage(uid: str) -> Reply:
     scope=READ,
     query=schemas_admin.PageQuery,
     replies={200: schemas_admin.UserSessions},
+    reply_example={"uid": "usr_71ab", **examples.SESSION_PAGE, "limit": 100},
     errors=("NOT_FOUND",),
 )
 async def sessions(uid: str) -> Reply:
@@ -130,7 +175,14 @@ async def sessions(uid: str) -> Reply:
 
 
 @routes.get("/audit/<uid>")
-@operation("adminAudit", Auth.KEY, scope=READ, replies={200: schemas_admin.UserAudit}, errors=("NOT_FOUND",))
+@operation(
+    "adminAudit",
+    Auth.KEY,
+    scope=READ,
+    replies={200: schemas_admin.UserAudit},
+    reply_example=_AUDIT,
+    errors=("NOT_FOUND",),
+)
 async def audit(uid: str) -> Reply:
     """Read the last 50 lines of the audit log about a user."""
     request = this_request()
@@ -146,6 +198,7 @@ async def audit(uid: str) -> Reply:
     scope=WRITE,
     body=schemas_admin.NewKeyRequest,
     replies={201: schemas_admin.InternalKeyMade},
+    reply_example={**examples.INTERNAL_KEY, "key": "usk_5qd0b1aX5qd0b1aX5qd0b1aX"},
     errors=("CONFLICT",),
     example={"name": "ci", "scopes": ["diagnostics"], "expiresAt": "2027-01-01T00:00:00Z"},
 )
@@ -166,7 +219,13 @@ async def create_key() -> Reply:
 
 
 @routes.get("/keys")
-@operation("listKeys", Auth.KEY, scope=READ, replies={200: schemas_admin.InternalKeys})
+@operation(
+    "listKeys",
+    Auth.KEY,
+    scope=READ,
+    replies={200: schemas_admin.InternalKeys},
+    reply_example={"keys": [examples.INTERNAL_KEY]},
+)
 async def list_keys() -> Reply:
     """List the internal keys; no secret is ever shown again."""
     request = this_request()

@@ -5,7 +5,7 @@ from quart import Blueprint
 from understudy.actors.presence.messages import PRESENCE, ListPresence
 from understudy.actors.session.messages import DIRECTORY, Reset, SessionKey
 from understudy.actors.workspaces.messages import WorkspaceRole
-from understudy.http import schemas
+from understudy.http import examples, schemas
 from understudy.http.access import idempotency_key, member, once
 from understudy.http.decode import optional_body
 from understudy.http.operation import Auth, operation
@@ -21,6 +21,7 @@ routes = Blueprint("agent", __name__, url_prefix="/agent")
     Auth.WORKSPACE,
     body=schemas.Conversation,
     replies={200: schemas.ResetReply},
+    reply_example={"ok": True, "archivedSessionId": "ses_60c2", "sessionId": "ses_71ab"},
     headers=("X-Workspace-Id", "X-Idempotency-Key"),
     errors=("FORBIDDEN", "NOT_FOUND", "CONFLICT", "RATE_LIMIT"),
     example={"agentId": "chad"},
@@ -50,6 +51,9 @@ async def reset() -> Reply:
     "agentPresence",
     Auth.WORKSPACE,
     replies={200: schemas.PresenceReply},
+    reply_example={
+        "agents": [{"agentId": "chad", "state": "thinking", "sessionId": "ses_71ab", "since": "2026-03-02T09:10:00Z"}]
+    },
     headers=("X-Workspace-Id",),
     errors=("FORBIDDEN", "RATE_LIMIT"),
 )
@@ -65,7 +69,7 @@ async def presence() -> Reply:
 
 
 @routes.get("/health")
-@operation("agentHealth", Auth.PUBLIC, replies={200: schemas.Status})
+@operation("agentHealth", Auth.PUBLIC, replies={200: schemas.Status}, reply_example=examples.STATUS)
 async def health() -> Reply:
     """Say that the agent routes are there."""
     return json(schemas.Status())

@@ -23,8 +23,8 @@ from understudy.http.paging import next_link
 from understudy.http.replies import Reply, json
 from understudy.http.request import this_request
 from understudy.http.routes.agents import (
-    AGENT_EXAMPLE,
     CHANGE_ERRORS,
+    CONFIG_EXAMPLE,
     READ_ERRORS,
     READ_EXAMPLE,
     agent_shown,
@@ -76,7 +76,7 @@ async def list_versions(id: str) -> Reply:  # noqa: A002  # the contract's name 
     "getAgentVersion",
     Auth.WORKSPACE,
     replies={200: schemas_agents.AgentVersionDetail},
-    reply_example={**_VERSION_EXAMPLE, "agentId": "ops-helper", "config": {**AGENT_EXAMPLE}},
+    reply_example={**_VERSION_EXAMPLE, "agentId": "ops-helper", "config": CONFIG_EXAMPLE},
     headers=("X-Workspace-Id",),
     errors=READ_ERRORS,
 )
@@ -119,6 +119,12 @@ async def roll_back(id: str, version: int) -> Reply:  # noqa: A002  # the contra
     Auth.WORKSPACE,
     body=schemas_agents.VersionLabel,
     replies={200: schemas_agents.AgentVersionDetail},
+    reply_example={
+        **_VERSION_EXAMPLE,
+        "label": "before the move",
+        "agentId": "ops-helper",
+        "config": CONFIG_EXAMPLE,
+    },
     headers=("X-Workspace-Id",),
     errors=("NOT_FOUND", "CONFLICT", "RATE_LIMIT"),
     example={"label": "before the move"},

@@ -36,13 +36,13 @@ routes = Blueprint("agents", __name__, url_prefix="/agents")
 CACHE = "private, max-age=30"
 VARY = "Authorization, X-Workspace-Id"
 
-AGENT_EXAMPLE = {
-    "id": "ops-helper",
+CONFIG_EXAMPLE = {
     "displayName": "Ops helper",
     "model": {"provider": "ollama", "modelId": "qwen2.5:7b", "maxOutputTokens": 2048, "temperature": 0.2},
     "systemPromptTemplate": "Help with operations. Today: {{date}}.",
     "tools": {"allow": ["datetime_now"], "deny": []},
 }
+AGENT_EXAMPLE = {"id": "ops-helper", **CONFIG_EXAMPLE}
 READ_EXAMPLE = {
     **AGENT_EXAMPLE,
     "workspaceId": "ws_5",

@@ -17,7 +17,7 @@ from understudy.actors.audit.messages import (
 )
 from understudy.actors.identity.messages import KeyScope
 from understudy.actors.workspaces.messages import WorkspaceRole
-from understudy.http import schemas_admin
+from understudy.http import examples, schemas_admin
 from understudy.http.access import member, operator
 from understudy.http.audit_tail import AuditTail
 from understudy.http.csv import row
@@ -58,6 +58,7 @@ _HEADERS = ("X-Workspace-Id",)
     scope=KeyScope.AUDIT,
     query=schemas_admin.AuditPageQuery,
     replies={200: schemas_admin.AuditPage},
+    reply_example={"entries": [examples.AUDIT_LINE], "total": 1, "limit": 100, "offset": 0},
     headers=_HEADERS,
     errors=("RATE_LIMIT",),
 )
@@ -77,7 +78,13 @@ async def read() -> Reply:
 
 
 @routes.get("/verify")
-@operation("verifyAudit", Auth.KEY, scope=KeyScope.AUDIT, replies={200: schemas_admin.AuditVerdict})
+@operation(
+    "verifyAudit",
+    Auth.KEY,
+    scope=KeyScope.AUDIT,
+    replies={200: schemas_admin.AuditVerdict},
+    reply_example={"valid": True, "count": 71, "firstBroken": None},
+)
 async def verify() -> Reply:
     """Check that no line of the audit log was changed or taken out.
 

@@ -12,7 +12,7 @@ from understudy.actors.identity.messages import (
 )
 from understudy.actors.identity.messages import SignedIn as Account
 from understudy.actors.limits.messages import Bucket
-from understudy.http import schemas
+from understudy.http import examples, schemas
 from understudy.http.access import bearer, limited
 from understudy.http.decode import body, optional_body
 from understudy.http.operation import Auth, operation
@@ -31,6 +31,7 @@ PATIENCE = 15.0
     Auth.PUBLIC,
     body=schemas.Registration,
     replies={201: schemas.SignedIn},
+    reply_example=examples.SIGNED_IN,
     errors=("CONFLICT", "RATE_LIMIT"),
     example={"email": "mira@example.org", "password": "correct horse"},
 )
@@ -52,6 +53,7 @@ async def register() -> Reply:
     Auth.PUBLIC,
     body=schemas.Credentials,
     replies={200: schemas.SignedIn},
+    reply_example=examples.SIGNED_IN,
     errors=("UNAUTHENTICATED", "RATE_LIMIT"),
     example={"email": "mira@example.org", "password": "correct horse"},
 )
@@ -69,7 +71,9 @@ async def login() -> Reply:
     "refresh",
     Auth.PUBLIC,
     body=schemas.RefreshRequest,
+    example={"refreshToken": "rt_5qd0b1aX"},
     replies={200: schemas.Tokens},
+    reply_example=examples.TOKENS,
     errors=("UNAUTHENTICATED", "TOKEN_REPLAY", "RATE_LIMIT"),
 )
 async def refresh() -> Reply:
@@ -85,7 +89,15 @@ async def refresh() -> Reply:
 
 
 @routes.post("/logout")
-@operation("logout", Auth.PUBLIC, body=schemas.LogoutRequest, replies={200: schemas.Ok}, errors=("UNAUTHENTICATED",))
+@operation(
+    "logout",
+    Auth.PUBLIC,
+    body=schemas.LogoutRequest,
+    example={"refreshToken": "rt_5qd0b1aX"},
+    replies={200: schemas.Ok},
+    reply_example=examples.OK,
+    errors=("UNAUTHENTICATED",),
+)
 async def logout() -> Reply:
     """Revoke all tokens of the caller.
 

@@ -13,7 +13,7 @@ from understudy.actors.autonomous.running import Outcome, Principal, run_task, r
 from understudy.actors.identity.messages import KeyPrincipal, KeyScope
 from understudy.actors.jobs.messages import JOBS, LONGEST_TIMEOUT, EnqueueJob
 from understudy.actors.limits.messages import Bucket
-from understudy.http import schemas
+from understudy.http import examples, schemas
 from understudy.http import schemas_autonomous as shapes
 from understudy.http.access import acted, idempotency_key, limited, once, operator
 from understudy.http.decode import body, query
@@ -40,6 +40,26 @@ _ERRORS = (
 )
 _TASK = {"uid": "usr_9kq2", "agentId": "chad", "taskMessage": "Write the weekly report."}
 
+_BATCH = {
+    "total": 2,
+    "succeeded": 1,
+    "failed": 1,
+    "results": [
+        {**examples.TASK_DONE, "status": 200, "ok": True},
+        {"uid": "usr_2", "agentId": "chad", "status": 404, "ok": False, "error": "no such user", "code": "NOT_FOUND"},
+    ],
+}
+_JOB = {
+    "id": "job_5c1e",
+    "status": "completed",
+    "attempts": 1,
+    "createdAt": "2026-03-02T09:10:00Z",
+    "startedAt": "2026-03-02T09:10:00Z",
+    "finishedAt": "2026-03-02T09:10:42Z",
+    "result": _BATCH,
+    "error": None,
+}
+
 
 @routes.post("/run")
 @operation(
@@ -49,6 +69,7 @@ _TASK = {"uid": "usr_9kq2", "agentId": "chad", "taskMessage": "Write the weekly 
     body=Task,
     query=shapes.LaterQuery,
     replies={200: shapes.TaskDone, 202: shapes.JobTaken},
+    reply_example=examples.TASK_DONE,
     headers=("X-Idempotency-Key",),
     errors=_ERRORS,
     example=_TASK,
@@ -90,6 +111,7 @@ async def run() -> Reply:
     body=Batch,
     query=shapes.LaterQuery,
     replies={200: shapes.BatchDone, 207: shapes.BatchDone, 202: shapes.JobTaken, 502: shapes.BatchDone},
+    reply_example=_BATCH,
     headers=("X-Idempotency-Key",),
     errors=("CONFLICT", "RATE_LIMIT"),
     example={"tasks": [_TASK, {**_TASK, "uid": "usr_2"}]},
@@ -122,7 +144,9 @@ async def batch() -> Reply:
 
 
 @routes.get("/jobs/<id>")
-@operation("autonomousJob", Auth.KEY, scope=_SCOPE, replies={200: shapes.BatchJob}, errors=("NOT_FOUND",))
+@operation(
+    "autonomousJob", Auth.KEY, scope=_SCOPE, replies={200: shapes.BatchJob}, reply_example=_JOB, errors=("NOT_FOUND",)
+)
 async def job(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """See how far a batch is that was given `async=true`."""
     request = this_request()

@@ -1,9 +1,4 @@
-"""`/diagnostics`: checks on demand, and the actor tree to look at, to watch and to act on. For operators."""
-
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+"""`/diagnostics`: checks on demand. For operators."""
 
 from quart import Blueprint
 
@@ -14,33 +9,41 @@ from understudy.actors.diagnostics.messages import (
     Report,
     RunDiagnostics,
 )
-from understudy.actors.errors import Conflict, NotFound
-from understudy.actors.identity.messages import IDENTITY, KeyScope
-from understudy.http import schemas, schemas_actors, schemas_node
-from understudy.http.access import acted, operator
-from understudy.http.decode import query
-from understudy.http.node import Node
+from understudy.actors.identity.messages import KeyScope
+from understudy.http import examples, schemas_node
+from understudy.http.access import operator
 from understudy.http.operation import Auth, operation
-from understudy.http.replies import Reply, StreamReply, json
-from understudy.http.request import ApiRequest, this_request
-from understudy.http.sse import Frame, event_stream, frame
-from understudy.http.tree import deep, plain, shallow
-from understudy.runtime import NotRunning, TreeChanges
+from understudy.http.replies import Reply, json
+from understudy.http.request import this_request
 
 routes = Blueprint("diagnostics", __name__, url_prefix="/diagnostics")
 
 FULL_PATIENCE = 30.0
 """Seconds for a full run: each check is bounded by itself."""
 
-
-class TreeQuery(schemas.Wire, frozen=True):
-    """Whether to go on with what changes."""
-
-    watch: bool = False
+_BREAKERS = {
+    "breakers": [
+        {
+            "provider": "claude",
+            "state": "open",
+            "failures": 5,
+            "successes": 0,
+            "openedAt": "2026-03-02T09:10:00Z",
+            "nextAttemptAt": "2026-03-02T09:10:30Z",
+            "lastError": "no first token within 30 s",
+        }
+    ]
+}
 
 
 @routes.get("")
-@operation("runDiagnostics", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_node.DiagnosticReport})
+@operation(
+    "runDiagnostics",
+    Auth.KEY,
+    scope=KeyScope.DIAGNOSTICS,
+    replies={200: schemas_node.DiagnosticReport},
+    reply_example=examples.REPORT,
+)
 async def run() -> Reply:
     """Run every check. Always 200: what is wrong is in the report, which is kept."""
     request = this_request()
@@ -49,7 +52,13 @@ async def run() -> Reply:
 
 
 @routes.get("/quick")
-@operation("quickDiagnostics", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_node.DiagnosticReport})
+@operation(
+    "quickDiagnostics",
+    Auth.KEY,
+    scope=KeyScope.DIAGNOSTICS,
+    replies={200: schemas_node.DiagnosticReport},
+    reply_example={**examples.REPORT, "kind": "quick"},
+)
 async def quick() -> Reply:
     """Check connectivity only, within two seconds. Not kept."""
     request = this_request()
@@ -58,7 +67,13 @@ async def quick() -> Reply:
 
 
 @routes.get("/history")
-@operation("diagnosticsHistory", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_node.DiagnosticHistory})
+@operation(
+    "diagnosticsHistory",
+    Auth.KEY,
+    scope=KeyScope.DIAGNOSTICS,
+    replies={200: schemas_node.DiagnosticHistory},
+    reply_example={"runs": [examples.REPORT]},
+)
 async def history() -> Reply:
     """List the last ten full runs, newest first."""
     request = this_request()
@@ -68,7 +83,13 @@ async def history() -> Reply:
 
 
 @routes.get("/circuit-breakers")
-@operation("circuitBreakers", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_node.CircuitBreakerList})
+@operation(
+    "circuitBreakers",
+    Auth.KEY,
+    scope=KeyScope.DIAGNOSTICS,
+    replies={200: schemas_node.CircuitBreakerList},
+    reply_example=_BREAKERS,
+)
 async def circuit_breakers() -> Reply:
     """See which providers are left alone for having failed too often, and until when."""
     request = this_request()
@@ -87,168 +108,6 @@ async def circuit_breakers() -> Reply:
         for state in states
     ]
     return json(schemas_node.CircuitBreakerList(breakers=shown))
-
-
-@routes.get("/actors")
-@operation(
-    "actorTree",
-    Auth.KEY,
-    scope=KeyScope.DIAGNOSTICS,
-    query=TreeQuery,
-    replies={200: schemas_actors.ActorTree},
-    also=("text/event-stream",),
-)
-async def actors() -> Reply | StreamReply:
-    """Look at the whole actor tree.
-
-    With `watch=1` it is a stream: one `snapshot`, then a `change` whenever something does, with the nodes that changed
-    (without their children) and the addresses that are gone. A reader that comes back gets a new snapshot.
-    """
-    request = this_request()
-    await operator(request, KeyScope.DIAGNOSTICS)
-    if query(request, TreeQuery).watch:
-        return _watch(request)
-    return json(await deep(request.node.tree()))
-
-
-@routes.get("/actors/<path:address>")
-@operation(
-    "actor", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_actors.ActorDetail}, errors=("NOT_FOUND",)
-)
-async def actor(address: str) -> Reply:
-    """Look at one actor: its node in the tree, and what it says of itself under `inspect`."""
-    request = this_request()
-    await operator(request, KeyScope.DIAGNOSTICS)
-    node = request.node.node(address)
-    if node is None:
-        raise _unknown(address)
-    shown = await deep(node)
-    try:
-        shown["inspect"] = plain(await request.node.inspect(address))
-    except NotRunning:
-        shown["inspect"] = None  # a supervisor, or an actor between two lives
-    return json(shown)
-
-
-@routes.get("/actors/<path:address>/trace")
-@operation(
-    "traceActor", Auth.KEY, scope=KeyScope.DIAGNOSTICS, replies={200: schemas_actors.ActorTrace}, errors=("NOT_FOUND",)
-)
-async def trace(address: str) -> Reply:
-    """Read the last messages that an actor handled, with outcome and duration. Their content is not kept."""
-    request = this_request()
-    await operator(request, KeyScope.DIAGNOSTICS)
-    if request.node.node(address) is None:
-        raise _unknown(address)
-    return json({"address": address, "messages": plain(request.node.trace(address))})
-
-
-@routes.post("/actors/<path:address>/suspend")
-@operation(
-    "suspendActor",
-    Auth.KEY,
-    scope=KeyScope.ADMIN_WRITE,
-    replies={200: schemas_actors.ActorControlled},
-    errors=("NOT_FOUND", "CONFLICT"),
-)
-async def suspend(address: str) -> Reply:
-    """Stop an actor from taking messages; they queue until it is resumed.
-
-    The one that checks the internal key is refused: suspended, it would let nobody in to resume it.
-    """
-    await operator(this_request(), KeyScope.ADMIN_WRITE)
-    if address == IDENTITY:
-        raise Conflict(f"{address} checks the key that resuming it takes; restart it instead")
-    return await _control(address, "actor.suspended", lambda node: node.suspend)
-
-
-@routes.post("/actors/<path:address>/resume")
-@operation(
-    "resumeActor",
-    Auth.KEY,
-    scope=KeyScope.ADMIN_WRITE,
-    replies={200: schemas_actors.ActorControlled},
-    errors=("NOT_FOUND",),
-)
-async def resume(address: str) -> Reply:
-    """Let a suspended actor go on."""
-    return await _control(address, "actor.resumed", lambda node: node.resume)
-
-
-@routes.post("/actors/<path:address>/restart")
-@operation(
-    "restartActor",
-    Auth.KEY,
-    scope=KeyScope.ADMIN_WRITE,
-    replies={200: schemas_actors.ActorControlled},
-    errors=("NOT_FOUND",),
-)
-async def restart(address: str) -> Reply:
-    """Stop an actor in order and start it again; its mail is kept."""
-    return await _control(address, "actor.restarted", lambda node: node.restart)
-
-
-@routes.post("/actors/<path:address>/kill")
-@operation(
-    "killActor",
-    Auth.KEY,
-    scope=KeyScope.ADMIN_WRITE,
-    replies={200: schemas_actors.ActorControlled},
-    errors=("NOT_FOUND",),
-)
-async def kill(address: str) -> Reply:
-    """End an actor at once; its supervisor does what it does when a child dies."""
-    return await _control(address, "actor.killed", lambda node: node.kill)
-
-
-async def _control(address: str, event: str, choose: Callable[[Any], Callable[[str], Awaitable[None]]]) -> Reply:
-    request = this_request()
-    holder = await operator(request, KeyScope.ADMIN_WRITE)
-    if request.node.node(address) is None:
-        raise _unknown(address)
-    await choose(request.node)(address)
-    acted(request, holder, event, address=address)
-    node = request.node.node(address)
-    return json({"ok": True, "address": address, "node": shallow(node) if node is not None else None})
-
-
-def _watch(request: ApiRequest) -> StreamReply:
-    numbers = itertools.count(1)
-
-    def render(item: tuple[str, Any]) -> Frame:
-        return Frame(frame(item[0], item[1], str(next(numbers))))
-
-    @asynccontextmanager
-    async def source() -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
-        async with request.node.watch_tree() as changes:
-            yield _TreeEvents(request.node, changes)
-
-    return event_stream(source, render, request.draining, ping_every=request.settings.ping_every, ends_by_itself=False)
-
-
-class _TreeEvents:
-    """A snapshot of the tree, then its changes. Cancelled means nothing is lost."""
-
-    def __init__(self, node: Node, changes: AsyncIterator[TreeChanges]) -> None:
-        self._node = node
-        self._changes = changes
-        self._begun = False
-
-    def __aiter__(self) -> "_TreeEvents":
-        return self
-
-    async def __anext__(self) -> tuple[str, Any]:
-        if not self._begun:
-            await self._changes.__anext__()  # every node once, without its place: the snapshot tells more
-            snapshot = await deep(self._node.tree())
-            self._begun = True
-            return "snapshot", snapshot
-        change = await self._changes.__anext__()
-        return "change", {"changed": [shallow(node) for node in change.changed], "removed": list(change.removed)}
-
-
-def _unknown(address: str) -> NotFound:
-    return NotFound(f"There is no actor at {address}")
 
 
 def _report(report: Report) -> schemas_node.DiagnosticReport:

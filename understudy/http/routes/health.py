@@ -3,7 +3,7 @@
 from quart import Blueprint
 
 from understudy.actors.diagnostics.messages import DIAGNOSTICS, Health, Readiness
-from understudy.http import schemas, schemas_node
+from understudy.http import examples, schemas, schemas_node
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
 from understudy.http.request import this_request
@@ -11,9 +11,17 @@ from understudy.runtime import RuntimeFault
 
 routes = Blueprint("health", __name__)
 
+_HEALTH = {
+    "status": "ok",
+    "checks": {"typesense": "ok", "postgres": "ok"},
+    "engines": {"typesense": "PostgreSQL 18.4 full-text search", "postgres": "PostgreSQL 18.4"},
+    "wsConnections": 0,
+    "timestamp": "2026-03-02T09:10:00Z",
+}
+
 
 @routes.get("/health")
-@operation("health", Auth.PUBLIC, replies={200: schemas_node.Health, 503: schemas_node.Health})
+@operation("health", Auth.PUBLIC, replies={200: schemas_node.Health, 503: schemas_node.Health}, reply_example=_HEALTH)
 async def health() -> Reply:
     """Look at what the node stands on. 503 when a part of it does not answer."""
     report = await this_request().node.ask(DIAGNOSTICS, Health())
@@ -28,7 +36,12 @@ async def health() -> Reply:
 
 
 @routes.get("/readiness")
-@operation("readiness", Auth.PUBLIC, replies={200: schemas_node.Readiness, 503: schemas_node.Readiness})
+@operation(
+    "readiness",
+    Auth.PUBLIC,
+    replies={200: schemas_node.Readiness, 503: schemas_node.Readiness},
+    reply_example={"ready": True},
+)
 async def readiness() -> Reply:
     """Say whether the node takes requests. 503 while it starts, stops, or its database is away."""
     request = this_request()
@@ -44,7 +57,7 @@ async def readiness() -> Reply:
 
 
 @routes.get("/livez")
-@operation("livez", Auth.PUBLIC, replies={200: schemas.Status})
+@operation("livez", Auth.PUBLIC, replies={200: schemas.Status}, reply_example=examples.STATUS)
 async def livez() -> Reply:
     """Say that the process is alive, and nothing more."""
     return json(schemas.Status())

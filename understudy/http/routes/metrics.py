@@ -21,12 +21,23 @@ _QUALITY = re.compile(r"[01](\.\d{0,3})?")
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 
+_EXAMPLE = {
+    "uptime": 86_400.5,
+    "wsConnections": 0,
+    "tools": 12,
+    "skills": 6,
+    "sessions": {"active": 4, "total": 61},
+    "messages": 812,
+    "cache": {"hits": 3, "misses": 9},
+}
+
 
 @routes.get("/metrics")
 @operation(
     "metrics",
     Auth.PUBLIC,
     replies={200: schemas_node.Metrics},
+    reply_example=_EXAMPLE,
     also=(_TEXT, _OPENMETRICS),
     errors=("UNAUTHENTICATED", "FORBIDDEN"),
 )

@@ -14,11 +14,26 @@ from understudy.http.decode import optional_body
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
 from understudy.http.request import this_request
+from understudy.http.routes.agents import READ_EXAMPLE
 from understudy.http.show_workspaces import workspace_of
 
 routes = Blueprint("onboarding", __name__, url_prefix="/onboarding")
 
 _EXAMPLE = {"workspaceName": "Lighthouse", "agents": ["assistant", "researcher"], "profile": {"name": "Mira"}}
+
+_DONE = {
+    "workspace": {
+        "id": "ws_5",
+        "name": "Lighthouse",
+        "ownerId": "usr_71ab",
+        "plan": "personal",
+        "createdAt": 1772438400000,
+        "settings": {},
+        "yourRole": "owner",
+    },
+    "agents": [READ_EXAMPLE],
+    "created": True,
+}
 
 
 @routes.post("/setup")
@@ -27,6 +42,7 @@ _EXAMPLE = {"workspaceName": "Lighthouse", "agents": ["assistant", "researcher"]
     Auth.JWT,
     body=schemas_admin.SetupRequest,
     replies={201: schemas_admin.SetupDone, 200: schemas_admin.SetupDone},
+    reply_example=_DONE,
     headers=("X-Idempotency-Key",),
     errors=("CONFLICT", "NOT_FOUND", "RATE_LIMIT"),
     example=_EXAMPLE,

@@ -18,7 +18,7 @@ from understudy.actors.session.messages import (
     session_address,
 )
 from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace, WorkspaceRole
-from understudy.http import schemas, schemas_sessions
+from understudy.http import examples, schemas, schemas_sessions
 from understudy.http.access import idempotency_key, once, signed_in, user
 from understudy.http.decode import body, query
 from understudy.http.errors import invalid
@@ -41,6 +41,7 @@ CANCEL_PATIENCE = 15.0
     Auth.JWT,
     query=schemas_sessions.SessionsQuery,
     replies={200: schemas.SessionPage},
+    reply_example=examples.SESSION_PAGE,
     errors=("FORBIDDEN", "RATE_LIMIT"),
 )
 async def list_sessions() -> Reply:
@@ -123,6 +124,7 @@ async def search_messages() -> Reply:
     Auth.JWT,
     query=schemas_sessions.SessionQuery,
     replies={200: schemas.SessionDetail},
+    reply_example=examples.SESSION_DETAIL,
     errors=("NOT_FOUND", "FORBIDDEN", "RATE_LIMIT"),
 )
 async def get_session(id: str) -> Reply:  # noqa: A002  # the contract's name for it
@@ -150,6 +152,7 @@ async def get_session(id: str) -> Reply:  # noqa: A002  # the contract's name fo
     Auth.JWT,
     body=schemas_sessions.HandOffRequest,
     replies={200: schemas.Session},
+    reply_example={**examples.SESSION, "agentId": "researcher"},
     headers=("X-Idempotency-Key",),
     errors=("NOT_FOUND", "FORBIDDEN", "CONFLICT", "RATE_LIMIT"),
     example={"agentId": "researcher", "reason": "it is about sources"},
@@ -220,7 +223,19 @@ async def session_events(id: str) -> StreamReply:  # noqa: A002  # the contract'
 
 
 @routes.post("/<id>/cancel")
-@operation("cancelTurn", Auth.JWT, replies={200: schemas.CancelReply}, errors=("NOT_FOUND",))
+@operation(
+    "cancelTurn",
+    Auth.JWT,
+    replies={200: schemas.CancelReply},
+    reply_example={
+        "ok": True,
+        "sessionId": "ses_71ab",
+        "turnId": "trn_4",
+        "status": "cancelled",
+        "lastEventId": "ses_71ab:9",
+    },
+    errors=("NOT_FOUND",),
+)
 async def cancel(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """Stop the running turn, and drop what waits behind it.
 

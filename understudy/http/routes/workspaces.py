@@ -123,7 +123,7 @@ async def create_workspace() -> Reply:
 
 
 @routes.get("")
-@operation("listWorkspaces", Auth.JWT, replies={200: schemas.WorkspaceList})
+@operation("listWorkspaces", Auth.JWT, replies={200: schemas.WorkspaceList}, reply_example={"workspaces": [_WORKSPACE]})
 async def list_workspaces() -> Reply:
     """List the workspaces you belong to, oldest membership first."""
     request = this_request()
