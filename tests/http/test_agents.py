@@ -1,6 +1,5 @@
 """`/agents` over real sockets, real actors and a real database."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -9,7 +8,7 @@ import psycopg
 import pytest
 import trio
 
-from tests.support.platform import Caller, Platform, serving_platform
+from tests.support.platform import Caller, Platform, problem, serving_platform
 from understudy.http.app import create_app
 from understudy.http.openapi import document
 from understudy.storage.pool import Pool
@@ -40,27 +39,12 @@ COLLECTION = [("GET", "/agents", None), ("POST", "/agents", {"id": "another", **
 
 
 @pytest.fixture
-async def platform(pool: Pool) -> AsyncIterator[Platform]:
-    async with serving_platform(pool) as platform:
-        yield platform
-
-
-@pytest.fixture
 async def mira(platform: Platform) -> Caller:
     """Somebody with an agent."""
     mira = await platform.user()
     created = await mira.call("POST", "/agents", NEW)
     assert created.status_code == 201, created.text
     return mira
-
-
-def problem(response: httpx.Response) -> tuple[int, str]:
-    """The error, and that it has the shape of one."""
-    body = response.json()
-    assert set(body) <= {"error", "code", "requestId", "details"}
-    assert body["error"]
-    assert response.headers["cache-control"] == "no-store"
-    return response.status_code, body["code"]
 
 
 async def test_a_new_agent_is_answered_whole_and_found_again(platform: Platform) -> None:

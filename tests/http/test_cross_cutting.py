@@ -106,6 +106,7 @@ async def test_options_names_the_methods_of_every_operation_at_that_path() -> No
 
 def test_no_two_shapes_of_the_wire_have_one_name_since_the_document_knows_them_by_it() -> None:
     def below(shape: type) -> Iterator[type]:
+        each: type
         for each in shape.__subclasses__():
             yield each
             yield from below(each)

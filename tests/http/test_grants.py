@@ -1,6 +1,5 @@
 """Agents of one workspace in another, over real sockets, real actors and a real database."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,11 +8,10 @@ import httpx
 import pytest
 import trio
 
-from tests.support.platform import Caller, Platform, serving_platform
+from tests.support.platform import Caller, Platform
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.errors import Forbidden, ModelRestricted
 from understudy.storage.grants import MOST_GRANTS
-from understudy.storage.pool import Pool
 
 NEW: dict[str, Any] = {
     "id": "ops-helper",
@@ -27,12 +25,6 @@ NEW: dict[str, Any] = {
 }
 BODY = {key: value for key, value in NEW.items() if key != "id"}
 SOON = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-
-
-@pytest.fixture
-async def platform(pool: Pool) -> AsyncIterator[Platform]:
-    async with serving_platform(pool) as platform:
-        yield platform
 
 
 @attrs.frozen

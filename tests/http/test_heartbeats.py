@@ -41,11 +41,6 @@ async def platform(pool: Pool) -> AsyncIterator[Platform]:
 
 
 @pytest.fixture
-async def mira(platform: Platform) -> Caller:
-    return await platform.user()
-
-
-@pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     async with receiving() as receiver:
         yield receiver

@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
-import httpx
 import pytest
 import trio
 
-from tests.support.platform import Caller, Platform, serving_platform
+from tests.support.platform import Caller, Platform, problem, serving_platform
 from tests.support.rehearsed import add_sessions
 from understudy.actors.errors import Forbidden, NotFound
 from understudy.actors.jobs.agentrun import agent_run
@@ -40,15 +39,6 @@ async def platform(pool: Pool) -> AsyncIterator[Platform]:
     async with serving_platform(pool) as platform:
         await platform.system.spawn(jobs_spec(platform.store, KINDS))
         yield platform
-
-
-@pytest.fixture
-async def mira(platform: Platform) -> Caller:
-    return await platform.user()
-
-
-def problem(response: httpx.Response) -> tuple[int, str]:
-    return response.status_code, response.json()["code"]
 
 
 async def made(caller: Caller, **body: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`/agent/memory` over real sockets, real actors and a real database."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +8,7 @@ import msgspec
 import pytest
 import trio
 
-from tests.support.platform import Caller, Platform, serving_platform
+from tests.support.platform import Caller, Platform, problem, serving_platform
 from understudy.actors.memory.messages import (
     MEMORY,
     MOST_NOTES,
@@ -35,26 +34,8 @@ CHANGES = [
 ]
 
 
-@pytest.fixture
-async def platform(pool: Pool) -> AsyncIterator[Platform]:
-    async with serving_platform(pool) as platform:
-        yield platform
-
-
-@pytest.fixture
-async def mira(platform: Platform) -> Caller:
-    return await platform.user()
-
-
 async def call(caller: Caller, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
     return await caller.call(method, f"{ROOT}{path}", body, **headers)
-
-
-def problem(response: httpx.Response) -> tuple[int, str]:
-    body = response.json()
-    assert set(body) <= {"error", "code", "requestId", "details"}
-    assert body["error"]
-    return response.status_code, body["code"]
 
 
 async def remember(platform: Platform, caller: Caller, *contents: str) -> str:

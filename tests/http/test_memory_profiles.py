@@ -1,15 +1,12 @@
 """`/memory-profiles` over real sockets, real actors and a real database."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import attrs
 import httpx
-import pytest
 
-from tests.support.platform import Caller, Platform, serving_platform
+from tests.support.platform import Caller, Platform, problem
 from understudy.storage.memory_profiles import MOST_PROFILES
-from understudy.storage.pool import Pool
 from understudy.storage.records import WorkspaceRole
 
 ROOT = "/memory-profiles"
@@ -31,25 +28,8 @@ CHANGES = [
 READS = ["", "/mpr_x", OF_CHAD]
 
 
-@pytest.fixture
-async def platform(pool: Pool) -> AsyncIterator[Platform]:
-    async with serving_platform(pool) as platform:
-        yield platform
-
-
-@pytest.fixture
-async def mira(platform: Platform) -> Caller:
-    return await platform.user()
-
-
 async def call(caller: Caller, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
     return await caller.call(method, f"{ROOT}{path}", body, **headers)
-
-
-def problem(response: httpx.Response) -> tuple[int, str]:
-    body = response.json()
-    assert body["error"]
-    return response.status_code, body["code"]
 
 
 async def made(caller: Caller, name: str = "lean", **config: Any) -> dict[str, Any]:

@@ -1,20 +1,17 @@
 """`/costs` and `/traces` over real sockets, real actors and a real database."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
-import httpx
 import pytest
 
-from tests.support.platform import Caller, Platform, serving_platform
+from tests.support.platform import Caller, Platform, problem
 from tests.support.storage import Store, closed, opened
 from understudy.http.app import create_app
 from understudy.http.openapi import document
 from understudy.http.request import traceparent
 from understudy.storage.journal import Journal
-from understudy.storage.pool import Pool
 from understudy.storage.records import SessionKey, TurnStatus, Usage, WorkspaceRole, new_id
 from understudy.storage.spending import Charge, Reservation, Span, TurnTrace
 
@@ -23,17 +20,6 @@ DEAR = Charge("claude", "opus", Usage(100, 20), NOW, 2_900_001, saved=620_000, t
 CHEAP = Charge("groq", "llama", Usage(10, 2), NOW, 510_000)
 UNKNOWN = Charge("custom", "x", Usage(8, 2), NOW, None)
 SPANS = (Span("context", 0.5, 1.25, {"messages": 3}), Span("inference", 2, 900, {"model": "opus"}))
-
-
-@pytest.fixture
-async def platform(pool: Pool) -> AsyncIterator[Platform]:
-    async with serving_platform(pool) as platform:
-        yield platform
-
-
-@pytest.fixture
-async def mira(platform: Platform) -> Caller:
-    return await platform.user()
 
 
 async def turn(
@@ -62,10 +48,6 @@ async def turn(
     if ends:
         await store.write(end)
     return trace.id
-
-
-def problem(response: httpx.Response) -> tuple[int, str]:
-    return response.status_code, response.json()["code"]
 
 
 async def test_what_a_workspace_spent_is_told_by_agent_provider_and_month(platform: Platform, mira: Caller) -> None:

@@ -57,11 +57,6 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield receiver
 
 
-@pytest.fixture
-async def mira(platform: Platform) -> Caller:
-    return await platform.user()
-
-
 async def call(caller: Caller, method: str, path: str = "", body: Any = None, **headers: str) -> httpx.Response:
     return await caller.call(method, f"{ROOT}{path}", body, **headers)
 

@@ -1,6 +1,5 @@
 """`/workspaces` over real sockets, real actors and a real database."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +8,8 @@ import pytest
 import trio
 
 from tests.support.node import some_email
-from tests.support.platform import Caller, Platform, serving_platform
+from tests.support.platform import Caller, Platform
 from understudy.storage.membership import MOST_OWNED
-from understudy.storage.pool import Pool
 from understudy.storage.records import WorkspaceRole
 
 VIEWER, MEMBER, ADMIN, OWNER = reversed(WorkspaceRole)
@@ -20,12 +18,6 @@ AGENT: dict[str, Any] = {
     "model": {"provider": "ollama", "modelId": "qwen2.5:7b"},
     "systemPromptTemplate": "Help.",
 }
-
-
-@pytest.fixture
-async def platform(pool: Pool) -> AsyncIterator[Platform]:
-    async with serving_platform(pool) as platform:
-        yield platform
 
 
 async def team(platform: Platform, owner: Caller | None = None) -> Caller:

@@ -44,6 +44,15 @@ NOWHERE = Path("/dev/null/skills")
 """A folder that cannot be."""
 
 
+def problem(response: httpx.Response) -> tuple[int, str]:
+    """The error's status and code, of an answer that has the shape of one."""
+    body = response.json()
+    assert set(body) <= {"error", "code", "requestId", "details"}
+    assert body["error"]
+    assert response.headers["cache-control"] == "no-store"
+    return response.status_code, body["code"]
+
+
 @attrs.frozen
 class Caller:
     """Somebody signed in, acting in one workspace."""
