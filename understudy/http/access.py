@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Awaitable, Callable
 
 import attrs
+import structlog
 import trio
 
 from understudy.actors.audit.messages import AUDIT, Record, act_of_key
 from understudy.actors.clock import utc_now
-from understudy.actors.errors import Forbidden, RateLimited, Unauthenticated
+from understudy.actors.errors import DomainError, Forbidden, RateLimited, Unauthenticated
 from understudy.actors.idempotency.messages import IDEMPOTENCY, KEPT, Begin, Complete, IdempotencyKey, Release, Stored
 from understudy.actors.identity.messages import (
     IDENTITY,
@@ -23,6 +24,13 @@ from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace, 
 from understudy.http.errors import ApiError, invalid
 from understudy.http.replies import Reply, json_bytes
 from understudy.http.request import ApiRequest
+from understudy.runtime import RuntimeFault
+
+SETTLING = 5.0
+"""Seconds in which the end of what had an idempotency key must be written."""
+_PAUSE = 0.1
+
+log = structlog.get_logger("understudy.http")
 
 REPLAYED = (b"idempotency-replayed", b"true")
 
@@ -151,13 +159,29 @@ async def once(request: ApiRequest, key: IdempotencyKey | None, do: Callable[[],
     try:
         reply = await do()
     except BaseException:
-        # Also when the client has left: the claim must not outlive the work.
-        with trio.move_on_after(5.0, shield=True):
-            await request.node.ask(IDEMPOTENCY, Release(key))
+        await _settle(request, Release(key))
         raise
     if reply.status >= 400:
-        await request.node.ask(IDEMPOTENCY, Release(key))
+        await _settle(request, Release(key))
     else:
         fields = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers)
-        await request.node.ask(IDEMPOTENCY, Complete(key, reply.status, reply.body, fields))
+        await _settle(request, Complete(key, reply.status, reply.body, fields))
     return reply
+
+
+async def _settle(request: ApiRequest, end: Complete | Release) -> None:
+    """Write how it ended that had the key, also when the client has left, or when the actor that writes is restarted.
+
+    After `SETTLING` seconds it is given up: what was done is done, and is answered so. The key is then taken until it
+    runs out.
+    """
+    with trio.move_on_after(SETTLING, shield=True) as bound:
+        while True:
+            try:
+                await request.node.ask(IDEMPOTENCY, end)
+            except (RuntimeFault, DomainError):
+                await trio.sleep(_PAUSE)
+            else:
+                break
+    if bound.cancelled_caught:
+        log.warning("idempotency key not settled", request_id=request.id, key=end.key.key)
