@@ -17,7 +17,7 @@ from understudy.actors.session.messages import (
     Session,
     session_address,
 )
-from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace, WorkspaceRole
+from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace, WorkspaceRole, WorkspaceView
 from understudy.http import examples, schemas, schemas_sessions
 from understudy.http.access import idempotency_key, once, signed_in, user
 from understudy.http.decode import body, query
@@ -53,11 +53,13 @@ async def list_sessions() -> Reply:
     principal = await user(request)
     asked = query(request, schemas_sessions.SessionsQuery)
     surface = asked.surface.value if asked.surface is not None else None
-    administers = asked.workspace_id is not None and await _administers(request, principal.uid, asked.workspace_id)
+    whose: str | None = principal.uid
+    if asked.workspace_id is not None:
+        whose = (await _view(request, principal.uid, asked.workspace_id)).whose(principal.uid)
     page = await request.ask(
         DIRECTORY,
         ListSessions(
-            None if administers else principal.uid,
+            whose,
             asked.status,
             asked.agent_id,
             surface,
@@ -137,7 +139,7 @@ async def get_session(id: str) -> Reply:  # noqa: A002  # the contract's name fo
     principal = await user(request)
     asked = query(request, schemas_sessions.SessionQuery)
     workspace_id = asked.workspace_id
-    if workspace_id is not None and not await _administers(request, principal.uid, workspace_id):
+    if workspace_id is not None and not (await _view(request, principal.uid, workspace_id)).administers:
         workspace_id = None
     detail = await request.ask(DIRECTORY, GetSession(principal.uid, id, asked.limit, asked.before, workspace_id))
     messages = [_message(message) for message in detail.messages]
@@ -292,7 +294,6 @@ def _message(message: Message) -> schemas.Message:
     )
 
 
-async def _administers(request: ApiRequest, uid: str, workspace_id: str) -> bool:
-    """Whether the user is the workspace's owner or an admin. Raises `Forbidden` for a stranger."""
-    view = await request.ask(WORKSPACES, ResolveWorkspace(uid, workspace_id, WorkspaceRole.VIEWER))
-    return view.administers
+async def _view(request: ApiRequest, uid: str, workspace_id: str) -> WorkspaceView:
+    """The workspace as the user sees it. Raises `Forbidden` for a stranger."""
+    return await request.ask(WORKSPACES, ResolveWorkspace(uid, workspace_id, WorkspaceRole.VIEWER))
