@@ -1,5 +1,6 @@
 """What tools are called here, who may be allowed them, and what their arguments are held to."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -154,3 +155,33 @@ def test_what_lies_elsewhere_is_not_fetched_and_patterns_are_not_run() -> None:
     check({"a": "a" * 5000 + "b", "c": 1})
     with pytest.raises(ToolFailed, match=r"\$\.b: 'x' is not of type 'integer'"):
         check({"b": "x"})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"$schema": 5},
+        {"$schema": []},
+        {"$schema": "http://json-schema.org/draft-03/schema#", "properties": {"a": {"type": "colour"}}},
+        {"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"a": {"$ref": 5}}},
+        {"properties": {"a": {"$id": "http://[", "$ref": "y"}}},
+        {"properties": {"a": {"$ref": "#/title"}}, "title": "no schema"},
+        {"properties": {"a": {"$ref": "#/default"}}, "default": {"minimum": "no number"}},
+        {"properties": {"a": {"multipleOf": 1e-300}}},
+    ],
+)
+def test_a_schema_that_makes_no_sense_leaves_its_tool_out_or_is_the_servers_affair(more: dict[str, Any]) -> None:
+    schema = {"type": "object", **more}
+    try:
+        usable(schema)
+    except BadSchema:
+        return
+    checker("odd", schema)({"a": 10**400})
+
+
+@pytest.mark.parametrize("prop", [{"uniqueItems": True}, {"anyOf": [{"type": "string"}] * 1500}])
+def test_arguments_that_take_long_to_check_are_left_to_the_server(prop: dict[str, Any]) -> None:
+    check = checker("slow", {"type": "object", "properties": {"a": prop}})
+    began = time.thread_time()
+    check({"a": [{"k": n} for n in range(6000)]})
+    assert time.thread_time() - began < 0.2
