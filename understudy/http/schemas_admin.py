@@ -1,16 +1,12 @@
-"""The JSON of `/admin`, `/audit` and `/onboarding`."""
+"""The JSON of `/admin` and `/audit`."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any
 
 from msgspec import Meta
 
-from understudy.actors.agents.messages import AgentDocument, AgentId
 from understudy.actors.identity.messages import KeyScope
-from understudy.actors.onboarding.messages import Template
-from understudy.http.schemas import Moment, Offset, Session, Slug, Wire, Workspace
-from understudy.http.schemas_agents import Agent
+from understudy.http.schemas import Moment, Offset, Session, Slug, Wire
 
 
 class MemoryUse(Wire, frozen=True):
@@ -209,37 +205,3 @@ class AuditVerdict(Wire, frozen=True):
     valid: bool
     count: int
     first_broken: FirstBroken | None
-
-
-class Plan(StrEnum):
-    """What a workspace is for."""
-
-    PERSONAL = "personal"
-    TEAM = "team"
-    ENTERPRISE = "enterprise"
-
-
-class FirstAgent(AgentDocument, frozen=True, kw_only=True):
-    """An agent to begin with; as `POST /agents` takes them."""
-
-    id: AgentId
-
-
-class SetupRequest(Wire, frozen=True):
-    """What to set up. Agents are templates by name, or whole configurations."""
-
-    workspace_name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
-    plan: Plan | None = None
-    agents: Annotated[tuple[Template | FirstAgent, ...], Meta(max_length=20)] = (Template.ASSISTANT,)
-    provider: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    model_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    profile: dict[str, Any] | None = None
-    force: bool = False
-
-
-class SetupDone(Wire, frozen=True):
-    """The workspace and its own agents; ``created``: by this request."""
-
-    workspace: Workspace
-    agents: list[Agent]
-    created: bool

@@ -1,20 +1,17 @@
 """`/onboarding`: what users begin with."""
 
-from typing import Any
-
-import msgspec
 from quart import Blueprint
 
 from understudy.actors.agents.messages import AgentDocument
 from understudy.actors.onboarding.messages import ONBOARDING, Onboard, SetUp, Template, Wanted
 from understudy.actors.workspaces.messages import WorkspaceRole, WorkspaceView
-from understudy.http import schemas_admin, schemas_agents
+from understudy.http import schemas_onboarding
 from understudy.http.access import idempotency_key, once, user
 from understudy.http.decode import optional_body
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
 from understudy.http.request import this_request
-from understudy.http.routes.agents import READ_EXAMPLE
+from understudy.http.routes.agents import READ_EXAMPLE, agent_shown
 from understudy.http.show_workspaces import workspace_of
 
 routes = Blueprint("onboarding", __name__, url_prefix="/onboarding")
@@ -40,8 +37,8 @@ _DONE = {
 @operation(
     "setUp",
     Auth.JWT,
-    body=schemas_admin.SetupRequest,
-    replies={201: schemas_admin.SetupDone, 200: schemas_admin.SetupDone},
+    body=schemas_onboarding.SetupRequest,
+    replies={201: schemas_onboarding.SetupDone, 200: schemas_onboarding.SetupDone},
     reply_example=_DONE,
     headers=("X-Idempotency-Key",),
     errors=("CONFLICT", "NOT_FOUND", "RATE_LIMIT"),
@@ -56,7 +53,7 @@ async def set_up() -> Reply:
     """
     request = this_request()
     principal = await user(request)
-    given = optional_body(request, schemas_admin.SetupRequest)
+    given = optional_body(request, schemas_onboarding.SetupRequest)
 
     async def do() -> Reply:
         message = Onboard(
@@ -76,28 +73,16 @@ async def set_up() -> Reply:
     return await once(request, idempotency_key(request, principal.uid, ""), do)
 
 
-def _wanted(given: Template | schemas_admin.FirstAgent) -> Template | Wanted:
+def _wanted(given: Template | schemas_onboarding.FirstAgent) -> Template | Wanted:
     if isinstance(given, Template):
         return given
     names = AgentDocument.__struct_fields__
     return Wanted(given.id, AgentDocument(**{name: getattr(given, name) for name in names}))
 
 
-def _shown(done: SetUp) -> schemas_admin.SetupDone:
-    agents: list[Any] = [
-        schemas_agents.Agent(
-            id=agent.id,
-            workspace_id=agent.workspace_id,
-            version=agent.version,
-            source=agent.source,
-            created_at=agent.created_at,
-            updated_at=agent.updated_at,
-            **msgspec.structs.asdict(agent.document),
-        )
-        for agent in done.agents
-    ]
-    return schemas_admin.SetupDone(
+def _shown(done: SetUp) -> schemas_onboarding.SetupDone:
+    return schemas_onboarding.SetupDone(
         workspace=workspace_of(WorkspaceView(done.workspace, WorkspaceRole.OWNER)),
-        agents=agents,
+        agents=[agent_shown(agent) for agent in done.agents],
         created=done.created,
     )
