@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from understudy.actors.errors import DomainError, Invalid, Unavailable
+from understudy.actors.errors import Invalid, Unavailable
 from understudy.runtime import (
     Actor,
     ActorCrashed,
@@ -21,11 +21,13 @@ from understudy.storage.errors import StoreUnavailable, Unstorable
 
 R = TypeVar("R")
 
-STORAGE_SAYS_NO = (StoreUnavailable, Unstorable, UnicodeEncodeError)
-"""What `refused_by_storage` makes an answer of."""
+_STORAGE_SAYS_NO = (StoreUnavailable, Unstorable, UnicodeEncodeError)
 
 ANOTHER_IS_AWAY = (ActorCrashed, AskTimeout, MailboxFull, NotRunning, Quarantined, TooManyChildren)
-"""What becomes of asking another actor, by no fault of who asks; `refused_by_another` makes an answer of it."""
+"""What becomes of asking another actor, by no fault of who asks."""
+
+NO = (Refusal, *_STORAGE_SAYS_NO, *ANOTHER_IS_AWAY)
+"""What `refused` makes an answer of."""
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +38,10 @@ class Server(Actor):
     def answer(self, message: Ask[R], fn: Callable[..., Awaitable[R]], *args: Any) -> Deferred[R]:
         """Run ``fn(*args)`` beside the mailbox and reply with what it returns.
 
-        A `Refusal` it raises reaches the asker, and so does storage's no (see `refused_by_storage`), and that another
-        actor is away which it had to ask: one that is slow or crashes takes nobody along. Any other error crashes this
-        actor, as it would in a handler. Does not block. If the actor ends first, the work is cancelled and the asker
-        learns it at once.
+        A `Refusal` it raises reaches the asker, and so does storage's no, and that another actor is away which it had
+        to ask (see `refused`): one that is slow or crashes takes nobody along. Any other error crashes this actor, as
+        it would in a handler. Does not block. If the actor ends first, the work is cancelled and the asker learns it at
+        once.
         """
         deferred = self.defer(message)
         self.work(_serve, deferred, fn, args, name=type(message).__name__)
@@ -49,28 +51,24 @@ class Server(Actor):
 async def _serve(deferred: Deferred[R], fn: Callable[..., Awaitable[R]], args: tuple[Any, ...]) -> None:
     try:
         value = await fn(*args)
-    except Refusal as refusal:
-        deferred.fail(refusal)
-    except STORAGE_SAYS_NO as error:
-        deferred.fail(refused_by_storage(error))
-    except ANOTHER_IS_AWAY as fault:
-        deferred.fail(refused_by_another(fault))
+    except NO as error:
+        deferred.fail(refused(error))
     else:
         deferred.reply(value)
 
 
-def refused_by_storage(error: StoreUnavailable | Unstorable | UnicodeEncodeError) -> DomainError:
-    """What the asker is told when storage is away, or when what they sent is no text that can be stored.
+def refused(error: Exception) -> Refusal:
+    """What an asker is told when *error*, one of `NO`, kept an actor from answering.
 
-    The latter must not crash anybody: else whoever sends a NUL three times takes the node down.
+    Text that cannot be stored is the asker's mistake and must not crash anybody: else whoever sends a NUL three times
+    takes the node down.
     """
+    if isinstance(error, Refusal):
+        return error
     if isinstance(error, StoreUnavailable):
         return Unavailable("the database is away; try again", retry_after=error.retry_after)
-    return Invalid("a value in the request cannot be stored: it holds a NUL or half a character")
-
-
-def refused_by_another(fault: Exception) -> Unavailable:
-    """What the asker is told when another actor that had to be asked is away."""
-    log.warning("refused, since another actor is away: %s", fault)
-    retry_after = fault.retry_after if isinstance(fault, MailboxFull | Quarantined) else 1.0
+    if isinstance(error, _STORAGE_SAYS_NO):
+        return Invalid("a value in the request cannot be stored: it holds a NUL or half a character")
+    log.warning("refused, since another actor is away: %s", error)
+    retry_after = error.retry_after if isinstance(error, MailboxFull | Quarantined) else 1.0
     return Unavailable("a part of the server that this needs is away; try again", retry_after=retry_after)

@@ -21,8 +21,8 @@ from understudy.actors.idempotency.messages import (
     Stored,
 )
 from understudy.actors.idempotency.ports import Keys
-from understudy.actors.serving import STORAGE_SAYS_NO, Server, refused_by_storage
-from understudy.runtime import ChildSpec, Deferred, Refusal, receive
+from understudy.actors.serving import NO, Server, refused
+from understudy.runtime import ChildSpec, Deferred, receive
 from understudy.storage.errors import StoreConflict, StoreUnavailable
 
 PATIENCE = 25.0
@@ -78,10 +78,8 @@ class Idempotency(Server):
     async def _answer(self, deferred: Deferred[Begun], key: IdempotencyKey) -> None:
         try:
             begun = await self._begin(deferred, key)
-        except Refusal as refusal:
-            deferred.fail(refusal)
-        except STORAGE_SAYS_NO as error:
-            deferred.fail(refused_by_storage(error))
+        except NO as error:
+            deferred.fail(refused(error))
         else:
             if not deferred.reply(begun) and begun == Fresh():
                 # The asker left while the key was being claimed: nobody would ever complete it.

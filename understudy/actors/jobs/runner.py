@@ -10,7 +10,7 @@ from understudy.actors.jobs.attempt import attempt
 from understudy.actors.jobs.ending import Ending, Failed, record
 from understudy.actors.jobs.messages import StopJob
 from understudy.actors.jobs.services import JobServices
-from understudy.actors.serving import refused_by_storage
+from understudy.actors.serving import refused
 from understudy.runtime import Actor, ChildSpec, Exit, Restart, receive
 from understudy.storage.errors import StoreUnavailable, Unstorable
 from understudy.storage.job import Job, JobError
@@ -51,7 +51,7 @@ class JobRunner(Actor):
         try:
             counts = await services.claims.renew(job.id, job.token, until)
         except StoreUnavailable as error:
-            raise refused_by_storage(error) from error  # no crash: it costs the supervisor nothing of its budget
+            raise refused(error) from error  # no crash: it costs the supervisor nothing of its budget
         if counts:
             self.status = "running"
             self.work(self._live, name=job.type)

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.audit.messages import AUDIT, AuditEntry, Record
-from understudy.actors.errors import Conflict, Detail, DomainError, Invalid, NotFound
-from understudy.actors.serving import ANOTHER_IS_AWAY, Server, refused_by_another, refused_by_storage
+from understudy.actors.errors import Conflict, Detail, Invalid, NotFound
+from understudy.actors.serving import NO, Server, refused
 from understudy.actors.session.messages import (
     AuthorizeSession,
     Cancelled,
@@ -31,7 +31,6 @@ from understudy.actors.session.messages import (
 )
 from understudy.actors.session.ports import SessionStore
 from understudy.runtime import Ask, Deferred, current_context, receive
-from understudy.storage.errors import StoreUnavailable
 from understudy.storage.records import Session, SessionKey, SessionStatus, new_id
 
 R = TypeVar("R")
@@ -126,12 +125,8 @@ class Directory(Server):
         try:
             await self.system.ask(AGENTS, ResolveAgent(key.workspace_id, key.agent_id))
             session, _ = await self._store.open(key, self._now())
-        except DomainError as refusal:
-            deferred.fail(refusal)
-        except StoreUnavailable as error:
-            deferred.fail(refused_by_storage(error))
-        except ANOTHER_IS_AWAY as fault:
-            deferred.fail(refused_by_another(fault))
+        except NO as error:
+            deferred.fail(refused(error))
         else:
             self._remember(key, session.id)
             deferred.forward(session_address(session.id), message)

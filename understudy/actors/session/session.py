@@ -24,7 +24,7 @@ from understudy.actors.errors import (
 )
 from understudy.actors.metrics.messages import METRICS, TurnBegan
 from understudy.actors.presence.messages import PRESENCE, AnnouncePresence, PresenceChanged, PresenceGone
-from understudy.actors.serving import ANOTHER_IS_AWAY, Server, refused_by_another
+from understudy.actors.serving import ANOTHER_IS_AWAY, Server, refused
 from understudy.actors.session.aftermath import tell_of_end
 from understudy.actors.session.chronicle import Chronicle
 from understudy.actors.session.compacting import Compactor
@@ -304,7 +304,7 @@ class SessionActor(Server):
         try:
             config: AgentConfig = await self.system.ask(AGENTS, ResolveAgent(key.workspace_id, key.agent_id))
         except ANOTHER_IS_AWAY as fault:
-            raise refused_by_another(fault) from fault
+            raise refused(fault) from fault
         if message.delegated is not None:
             config = message.delegated.narrow(config)
         if opening.must_start_anew(config):
