@@ -1,6 +1,5 @@
 """Which session a conversation key means, and everything that is asked about sessions rather than of one."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
@@ -8,6 +7,7 @@ from typing import TypeVar
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.audit.messages import AUDIT, AuditEntry, Record
 from understudy.actors.errors import Conflict, Detail, Invalid, NotFound
+from understudy.actors.lru import Lru
 from understudy.actors.serving import NO, Server, refused
 from understudy.actors.session.messages import (
     AuthorizeSession,
@@ -49,7 +49,7 @@ class Directory(Server):
     def __init__(self, store: SessionStore, now: Callable[[], datetime]) -> None:
         self._store = store
         self._now = now
-        self._known: OrderedDict[SessionKey, str] = OrderedDict()
+        self._known = Lru[SessionKey, str](REMEMBERED)
 
     @receive
     def start_turn(self, message: StartTurn) -> Deferred[TurnStarted]:
@@ -59,7 +59,7 @@ class Directory(Server):
     @receive
     def reset(self, message: Reset) -> Deferred[ResetDone]:
         """Pass the reset on to the conversation's session; without one, a new session is all there is to do."""
-        if message.key in self._known:
+        if self._known.get(message.key) is not None:
             return self._pass_on(message.key, message)
         return self.answer(message, self._reset_unknown, message)
 
@@ -105,17 +105,16 @@ class Directory(Server):
     def left(self, message: Left) -> None:
         """A session has another key now."""
         if self._known.get(message.key) == message.session_id:
-            del self._known[message.key]
+            self._known.forget(message.key)
 
     @receive
     def moved(self, message: Moved) -> None:
         """A session has been replaced."""
-        self._remember(message.key, message.session_id)
+        self._known.put(message.key, message.session_id)
 
     def _pass_on(self, key: SessionKey, message: Ask[R]) -> Deferred[R]:
         known = self._known.get(key)
         if known is not None:
-            self._known.move_to_end(key)
             return self.forward(session_address(known), message)
         deferred = self.defer(message)
         self.work(self._open_and_pass_on, key, message, deferred, name="open")
@@ -128,14 +127,14 @@ class Directory(Server):
         except NO as error:
             deferred.fail(refused(error))
         else:
-            self._remember(key, session.id)
+            self._known.put(key, session.id)
             deferred.forward(session_address(session.id), message)
 
     async def _reset_unknown(self, message: Reset) -> ResetDone:
         key = message.key
         await self.system.ask(AGENTS, ResolveAgent(key.workspace_id, key.agent_id))
         session, made = await self._store.open(key, self._now())
-        self._remember(key, session.id)
+        self._known.put(key, session.id)
         if made:
             return ResetDone(archived_session_id=None, session_id=session.id)
         return await self.system.ask(session_address(session.id), message)
@@ -220,9 +219,3 @@ class Directory(Server):
         if turn is None:
             raise NotFound("that event is no longer kept")
         return TurnStarted(turn.id, session.id, is_new=False, after=message.seq, replayed=True)
-
-    def _remember(self, key: SessionKey, session_id: str) -> None:
-        self._known[key] = session_id
-        self._known.move_to_end(key)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
