@@ -26,7 +26,8 @@ _MINE = "id = %s AND workspace_id = %s AND NOT internal"
 _DEAD = "status = 'failed' AND retryable"
 # Of either kind by itself, as they are in indexes: asked for both at once, PostgreSQL reads the whole table.
 _COUNT = """
-SELECT (SELECT count(*) FROM (SELECT FROM jobs WHERE owner = %(owner)s AND status = 'pending' LIMIT %(most)s) AS waiting)
+SELECT (SELECT count(*)
+          FROM (SELECT FROM jobs WHERE owner = %(owner)s AND status = 'pending' LIMIT %(most)s) AS waiting)
      + (SELECT count(*) FROM jobs WHERE owner = %(owner)s AND status = 'running')
 """
 _CANCEL = """
