@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from understudy.actors.errors import Invalid, Unavailable
+from understudy.actors.made import asked_seed, draw_from
 from understudy.runtime import (
     Actor,
     ActorCrashed,
@@ -44,11 +45,15 @@ class Server(Actor):
         once.
         """
         deferred = self.defer(message)
-        self.work(_serve, deferred, fn, args, name=type(message).__name__)
+        purpose = type(message).__name__
+        self.work(_serve, deferred, fn, args, asked_seed(), purpose, name=purpose)
         return deferred
 
 
-async def _serve(deferred: Deferred[R], fn: Callable[..., Awaitable[R]], args: tuple[Any, ...]) -> None:
+async def _serve(
+    deferred: Deferred[R], fn: Callable[..., Awaitable[R]], args: tuple[Any, ...], seed: str | None, purpose: str
+) -> None:
+    draw_from(seed, purpose)
     try:
         value = await fn(*args)
     except NO as error:

@@ -32,6 +32,7 @@ class Node(Protocol):
         request_id: str | None = None,
         trace: str | None = None,
         tenant: str | None = None,
+        seed: str | None = None,
         deadline: float | None = None,
     ) -> AbstractContextManager[None]:
         """Say on whose behalf, and until when (trio's clock), what is asked inside is asked."""

@@ -36,6 +36,8 @@ class ApiRequest(TrioRequest):
     """When (trio's clock) the answer must have begun."""
     tenant: str | None = None
     """The workspace on whose behalf actors are asked, once it is known that the caller may act in it."""
+    seed: str | None = None
+    """What the ids of things it makes are drawn from, when it has an idempotency key."""
     allowance: Allowance | None = None
     """What the rate limits said, for the headers of the answer; None when the route has none."""
     log_fields: Mapping[str, Any] = {}
@@ -52,7 +54,9 @@ class ApiRequest(TrioRequest):
     def on_behalf(self) -> AbstractContextManager[None]:
         """What actors are asked inside is asked on behalf of the caller, as part of this request."""
         trace = traceparent(self.headers.get("Traceparent"))
-        return self.node.context(request_id=self.id, trace=trace, tenant=self.tenant, deadline=self.deadline)
+        return self.node.context(
+            request_id=self.id, trace=trace, tenant=self.tenant, seed=self.seed, deadline=self.deadline
+        )
 
     @property
     def client_address(self) -> str:

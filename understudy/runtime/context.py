@@ -19,6 +19,8 @@ class Origin:
     request_id: str | None = None
     trace: str | None = None
     tenant: str | None = None
+    seed: str | None = None
+    """What the request draws its chance from, so that when it is sent again it draws the same; None: real chance."""
 
 
 class Parcel(Protocol):
@@ -79,6 +81,7 @@ class Context:
     request_id: str | None
     trace: str | None
     tenant: str | None
+    seed: str | None
     sender: str | None
     deadline: float
     chain: tuple[str, ...]
@@ -100,4 +103,4 @@ def current_context() -> Context:
     deadline, chain = limits_here()
     sender, origin = (envelope[1], envelope[2]) if envelope is not None else (None, None)
     origin = origin if origin is not None else Origin()
-    return Context(origin.request_id, origin.trace, origin.tenant, sender, deadline, chain)
+    return Context(origin.request_id, origin.trace, origin.tenant, origin.seed, sender, deadline, chain)

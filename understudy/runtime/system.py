@@ -324,10 +324,11 @@ class ActorSystem(Controls):
         request_id: str | None = None,
         trace: str | None = None,
         tenant: str | None = None,
+        seed: str | None = None,
         deadline: float | None = None,
     ) -> Generator[None]:
         """For code that is no actor: what is sent in this block carries these, and asks end by *deadline* (trio's)."""
-        origin = Origin(request_id, trace, tenant)
+        origin = Origin(request_id, trace, tenant, seed)
         token = HERE.set(Outside(origin, math.inf if deadline is None else deadline))
         try:
             yield

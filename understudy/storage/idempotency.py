@@ -8,7 +8,7 @@ from psycopg.types.json import Json
 
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict
-from understudy.storage.records import Headers, IdempotencyKey, StoredAnswer
+from understudy.storage.records import Headers, IdempotencyKey, KeyClaim, StoredAnswer, new_id
 from understudy.storage.repository import Repository, Row, rows
 
 IDEMPOTENCY_TTL = timedelta(hours=24)
@@ -16,23 +16,42 @@ IDEMPOTENCY_TTL = timedelta(hours=24)
 
 _COLUMNS = "scope, key, request_hash, created_at, turn_id, status_code, body, headers"
 
+_CLAIM = """
+INSERT INTO idempotency_keys AS k
+    (scope, key, request_hash, created_at, expires_at, seed, claimant, claimed_until)
+VALUES (%(scope)s, %(key)s, %(hash)s, %(now)s, %(expires)s, %(seed)s, %(who)s, %(until)s)
+ON CONFLICT (scope, key) DO UPDATE SET
+    claimant = excluded.claimant,
+    claimed_until = excluded.claimed_until,
+    doubtful = k.doubtful OR k.claimant IS DISTINCT FROM excluded.claimant
+WHERE k.request_hash = excluded.request_hash AND k.seed IS NOT NULL AND k.status_code IS NULL AND k.turn_id IS NULL
+    AND (k.claimant IS NULL OR k.claimant = excluded.claimant OR k.claimed_until <= %(now)s)
+RETURNING seed
+"""
+
 
 class IdempotencyRepository(Repository):
     """Keys and what they answer with. Chat turns record theirs through the journal (`TurnOpened`)."""
 
     async def begin(
-        self, key: IdempotencyKey, *, now: datetime, ttl: timedelta = IDEMPOTENCY_TTL
-    ) -> StoredAnswer | None:
-        """Take the key: None means the caller shall do the work, then `complete` or `release`; else what is known.
+        self,
+        key: IdempotencyKey,
+        *,
+        now: datetime,
+        ttl: timedelta = IDEMPOTENCY_TTL,
+        claimant: str | None = None,
+        lease: timedelta | None = None,
+    ) -> StoredAnswer | KeyClaim:
+        """Take the key: with a claim the caller shall do the work, then `complete` or `release`; else what is known.
 
-        Of any number that begin one key at the same time one gets None. An answer with neither a turn nor a status
-        code is still being made. Raises `StoreConflict` (``idempotency_key``) when the key came with another body.
+        Of any number that begin one key at the same time one gets a claim; the same *claimant* gets it again. It ends
+        after *lease*, or with the key. The seed is the first claim's, as long as the key lasts. An answer with neither
+        a turn nor a status code is still being made. Raises `StoreConflict` (``idempotency_key``) when the key came
+        with another body.
         """
-        attempts = 0
+        who, seed = claimant or new_id("clm"), new_id("seed")
 
-        async def work(connection: Connection[Any]) -> Row | None:
-            nonlocal attempts
-            attempts += 1
+        async def work(connection: Connection[Any]) -> Row:
             while True:
                 await rows(
                     connection,
@@ -43,16 +62,18 @@ class IdempotencyRepository(Repository):
                 )
                 taken = await rows(
                     connection,
-                    "INSERT INTO idempotency_keys (scope, key, request_hash, created_at, expires_at)"
-                    " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING key",
-                    key.scope,
-                    key.key,
-                    key.request_hash,
-                    now,
-                    now + ttl,
+                    _CLAIM,
+                    scope=key.scope,
+                    key=key.key,
+                    hash=key.request_hash,
+                    now=now,
+                    expires=now + ttl,
+                    seed=seed,
+                    who=who,
+                    until=now + (ttl if lease is None else lease),
                 )
                 if taken:
-                    return None
+                    return taken[0]
                 found = await rows(
                     connection,
                     f"SELECT {_COLUMNS} FROM idempotency_keys WHERE scope = %s AND key = %s",
@@ -63,11 +84,9 @@ class IdempotencyRepository(Repository):
                     return found[0]
 
         row = await self._transact(work)
-        if row is None:
-            return None
+        if len(row) == 1:
+            return KeyClaim(row[0])
         answer = _answer(row)
-        if attempts > 1 and answer == StoredAnswer(key, now):
-            return None  # taken by our own first attempt, whose answer was lost
         if answer.key.request_hash != key.request_hash:
             raise StoreConflict("idempotency_key")
         return answer
@@ -95,15 +114,24 @@ class IdempotencyRepository(Repository):
             key.request_hash,
         )
 
-    async def release(self, key: IdempotencyKey) -> None:
-        """Give back a key that was begun and came to nothing: the next request with it is fresh."""
-        await self._count(
-            "DELETE FROM idempotency_keys WHERE scope = %s AND key = %s AND request_hash = %s"
-            " AND status_code IS NULL AND turn_id IS NULL",
-            key.scope,
-            key.key,
-            key.request_hash,
+    async def release(self, key: IdempotencyKey, *, claimant: str | None = None, doubtful: bool = False) -> None:
+        """Give back a key that was begun, if it is *claimant*'s (None: whoever's): the next request with it is fresh.
+
+        When it is *doubtful* whether something was done, now or in an earlier attempt, the seed is kept for that one.
+        """
+        open_and_mine = (
+            "WHERE scope = %(scope)s AND key = %(key)s AND request_hash = %(hash)s AND status_code IS NULL"
+            " AND turn_id IS NULL AND (%(who)s::text IS NULL OR claimant = %(who)s)"
         )
+        values = {"scope": key.scope, "key": key.key, "hash": key.request_hash, "who": claimant}
+
+        async def work(connection: Connection[Any]) -> None:
+            if not doubtful:
+                await rows(connection, f"DELETE FROM idempotency_keys {open_and_mine} AND NOT doubtful", **values)
+            freed = "claimant = NULL, claimed_until = NULL, doubtful = true"
+            await rows(connection, f"UPDATE idempotency_keys SET {freed} {open_and_mine}", **values)
+
+        await self._transact(work)
 
     async def sweep(self, *, now: datetime) -> int:
         """Delete the expired ones, but those of turns that run; how many."""

@@ -358,6 +358,13 @@ class RunEvent:
 
 
 @attrs.frozen
+class KeyClaim:
+    """An idempotency key is the caller's to work for. ``seed`` is the same for all attempts with the key."""
+
+    seed: str
+
+
+@attrs.frozen
 class StoredAnswer:
     """What an idempotency key answers with: a turn (chat) or a stored response, or nothing yet (still running)."""
 

@@ -24,6 +24,7 @@ from understudy.actors.idempotency.ports import Keys
 from understudy.actors.serving import NO, Server, refused
 from understudy.runtime import ChildSpec, Deferred, receive
 from understudy.storage.errors import StoreConflict, StoreUnavailable
+from understudy.storage.records import KeyClaim
 
 PATIENCE = 25.0
 """Seconds that a repeated request waits for the first one before it is told `Conflict`; ask with a little more."""
@@ -58,7 +59,7 @@ class Idempotency(Server):
     def begin(self, message: Begin) -> Deferred[Begun]:
         """Claim the key, or say how it ended."""
         deferred = self.defer(message)
-        self.work(self._answer, deferred, message.key, name="Begin")
+        self.work(self._answer, deferred, message, name="Begin")
         return deferred
 
     @receive
@@ -69,41 +70,43 @@ class Idempotency(Server):
     @receive
     def release(self, message: Release) -> Deferred[None]:
         """Give the claim back."""
-        return self.answer(message, self._release, message.key)
+        return self.answer(message, self._release, message)
 
     def snapshot(self) -> Mapping[str, object]:
         """How many keys were claimed and replayed, and for how many somebody waits."""
         return {"claimed": self._claimed, "replayed": self._replayed, "waited_for": len(self._ended)}
 
-    async def _answer(self, deferred: Deferred[Begun], key: IdempotencyKey) -> None:
+    async def _answer(self, deferred: Deferred[Begun], message: Begin) -> None:
         try:
-            begun = await self._begin(deferred, key)
+            begun = await self._begin(deferred, message)
         except NO as error:
             deferred.fail(refused(error))
         else:
             if not deferred.reply(begun) and begun == Fresh():
                 # The asker left while the key was being claimed: nobody would ever complete it.
                 with contextlib.suppress(StoreUnavailable):
-                    await self._release(key)
+                    await self._release(Release(message.key, message.claimant))
 
-    async def _begin(self, deferred: Deferred[Begun], key: IdempotencyKey) -> Begun:
+    async def _begin(self, deferred: Deferred[Begun], message: Begin) -> Begun:
         # Only the waiting is bounded: a claim that was cut off might have been committed, with nobody to complete it.
         give_up = trio.current_time() + self._patience
         while not deferred.expired and trio.current_time() < give_up:
-            begun = await self._try(key)
+            begun = await self._try(message)
             if begun is not None:
                 return begun
-            await self._wait(key, min(self._look_again_every, give_up - trio.current_time()))
+            await self._wait(message.key, min(self._look_again_every, give_up - trio.current_time()))
         raise Conflict("the same request is still running; try again later", retry_after=1.0)
 
-    async def _try(self, key: IdempotencyKey) -> Begun | None:
+    async def _try(self, message: Begin) -> Begun | None:
         try:
-            found = await self._keys.begin(key, now=self._now(), ttl=KEPT)
+            found = await self._keys.begin(
+                message.key, now=self._now(), ttl=KEPT, claimant=message.claimant, lease=message.lease
+            )
         except StoreConflict as conflict:
             raise Conflict("this idempotency key was used with another request") from conflict
-        if found is None:
+        if isinstance(found, KeyClaim):
             self._claimed += 1
-            return Fresh()
+            return Fresh(found.seed)
         if found.status_code is None:
             return None
         self._replayed += 1
@@ -126,9 +129,9 @@ class Idempotency(Server):
         )
         self._wake(message.key)
 
-    async def _release(self, key: IdempotencyKey) -> None:
-        await self._keys.release(key)
-        self._wake(key)
+    async def _release(self, message: Release) -> None:
+        await self._keys.release(message.key, claimant=message.claimant, doubtful=message.doubtful)
+        self._wake(message.key)
 
     def _wake(self, key: IdempotencyKey) -> None:
         ended = self._ended.pop((key.scope, key.key), None)

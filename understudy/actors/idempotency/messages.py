@@ -1,7 +1,9 @@
 """How a POST that may be sent twice runs once. Chat turns have a way of their own.
 
 Ask `Begin`; on `Fresh` do the work, then `Complete` with the answer or `Release` when it may be tried again; on
-`Stored` send what is in it. A key counts for 300 s from its first use and outlives the process.
+`Stored` send what is in it. A key counts for 300 s from its first use and outlives the process. What the work makes
+draws its ids from the key's seed (see `understudy.actors.made`): what was made by an attempt whose outcome nobody
+learnt is met, and not made twice, by the next.
 """
 
 from datetime import timedelta
@@ -12,6 +14,7 @@ import attrs
 from understudy.runtime import Ask
 from understudy.storage.records import Headers
 from understudy.storage.records import IdempotencyKey as IdempotencyKey
+from understudy.storage.records import new_id as new_id
 
 KEPT = timedelta(seconds=300)
 """How long a key of a request counts, from its first use."""
@@ -22,7 +25,10 @@ IDEMPOTENCY = "idempotency"
 
 @attrs.frozen
 class Fresh:
-    """Nobody has done this request, and nobody else will while you do: it is yours."""
+    """Nobody is known to have done this request, and nobody else will while you do: it is yours."""
+
+    seed: str = attrs.field(default="", eq=False)
+    """The same for every attempt with this key, unless nothing was done in the ones before."""
 
 
 @attrs.frozen
@@ -47,6 +53,10 @@ class Begin(Ask[Begun]):
     """
 
     key: IdempotencyKey
+    claimant: str = attrs.field(factory=lambda: new_id("clm"))
+    """Whose claim it will be: asked again under the same name, it is theirs still."""
+    lease: timedelta = KEPT
+    """After this time the claim is free to be taken, though it was not released: who had it must have died."""
 
 
 @attrs.frozen
@@ -64,6 +74,12 @@ class Complete(Ask[None]):
 
 @attrs.frozen
 class Release(Ask[None]):
-    """Give the claim back without an answer: the next request with this key runs anew. Refused with `Unavailable`."""
+    """Give the claim back without an answer: the next request with this key runs anew. Refused with `Unavailable`.
+
+    Harmless when it is not the claimant's (None: whoever's) any more.
+    """
 
     key: IdempotencyKey
+    claimant: str | None = None
+    doubtful: bool = False
+    """Whether something may have been done: then the next attempt has the same seed."""

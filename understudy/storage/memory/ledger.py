@@ -16,9 +16,11 @@ from understudy.storage.records import (
     DiagnosticRun,
     Headers,
     IdempotencyKey,
+    KeyClaim,
     OutboxItem,
     StoredAnswer,
     TurnStatus,
+    new_id,
 )
 
 
@@ -29,16 +31,30 @@ class MemoryIdempotency:
         self._tables = tables
 
     async def begin(
-        self, key: IdempotencyKey, *, now: datetime, ttl: timedelta = IDEMPOTENCY_TTL
-    ) -> StoredAnswer | None:
+        self,
+        key: IdempotencyKey,
+        *,
+        now: datetime,
+        ttl: timedelta = IDEMPOTENCY_TTL,
+        claimant: str | None = None,
+        lease: timedelta | None = None,
+    ) -> StoredAnswer | KeyClaim:
         """As the real one."""
+        who, until = claimant or new_id("clm"), now + (ttl if lease is None else lease)
         known = await self.find(key.scope, key.key, now=now)
         if known is None:
-            self._tables.keys[key.scope, key.key] = Kept(StoredAnswer(key, now), now + ttl)
-            return None
+            seed = new_id("seed")
+            self._tables.keys[key.scope, key.key] = Kept(StoredAnswer(key, now), now + ttl, seed, who, until)
+            return KeyClaim(seed)
         if known.key.request_hash != key.request_hash:
             raise StoreConflict("idempotency_key")
-        return known
+        kept = self._tables.keys[key.scope, key.key]
+        over = kept.claimed_until is None or kept.claimed_until <= now
+        if kept.seed is None or not _is_open(kept) or not (over or kept.claimant == who):
+            return known
+        kept.doubtful = kept.doubtful or kept.claimant != who
+        kept.claimant, kept.claimed_until = who, until
+        return KeyClaim(kept.seed)
 
     async def find(self, scope: str, key: str, *, now: datetime) -> StoredAnswer | None:
         """As the real one."""
@@ -53,11 +69,15 @@ class MemoryIdempotency:
         if kept is not None and kept.answer.key == key:
             kept.answer = attrs.evolve(kept.answer, status_code=status_code, body=body, headers=headers)
 
-    async def release(self, key: IdempotencyKey) -> None:
+    async def release(self, key: IdempotencyKey, *, claimant: str | None = None, doubtful: bool = False) -> None:
         """As the real one."""
         self._tables.check()
         kept = self._tables.keys.get((key.scope, key.key))
-        if kept is not None and kept.answer == StoredAnswer(key, kept.answer.created_at):
+        if kept is None or kept.answer.key != key or not _is_open(kept) or claimant not in {None, kept.claimant}:
+            return
+        if doubtful or kept.doubtful:
+            kept.claimant, kept.claimed_until, kept.doubtful = None, None, True
+        else:
             del self._tables.keys[key.scope, key.key]
 
     async def sweep(self, *, now: datetime) -> int:
@@ -73,6 +93,10 @@ class MemoryIdempotency:
         for key in expired:
             del self._tables.keys[key]
         return len(expired)
+
+
+def _is_open(kept: Kept) -> bool:
+    return kept.answer.status_code is None and kept.answer.turn_id is None
 
 
 class MemoryAudit:

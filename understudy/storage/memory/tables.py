@@ -41,6 +41,10 @@ class Kept:
 
     answer: StoredAnswer
     expires_at: datetime
+    seed: str | None = None
+    claimant: str | None = None
+    claimed_until: datetime | None = None
+    doubtful: bool = False
 
 
 @attrs.define
