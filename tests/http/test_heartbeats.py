@@ -250,8 +250,9 @@ async def test_a_viewer_reads_a_member_changes_their_own_and_an_admin_all(platfo
     assert problem(await viewer.call("POST", ROOT, NEW))[:2] == (403, "FORBIDDEN")
     own = f"{ROOT}/{(await made(member))['id']}"
     assert (await member.call("DELETE", own)).status_code == 204
-    changed = await admin.call("PATCH", path, {"prompt": "tell me"})
-    assert (changed.json()["prompt"], changed.json()["createdBy"]) == ("tell me", mira.uid)
+    assert problem(await admin.call("PATCH", path, {"prompt": "tell me all"}))[:2] == (403, "FORBIDDEN")
+    changed = await admin.call("PATCH", path, {"enabled": False, "intervalMinutes": 60, "name": "slower"})
+    assert (changed.json()["enabled"], changed.json()["createdBy"]) == (False, mira.uid)
     assert (await admin.call("DELETE", path)).status_code == 204
 
 

@@ -130,25 +130,29 @@ async def limited(request: ApiRequest, *buckets: Bucket) -> None:
         raise RateLimited("Too many requests", retry_after=allowance.retry_after)
 
 
-def idempotency_key(request: ApiRequest, uid: str, workspace_id: str) -> IdempotencyKey | None:
-    """The caller's promise that requests with this header are one; None without it."""
+def idempotency_key(request: ApiRequest, who: str) -> IdempotencyKey | None:
+    """The caller's promise that requests with this header are one; None without it.
+
+    Another person's, or of another workspace, is another key.
+    """
     name = "X-Idempotency-Key" if "X-Idempotency-Key" in request.headers else "Idempotency-Key"
     key = request.headers.get(name)
     if key is None:
         return None
     if not 1 <= len(key) <= 255 or not all("!" <= letter <= "~" for letter in key):
         raise invalid(name, "invalid_value", f"{name} must be 1 to 255 visible ASCII characters", 255)
-    scope = f"{uid}|{workspace_id}|{request.method} {request.path}"
+    scope = f"{who}|{request.tenant or ''}|{request.method} {request.path}"
     # What is asked for is in the query, too (`?async=true`). No body ends in a query, so that the two cannot be mixed.
     asked = request.payload + b"?" + request.query_string if request.query_string else request.payload
     return IdempotencyKey(scope, key, hashlib.sha256(asked).digest(), KEPT)
 
 
-async def once(request: ApiRequest, key: IdempotencyKey | None, do: Callable[[], Awaitable[Reply]]) -> Reply:
-    """What *do* answers; when *key* was used before, what it answered then. For POSTs other than chat.
+async def once(request: ApiRequest, who: str, do: Callable[[], Awaitable[Reply]]) -> Reply:
+    """What *do* answers; when *who* asks sent the same key before, what it answered then. For POSTs other than chat.
 
     An error is not kept, whether raised or answered: the next request with the key tries again.
     """
+    key = idempotency_key(request, who)
     if key is None:
         return await do()
     begun = await request.node.ask(IDEMPOTENCY, Begin(key), timeout=30.0)

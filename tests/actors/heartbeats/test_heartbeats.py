@@ -464,7 +464,9 @@ async def test_what_cannot_be_is_refused_with_the_field(autojump_clock: MockCloc
         assert await it.system.ask(HEARTBEATS, ListHeartbeats(KEY.workspace_id)) == ()
 
 
-async def test_it_acts_as_its_maker_so_only_they_and_admins_change_it(autojump_clock: MockClock) -> None:
+async def test_it_acts_as_its_maker_so_only_they_say_what_it_does_and_admins_only_stop_it(
+    autojump_clock: MockClock,
+) -> None:
     async with stage() as it:
         it.web.answers[URL] = rss("one")
         beat = (await it.make()).heartbeat.id
@@ -476,8 +478,11 @@ async def test_it_acts_as_its_maker_so_only_they_and_admins_change_it(autojump_c
         with pytest.raises(NotFound):
             await it.system.ask(HEARTBEATS, ChangeHeartbeat(Editor("ws_2", KEY.uid, admin=True), beat, {}))
         admin = Editor(KEY.workspace_id, "usr_2", admin=True)
-        changed = await it.system.ask(HEARTBEATS, ChangeHeartbeat(admin, beat, {"prompt": "tell me"}))
-        assert (changed.document.prompt, changed.heartbeat.uid) == ("tell me", KEY.uid)
+        for words in ({"prompt": "tell me"}, {"agent_id": "chad"}, {"urls": (URL,)}, {"name": "x", "keywords": ()}):
+            with pytest.raises(Forbidden):
+                await it.system.ask(HEARTBEATS, ChangeHeartbeat(admin, beat, words))
+        changed = await it.system.ask(HEARTBEATS, ChangeHeartbeat(admin, beat, {"name": "slower"}, enabled=False))
+        assert (changed.document.name, changed.heartbeat.enabled, changed.heartbeat.uid) == ("slower", False, KEY.uid)
         events = [line.entry.event for line in it.it.store.tables.audit]
         assert events == ["heartbeat.created", "heartbeat.updated"]
 

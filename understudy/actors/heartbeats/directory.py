@@ -59,6 +59,11 @@ class _Sweep:
     """Time to see who has to be awake."""
 
 
+NOT_SAID = frozenset({"name"})
+"""What an admin may change of somebody else's heartbeat, besides how often it runs and whether it does: nothing by
+which its agent would do or say, as its maker and with what it remembers of them, what the admin wants."""
+
+
 class Directory(Server):
     """Answers about heartbeats, and wakes those that have something to do within the `HORIZON`.
 
@@ -171,6 +176,8 @@ class Directory(Server):
 
         def change(heartbeat: Heartbeat) -> Heartbeat:
             _check_editor(editor, heartbeat)
+            if editor.uid != heartbeat.uid and message.fields.keys() - NOT_SAID:
+                raise Forbidden("this heartbeat acts as somebody else: only they may change what it does and says")
             return changed(heartbeat, message, now)
 
         fields = sorted(message.fields)
@@ -251,7 +258,7 @@ def changed(heartbeat: Heartbeat, message: ChangeHeartbeat, now: datetime) -> He
 
 def _check_editor(editor: Editor, heartbeat: Heartbeat) -> None:
     if not editor.admin and heartbeat.uid != editor.uid:
-        raise Forbidden("this heartbeat acts as somebody else: only they, and admins, may change it")
+        raise Forbidden("this heartbeat acts as somebody else: only they may change it, and admins switch it off")
 
 
 def _missing() -> NotFound:

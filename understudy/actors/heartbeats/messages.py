@@ -86,7 +86,8 @@ class ListHeartbeats(Ask[tuple[HeartbeatView, ...]]):
 class ChangeHeartbeat(Ask[HeartbeatView]):
     """Change some of it. ``fields`` are those of `HeartbeatDocument`; None leaves interval and enabled as they are.
 
-    Switched on again it is due at once and its errors are forgotten. Refused as `CreateHeartbeat`.
+    Switched on again it is due at once and its errors are forgotten. An admin may rename somebody else's, change its
+    interval and switch it on and off, and nothing more (`Forbidden`). Refused as `CreateHeartbeat`.
     """
 
     editor: Editor

@@ -59,8 +59,11 @@ _ASKS_MEMORY = re.compile(
 )
 _ENDS = re.compile(r"(?<=[.!?])\s+|\n+")
 MOST_ASKED = 500
-_NUMBER = r"(?:\d[\d_]*(?:\.\d+)?)"
-_SUM = re.compile(rf"[(\s]*-?{_NUMBER}\)*(?:\s*(?:\*\*|[-+*/%])\s*[(\s-]*{_NUMBER}\)*)+")
+MOST_READ = 4_000
+"""Characters of a message in which something may be asked for."""
+# Possessive, and begun where a run begins: else a message of digits alone would hold up everybody for minutes.
+_NUMBER = r"(?:\d[\d_]*+(?:\.\d++)?+)"
+_SUM = re.compile(rf"(?<![(\s\d])(?<!\d_)[(\s]*+-?{_NUMBER}\)*+(?:\s*+(?:\*\*|[-+*/%])\s*+[(\s-]*+{_NUMBER}\)*+)++")
 
 
 def _urls(text: str) -> list[Wish]:
@@ -138,7 +141,7 @@ def perform(request: ModelRequest) -> list[ModelEvent]:
     asked, since = _scene(request.messages)
     offered = {tool.name for tool in request.tools}
     answered = [message for message in since if message.role == Role.TOOL]
-    wishes = [wish for rule in RULES for wish in rule(asked) if wish[0] in offered]
+    wishes = [wish for rule in RULES for wish in rule(asked[:MOST_READ]) if wish[0] in offered]
     prompt = estimate_prompt(request)
     if len(answered) < len(wishes):
         name, arguments = wishes[len(answered)]

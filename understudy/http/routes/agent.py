@@ -6,7 +6,7 @@ from understudy.actors.presence.messages import PRESENCE, ListPresence
 from understudy.actors.session.messages import DIRECTORY, Reset, SessionKey
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import examples, schemas
-from understudy.http.access import idempotency_key, member, once
+from understudy.http.access import member, once
 from understudy.http.decode import optional_body
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
@@ -43,7 +43,7 @@ async def reset() -> Reply:
             schemas.ResetReply(ok=True, archived_session_id=done.archived_session_id, session_id=done.session_id)
         )
 
-    return await once(request, idempotency_key(request, caller.uid, caller.workspace_id), do)
+    return await once(request, caller.uid, do)
 
 
 @routes.get("/presence")

@@ -15,7 +15,7 @@ from understudy.actors.agents.messages import (
 )
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas, schemas_agents
-from understudy.http.access import member
+from understudy.http.access import member, once
 from understudy.http.decode import body, query
 from understudy.http.etag import with_tag
 from understudy.http.operation import Auth, operation
@@ -29,7 +29,6 @@ from understudy.http.routes.agents import (
     READ_EXAMPLE,
     agent_shown,
     author_of,
-    do_once,
     expected_revision,
 )
 
@@ -110,7 +109,7 @@ async def roll_back(id: str, version: int) -> Reply:  # noqa: A002  # the contra
         shown = agent_shown(await request.ask(AGENTS, RollBack(author, id, version, expected)))
         return json(shown, headers=with_tag(shown))
 
-    return await do_once(request, author, do)
+    return await once(request, author.uid, do)
 
 
 @routes.patch("/<int:version>")

@@ -1,6 +1,5 @@
 """`/agents`: the agents of a workspace, and what they can do."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import attrs
@@ -22,7 +21,7 @@ from understudy.actors.agents.messages import (
 )
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas, schemas_agents
-from understudy.http.access import idempotency_key, member, once
+from understudy.http.access import member, once
 from understudy.http.decode import body, query
 from understudy.http.errors import invalid
 from understudy.http.etag import check_if_match, tagged, with_tag
@@ -89,7 +88,7 @@ async def create_agent() -> Reply:
         shown = agent_shown(await request.ask(AGENTS, CreateAgent(author, given.id, _document(given))))
         return json(shown, 201, ((b"location", f"/agents/{given.id}".encode()), *with_tag(shown)))
 
-    return await do_once(request, author, do)
+    return await once(request, author.uid, do)
 
 
 @routes.get("")
@@ -213,11 +212,6 @@ async def author_of(request: ApiRequest) -> Author:
     """The caller, if they may change the workspace's agents."""
     caller = await member(request, WorkspaceRole.ADMIN)
     return Author(caller.workspace_id, caller.uid, request.id)
-
-
-async def do_once(request: ApiRequest, author: Author, do: Callable[[], Awaitable[Reply]]) -> Reply:
-    """What *do* answers, or what it answered before to the same key."""
-    return await once(request, idempotency_key(request, author.uid, author.workspace_id), do)
 
 
 async def expected_revision(request: ApiRequest, author: Author, agent_id: str) -> str | None:

@@ -11,7 +11,7 @@ from understudy.actors.approvals.messages import (
 )
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_approvals
-from understudy.http.access import idempotency_key, member, once
+from understudy.http.access import member, once
 from understudy.http.decode import optional_body, query
 from understudy.http.operation import Auth, operation
 from understudy.http.paging import next_link
@@ -125,7 +125,7 @@ async def _decide(approval_id: str, *, approve: bool) -> Reply:
     async def do() -> Reply:
         return json(_shown(await request.ask(APPROVALS, wanted)))
 
-    return await once(request, idempotency_key(request, caller.uid, caller.workspace_id), do)
+    return await once(request, caller.uid, do)
 
 
 def _shown(approval: Approval) -> schemas_approvals.Approval:

@@ -15,7 +15,7 @@ from understudy.actors.jobs.messages import JOBS, LONGEST_TIMEOUT, EnqueueJob
 from understudy.actors.limits.messages import Bucket
 from understudy.http import examples, schemas
 from understudy.http import schemas_autonomous as shapes
-from understudy.http.access import acted, idempotency_key, limited, once, operator
+from understudy.http.access import acted, limited, once, operator
 from understudy.http.decode import body, query
 from understudy.http.errors import STATUS, invalid
 from understudy.http.operation import Auth, operation
@@ -100,7 +100,7 @@ async def run() -> Reply:
             )
         )
 
-    return await once(request, idempotency_key(request, f"key:{holder.id or holder.name}", ""), do)
+    return await once(request, f"key:{holder.id or holder.name}", do)
 
 
 @routes.post("/batch")
@@ -140,7 +140,7 @@ async def batch() -> Reply:
         bad = len(results) - good
         return json(shapes.BatchDone(total=len(results), succeeded=good, failed=bad, results=results), status)
 
-    return await once(request, idempotency_key(request, f"key:{holder.id or holder.name}", ""), do)
+    return await once(request, f"key:{holder.id or holder.name}", do)
 
 
 @routes.get("/jobs/<id>")

@@ -155,7 +155,7 @@ async def _start(request: ApiRequest, given: schemas.ChatRequest, uid: str, work
         SessionKey(workspace_id, uid, given.agent_id, given.surface, given.surface_id),
         given.message,
         given.on_busy,
-        idempotency_key(request, uid, workspace_id),
+        idempotency_key(request, uid),
         # Whose answer is sent elsewhere is awaited there, whether or not anybody reads it here.
         request.settings.stream_grace if given.webhook_url is None else None,
     )

@@ -8,7 +8,7 @@ from understudy.actors.workspaces.messages import (
     RevokeGrant,
 )
 from understudy.http import schemas_workspaces as shapes
-from understudy.http.access import idempotency_key, once
+from understudy.http.access import once
 from understudy.http.decode import body, query
 from understudy.http.errors import invalid
 from understudy.http.operation import Auth, operation
@@ -51,7 +51,7 @@ async def grant_agent(id: str) -> Reply:  # noqa: A002  # the contract's name fo
         grant, is_new = await request.ask(WORKSPACES, wish)
         return json(grant_of(grant), 201 if is_new else 200)
 
-    return await once(request, idempotency_key(request, author.uid, id), do)
+    return await once(request, author.uid, do)
 
 
 @routes.delete("")

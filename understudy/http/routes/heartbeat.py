@@ -20,7 +20,7 @@ from understudy.actors.heartbeats.messages import (
 )
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_heartbeats as shapes
-from understudy.http.access import idempotency_key, member, once
+from understudy.http.access import member, once
 from understudy.http.decode import body, query
 from understudy.http.errors import invalid
 from understudy.http.operation import Auth, operation
@@ -132,7 +132,7 @@ async def create_heartbeat() -> Reply:
         made = await request.ask(HEARTBEATS, CreateHeartbeat(editor, document, interval, enabled=given.enabled))
         return json(_shown(made), 201, ((b"location", f"/heartbeat/{made.heartbeat.id}".encode()),))
 
-    return await once(request, idempotency_key(request, editor.uid, editor.workspace_id), do)
+    return await once(request, editor.uid, do)
 
 
 @routes.get("/<id>/runs")
@@ -175,7 +175,8 @@ async def list_runs(id: str) -> Reply:  # noqa: A002  # the contract's name for 
 async def change_heartbeat(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     """Change a heartbeat, or switch it on or off.
 
-    Switched on again it is due at once, and its errors are forgotten. Only who made it may, and admins.
+    Switched on again it is due at once, and its errors are forgotten. Only who made it may: it acts as them. Admins may
+    rename it, change its interval and switch it on and off.
     """
     request = this_request()
     editor = await _editor(request)

@@ -16,7 +16,7 @@ from understudy.actors.jobs.messages import (
 from understudy.actors.jobs.messages import Job as StoredJob
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_jobs
-from understudy.http.access import idempotency_key, member, once
+from understudy.http.access import member, once
 from understudy.http.decode import body, query
 from understudy.http.operation import Auth, operation
 from understudy.http.paging import next_link
@@ -100,7 +100,7 @@ async def create_job() -> Reply:
         job = await request.ask(JOBS, message, PATIENCE)
         return json(_job(job), 202, ((b"location", f"/jobs/{job.id}".encode()),))
 
-    return await once(request, idempotency_key(request, uid, workspace_id), do)
+    return await once(request, uid, do)
 
 
 @routes.get("")

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import trio
 from quart import Blueprint
 
-from understudy.http.access import idempotency_key, member, once
+from understudy.http.access import member, once
 from understudy.http.errors import ApiError, invalid
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply
@@ -39,7 +39,7 @@ async def mcp() -> Reply:
     async def do() -> Reply:
         return await exchange(request, caller.uid, caller.workspace_id)
 
-    return await once(request, idempotency_key(request, caller.uid, caller.workspace_id), do)
+    return await once(request, caller.uid, do)
 
 
 def _refuse_strangers(request: ApiRequest) -> None:

@@ -11,7 +11,7 @@ from understudy.actors.memory.messages import (
 )
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_memory as shapes
-from understudy.http.access import idempotency_key, once
+from understudy.http.access import once
 from understudy.http.decode import body
 from understudy.http.errors import invalid
 from understudy.http.operation import Auth, operation
@@ -52,7 +52,7 @@ async def add_note() -> Reply:
         added = shapes.NoteAdded(index=len(shown) - 1, note=shown[-1].note, notes=shown)
         return json(added, 201, tag_of(notes))
 
-    return await once(request, idempotency_key(request, owner.uid, owner.workspace_id), do)
+    return await once(request, owner.uid, do)
 
 
 @routes.delete("/<index>")

@@ -17,7 +17,7 @@ from understudy.actors.memory_profiles.messages import (
 )
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_memory_profiles as shapes
-from understudy.http.access import idempotency_key, member, once
+from understudy.http.access import member, once
 from understudy.http.decode import body
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
@@ -70,7 +70,7 @@ async def create_profile() -> Reply:
         made = await request.ask(MEMORY_PROFILES, asked)
         return json(_profile(made), 201, ((b"location", f"/memory-profiles/{made.id}".encode()),))
 
-    return await once(request, idempotency_key(request, author.uid, author.workspace_id), do)
+    return await once(request, author.uid, do)
 
 
 @routes.get("")

@@ -6,7 +6,7 @@ from understudy.actors.agents.messages import AgentDocument
 from understudy.actors.onboarding.messages import ONBOARDING, Onboard, SetUp, Template, Wanted
 from understudy.actors.workspaces.messages import WorkspaceRole, WorkspaceView
 from understudy.http import schemas_onboarding
-from understudy.http.access import idempotency_key, once, user
+from understudy.http.access import once, user
 from understudy.http.decode import optional_body
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
@@ -70,7 +70,7 @@ async def set_up() -> Reply:
         done = await request.ask(ONBOARDING, message)
         return json(_shown(done), 201 if done.created else 200)
 
-    return await once(request, idempotency_key(request, principal.uid, ""), do)
+    return await once(request, principal.uid, do)
 
 
 def _wanted(given: Template | schemas_onboarding.FirstAgent) -> Template | Wanted:

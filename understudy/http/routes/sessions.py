@@ -19,7 +19,7 @@ from understudy.actors.session.messages import (
 )
 from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace, WorkspaceRole, WorkspaceView
 from understudy.http import examples, schemas, schemas_sessions
-from understudy.http.access import idempotency_key, once, signed_in, user
+from understudy.http.access import once, signed_in, user
 from understudy.http.decode import body, query
 from understudy.http.errors import invalid
 from understudy.http.events import event_id, last_event_id, show
@@ -181,7 +181,7 @@ async def hand_off(id: str) -> Reply:  # noqa: A002  # the contract's name for i
         moved = await request.ask(DIRECTORY, HandOff(principal.uid, id, target, given.reason))
         return json(schemas.Session(**session_fields(moved)))
 
-    return await once(request, idempotency_key(request, principal.uid, ""), do)
+    return await once(request, principal.uid, do)
 
 
 @routes.get("/<id>/events")

@@ -1,6 +1,5 @@
 """`/webhooks`: where the caller wants to be told of what, and what became of it."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -23,7 +22,7 @@ from understudy.actors.webhooks.messages import (
 )
 from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace, WorkspaceRole
 from understudy.http import schemas_webhooks as shapes
-from understudy.http.access import idempotency_key, once, user
+from understudy.http.access import once, user
 from understudy.http.decode import body, query
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
@@ -99,7 +98,7 @@ async def create_webhook() -> Reply:
         shown = msgspec.convert(made, shapes.WebhookCreated, from_attributes=True)
         return json(shown, 201, ((b"location", f"/webhooks/{made.id}".encode()),))
 
-    return await _once(request, owner, do)
+    return await once(request, owner.uid, do)
 
 
 @routes.get("")
@@ -218,7 +217,7 @@ async def replay_delivery(id: str, deliveryId: str) -> Reply:  # noqa: A002, N80
     async def do() -> Reply:
         return json(_delivery(await request.ask(WEBHOOKS, ReplayDelivery(owner, id, deliveryId))), 202)
 
-    return await _once(request, owner, do)
+    return await once(request, owner.uid, do)
 
 
 @routes.post("/<id>/test")
@@ -242,7 +241,7 @@ async def test_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name f
         told = await request.ask(WEBHOOKS, TestWebhook(owner, id))
         return json(msgspec.convert(told, shapes.WebhookTested, from_attributes=True))
 
-    return await _once(request, owner, do)
+    return await once(request, owner.uid, do)
 
 
 async def _owner(request: ApiRequest) -> Owner:
@@ -253,10 +252,6 @@ async def _owner(request: ApiRequest) -> Owner:
 async def _belongs(request: ApiRequest, owner: Owner, workspace_id: str | None) -> None:
     if workspace_id is not None:
         await request.node.ask(WORKSPACES, ResolveWorkspace(owner.uid, workspace_id, WorkspaceRole.VIEWER))
-
-
-async def _once(request: ApiRequest, owner: Owner, do: Callable[[], Awaitable[Reply]]) -> Reply:
-    return await once(request, idempotency_key(request, owner.uid, ""), do)
 
 
 def _webhook(webhook: Webhook) -> shapes.Webhook:

@@ -23,7 +23,7 @@ from understudy.actors.workspaces.messages import (
 )
 from understudy.http import schemas
 from understudy.http import schemas_workspaces as shapes
-from understudy.http.access import idempotency_key, once, user
+from understudy.http.access import once, user
 from understudy.http.decode import body, query
 from understudy.http.errors import invalid
 from understudy.http.operation import Auth, operation
@@ -119,7 +119,7 @@ async def create_workspace() -> Reply:
         view = await request.ask(WORKSPACES, new)
         return json(workspace_of(view), 201, ((b"location", f"/workspaces/{view.workspace.id}".encode()),))
 
-    return await once(request, idempotency_key(request, principal.uid, ""), do)
+    return await once(request, principal.uid, do)
 
 
 @routes.get("")
@@ -211,7 +211,7 @@ async def set_member(id: str) -> Reply:  # noqa: A002  # the contract's name for
         done = await request.ask(WORKSPACES, SetMember(author, named, given.role))
         return json(member_of(done.member), 201 if done.change is MemberChange.ADDED else 200)
 
-    return await once(request, idempotency_key(request, author.uid, id), do)
+    return await once(request, author.uid, do)
 
 
 @routes.delete("/<id>/members/<uid>")
