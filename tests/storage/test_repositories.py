@@ -15,12 +15,14 @@ from understudy.storage.memory import MemoryStore
 from understudy.storage.records import (
     AuditEntry,
     DiagnosticRun,
+    KeyClaim,
     LockoutRule,
     Role,
     RotationOutcome,
     Session,
     SessionKey,
     SessionStatus,
+    StoredAnswer,
     User,
     Workspace,
     WorkspaceRole,
@@ -292,7 +294,7 @@ async def test_running_turns_are_found_until_they_are_closed(store: Store) -> No
     await store.journal.write([(begin,), (elsewhere,)])
     assert set(await sessions.sessions_with_running_turns()) == {session.id, other.id}
     running = await sessions.running_turn(session.id)
-    assert running is not None
+    assert isinstance(running, StoredAnswer)
     assert running.id == begin.turn_id
     await store.write(closed(session, begin.turn_id))
     assert await sessions.running_turn(session.id) is None
@@ -333,27 +335,63 @@ async def test_events_are_read_in_order_after_a_number_and_pruned_by_age(store: 
 
 async def test_an_idempotency_key_is_fresh_once_then_answers(store: Store) -> None:
     keys = store.repositories.idempotency
-    assert await keys.begin(key(), now=START) is None
+    assert isinstance(await keys.begin(key(), now=START), KeyClaim)
     running = await keys.begin(key(), now=at(1))
-    assert running is not None
+    assert isinstance(running, StoredAnswer)
     assert (running.turn_id, running.status_code) == (None, None)
     with pytest.raises(StoreConflict):
         await keys.begin(key(body=b"other"), now=at(1))
     headers = (("location", "/jobs/1"), ("etag", 'W/"x"'))
     await keys.complete(key(), status_code=201, body=b'{"ok": true}', headers=headers)
     answered = await keys.begin(key(), now=at(2))
-    assert answered is not None
+    assert isinstance(answered, StoredAnswer)
     assert (answered.status_code, answered.body, answered.headers) == (201, b'{"ok": true}', headers)
     await keys.release(key())
     assert await keys.find(key().scope, "k1", now=at(3)) == answered
-    assert await keys.begin(key(), now=at(24 * 3600)) is None
+    assert isinstance(await keys.begin(key(), now=at(24 * 3600)), KeyClaim)
+
+
+async def test_a_key_whose_outcome_is_in_doubt_keeps_its_seed_until_it_is_answered(store: Store) -> None:
+    keys = store.repositories.idempotency
+    first = await keys.begin(key(), now=START, claimant="one")
+    await keys.release(key(), claimant="one", doubtful=True)
+    with pytest.raises(StoreConflict):
+        await keys.begin(key(body=b"other"), now=at(1))
+    second = await keys.begin(key(), now=at(1), claimant="two")
+    assert isinstance(first, KeyClaim)
+    assert second == first
+    await keys.release(key(), claimant="two")  # refused: but what the first one did nobody knows
+    assert await keys.begin(key(), now=at(2), claimant="three") == first
+    await keys.complete(key(), status_code=201, body=b"{}")
+    assert isinstance(await keys.begin(key(), now=at(3)), StoredAnswer)
+
+
+async def test_a_refused_key_has_another_seed_and_may_have_another_body(store: Store) -> None:
+    keys = store.repositories.idempotency
+    first = await keys.begin(key(), now=START, claimant="one")
+    await keys.release(key(), claimant="one")
+    second = await keys.begin(key(body=b"other"), now=at(1))
+    assert isinstance(second, KeyClaim)
+    assert second != first
+
+
+async def test_a_claim_is_by_name_and_ends_with_its_lease(store: Store) -> None:
+    keys, lease = store.repositories.idempotency, timedelta(seconds=10)
+    first = await keys.begin(key(), now=START, claimant="one", lease=lease)
+    assert await keys.begin(key(), now=at(1), claimant="one", lease=lease) == first
+    assert isinstance(await keys.begin(key(), now=at(10), claimant="two", lease=lease), StoredAnswer)
+    await keys.release(key(), claimant="two", doubtful=True)  # is not theirs to give back
+    assert isinstance(await keys.begin(key(), now=at(10), claimant="two", lease=lease), StoredAnswer)
+    assert await keys.begin(key(), now=at(11), claimant="two", lease=lease) == first
+    await keys.release(key(), claimant="one")
+    assert isinstance(await keys.begin(key(), now=at(12), claimant="one", lease=lease), StoredAnswer)
 
 
 async def test_a_released_or_swept_key_is_fresh_again(store: Store) -> None:
     keys = store.repositories.idempotency
-    assert await keys.begin(key(), now=START) is None
+    assert isinstance(await keys.begin(key(), now=START), KeyClaim)
     await keys.release(key())
-    assert await keys.begin(key(), now=START, ttl=timedelta(seconds=5)) is None
+    assert isinstance(await keys.begin(key(), now=START, ttl=timedelta(seconds=5)), KeyClaim)
     assert await keys.sweep(now=at(4)) == 0
     assert await keys.sweep(now=at(5)) == 1
 
@@ -367,7 +405,7 @@ async def test_of_many_that_begin_one_key_at_once_one_is_told_to_do_the_work(sto
     async with trio.open_nursery() as nursery:
         for _ in range(8):
             nursery.start_soon(begin)
-    assert answers.count(None) == 1
+    assert sum(isinstance(answer, KeyClaim) for answer in answers) == 1
 
 
 async def test_audit_lines_form_a_chain(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import attrs
 import structlog
@@ -10,7 +11,17 @@ import trio
 from understudy.actors.audit.messages import AUDIT, Record, act_of_key
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import DomainError, Forbidden, RateLimited, Unauthenticated
-from understudy.actors.idempotency.messages import IDEMPOTENCY, KEPT, Begin, Complete, IdempotencyKey, Release, Stored
+from understudy.actors.idempotency.messages import (
+    IDEMPOTENCY,
+    KEPT,
+    Begin,
+    Begun,
+    Complete,
+    Fresh,
+    IdempotencyKey,
+    Release,
+    Stored,
+)
 from understudy.actors.identity.messages import (
     IDENTITY,
     Authenticate,
@@ -21,10 +32,10 @@ from understudy.actors.identity.messages import (
 )
 from understudy.actors.limits.messages import LIMITS, Bucket, Take
 from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace, WorkspaceRole, WorkspaceView
-from understudy.http.errors import ApiError, invalid
+from understudy.http.errors import STATUS, ApiError, invalid
 from understudy.http.replies import Reply, json_bytes
 from understudy.http.request import ApiRequest
-from understudy.runtime import RuntimeFault
+from understudy.runtime import ActorCrashed, RuntimeFault
 
 SETTLING = 5.0
 """Seconds in which the end of what had an idempotency key must be written."""
@@ -150,27 +161,57 @@ def idempotency_key(request: ApiRequest, who: str) -> IdempotencyKey | None:
 async def once(request: ApiRequest, who: str, do: Callable[[], Awaitable[Reply]]) -> Reply:
     """What *do* answers; when *who* asks sent the same key before, what it answered then. For POSTs other than chat.
 
-    An error is not kept, whether raised or answered: the next request with the key tries again.
+    An error is not kept, whether raised or answered: the next request with the key tries again. Unless it was refused,
+    it may have been done for all that: what it makes has its ids from the key's seed, so that the next attempt meets
+    it. What *do* makes must be asked for with `ApiRequest.ask`, in one message.
     """
     key = idempotency_key(request, who)
     if key is None:
         return await do()
-    begun = await request.node.ask(IDEMPOTENCY, Begin(key), timeout=30.0)
+    begin = Begin(key, lease=_longest(request))
+    doubtful = False
+    try:
+        begun = await _begin(request, begin)
+        if isinstance(begun, Fresh):
+            request.seed, doubtful = begun.seed, True
+            reply = await do()
+    except BaseException as error:
+        # A claim may have been made that we never heard of, too; giving back what is not ours is harmless.
+        await _settle(request, Release(key, begin.claimant, doubtful=doubtful and not _is_refusal(error)))
+        raise
     if isinstance(begun, Stored):
         kept = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in begun.headers)
         # Without any it was kept by an earlier version, which knew only JSON.
         return Reply(begun.status_code, begun.body, (*(kept or json_bytes(b"").headers), REPLAYED))
-    try:
-        reply = await do()
-    except BaseException:
-        await _settle(request, Release(key))
-        raise
     if reply.status >= 400:
-        await _settle(request, Release(key))
+        await _settle(request, Release(key, begin.claimant, doubtful=reply.status >= 500))
     else:
         fields = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers)
         await _settle(request, Complete(key, reply.status, reply.body, fields))
     return reply
+
+
+async def _begin(request: ApiRequest, begin: Begin) -> Begun:
+    """Claim the key, also when the actor that does is killed meanwhile: by the same name it is claimed once."""
+    give_up = trio.current_time() + SETTLING
+    while True:
+        try:
+            return await request.node.ask(IDEMPOTENCY, begin, timeout=30.0)
+        except ActorCrashed:
+            if trio.current_time() >= give_up:
+                raise
+            await trio.sleep(_PAUSE)
+
+
+def _longest(request: ApiRequest) -> timedelta:
+    """How long the request can last, and with it its claim: another node cannot know that this one has died."""
+    left = request.deadline - trio.current_time() + SETTLING
+    return KEPT if left >= KEPT.total_seconds() else timedelta(seconds=max(left, SETTLING))
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether nothing was done, by what was raised: somebody said no, and not only that they do not know."""
+    return isinstance(error, DomainError | ApiError) and STATUS.get(error.code, 500) < 500
 
 
 async def _settle(request: ApiRequest, end: Complete | Release) -> None:

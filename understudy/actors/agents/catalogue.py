@@ -34,8 +34,9 @@ from understudy.actors.agents.tooling import Roster, Skills, Texts, granted
 from understudy.actors.agents.views import first_version, only_version, version_view, view_of
 from understudy.actors.errors import Conflict, Detail, Forbidden, NotFound, PreconditionFailed
 from understudy.actors.inference.messages import ToolSpec
+from understudy.actors.made import is_keyed, made_id
 from understudy.storage.errors import StoreConflict
-from understudy.storage.records import Agent, AgentVersion, AuditEntry, new_id
+from understudy.storage.records import Agent, AgentVersion, AuditEntry
 
 LAST_VERSION = 2**31 - 1
 """What the database counts to."""
@@ -129,14 +130,16 @@ class Catalogue:
         if agent_id in self._builtin or agent_id in self._seeds or await self._is_global(author, agent_id):
             raise _taken(agent_id)
         version = first_version(author, document, now)
-        agent = Agent(new_id("agc"), author.workspace_id, agent_id, version, now, now)
+        agent = Agent(made_id("agc"), author.workspace_id, agent_id, version, now, now)
         try:
             await self._store.create(agent, self._audit("agent.created", author, agent_id, version=1))
         except StoreConflict as conflict:
             if conflict.what == "agent id":
                 raise _taken(agent_id) from conflict
             raise Conflict("this workspace has as many agents as it may: delete one first") from conflict
-        return view_of(agent)
+        # An earlier attempt's, if that came so far: its version and times are those that count.
+        found = await self._stored(author.workspace_id, agent_id) if is_keyed() else None
+        return view_of(found or agent)
 
     async def replace(self, message: ReplaceAgent) -> AgentView:
         """Give an agent another configuration."""
@@ -270,7 +273,7 @@ class Catalogue:
 
     def _audit(self, event: str, author: Author, agent_id: str, **metadata: object) -> AuditEntry:
         return AuditEntry(
-            id=new_id("aud"),
+            id=made_id("aud", event),
             event=event,
             severity="info",
             created_at=self._now(),

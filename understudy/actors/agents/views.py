@@ -4,12 +4,13 @@ from datetime import datetime
 
 from understudy.actors.agents.document import from_json, to_json
 from understudy.actors.agents.messages import AgentDocument, AgentView, Author, GrantView, Source, VersionView
-from understudy.storage.records import Agent, AgentVersion, Grant, new_id
+from understudy.actors.made import made_id
+from understudy.storage.records import Agent, AgentVersion, Grant
 
 
 def first_version(author: Author, document: AgentDocument, now: datetime) -> AgentVersion:
     """A new version with this content; its number is the database's to say."""
-    return AgentVersion(new_id("agv"), 1, to_json(document), now, created_by=author.uid)
+    return AgentVersion(made_id("agv"), 1, to_json(document), now, created_by=author.uid)
 
 
 def view_of(agent: Agent, grant: Grant | None = None) -> AgentView:

@@ -24,12 +24,13 @@ from understudy.actors.approvals.ports import ApprovalStore
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Conflict, NotFound
 from understudy.actors.facts import fact
+from understudy.actors.made import made_id
 from understudy.actors.serving import Server
 from understudy.actors.session.chronicle import shown
 from understudy.actors.session.messages import session_address
 from understudy.runtime import ChildSpec, Deferred, Down, Monitor, Timer, receive
 from understudy.storage.errors import StoreUnavailable
-from understudy.storage.records import AuditEntry, new_id
+from understudy.storage.records import AuditEntry
 
 KEPT = timedelta(days=30)
 """How long a decided request can still be read."""
@@ -185,7 +186,7 @@ class Approvals(Server):
         now = self._now()
         status = ApprovalStatus.APPROVED if message.approve else ApprovalStatus.DENIED
         line = AuditEntry(
-            new_id("aud"),
+            made_id("aud"),
             f"approval.{status.value}",
             "info",
             now,

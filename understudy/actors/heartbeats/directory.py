@@ -34,13 +34,14 @@ from understudy.actors.heartbeats.messages import (
 )
 from understudy.actors.heartbeats.schedule import HORIZON
 from understudy.actors.heartbeats.services import HeartbeatServices
+from understudy.actors.made import is_keyed, made_id
 from understudy.actors.outbound.connection import Origin
 from understudy.actors.outbound.guarded import OutboundError, OutboundRefused
 from understudy.actors.serving import Server
 from understudy.runtime import Deferred, RuntimeFault, receive
 from understudy.storage.errors import StoreConflict, StoreUnavailable
 from understudy.storage.heartbeat_records import Heartbeat
-from understudy.storage.records import AuditEntry, new_id
+from understudy.storage.records import AuditEntry
 
 log = structlog.get_logger("understudy.heartbeats")
 
@@ -143,7 +144,7 @@ class Directory(Server):
         await self.system.ask(AGENTS, ResolveAgent(editor.workspace_id, message.document.agent_id))
         await self._check_addresses(message.document.urls)
         made = Heartbeat(
-            id=new_id("hbt"),
+            id=made_id("hbt"),
             workspace_id=editor.workspace_id,
             uid=editor.uid,
             document=to_json(message.document),
@@ -159,6 +160,9 @@ class Directory(Server):
             )
         except StoreConflict as conflict:
             raise Conflict(f"a workspace has at most {MOST_HEARTBEATS} heartbeats; delete one first") from conflict
+        found = await self._services.runs.load(made.id) if is_keyed() else None
+        if found is not None:  # perhaps an earlier attempt's
+            made = found[0]
         if made.enabled:
             await self._have_look(made.id)
         return HeartbeatView(made, message.document)
@@ -267,7 +271,7 @@ def _missing() -> NotFound:
 
 def _audit(event: str, editor: Editor, heartbeat_id: str, now: datetime, **metadata: object) -> AuditEntry:
     return AuditEntry(
-        id=new_id("aud"),
+        id=made_id("aud", event),
         event=event,
         severity="info",
         created_at=now,

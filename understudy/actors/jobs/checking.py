@@ -17,8 +17,8 @@ from understudy.actors.jobs.messages import (
     PRIORITIES,
     EnqueueJob,
 )
+from understudy.actors.made import made_id
 from understudy.storage.job import Job
-from understudy.storage.records import new_id
 
 
 def new_job(asked: EnqueueJob, kinds: Mapping[str, JobKind], now: datetime) -> Job:
@@ -34,7 +34,7 @@ def new_job(asked: EnqueueJob, kinds: Mapping[str, JobKind], now: datetime) -> J
     if problems:
         raise Invalid(_sentence(problems), details=problems)
     return Job(
-        id=new_id("job"),
+        id=made_id("job"),
         type=kind.name,
         payload=asked.payload,
         created_at=now,

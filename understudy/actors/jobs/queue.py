@@ -23,11 +23,12 @@ from understudy.actors.jobs.messages import (
     job_address,
 )
 from understudy.actors.jobs.ports import JobBook
+from understudy.actors.made import made_id
 from understudy.actors.serving import Server
 from understudy.runtime import ChildSpec, Deferred, RuntimeFault, receive
 from understudy.storage.errors import StoreConflict
 from understudy.storage.job import Job
-from understudy.storage.records import AuditEntry, new_id
+from understudy.storage.records import AuditEntry
 
 _FULL_RETRY = 30.0
 _STOP_BOUND = 15.0
@@ -49,7 +50,7 @@ class JobQueue(Server):
     @receive
     def enqueue(self, message: EnqueueJob) -> Deferred[Job]:
         """Take a job in."""
-        return self.answer(message, self._enqueue, message, new_job(message, self._kinds, self._now()))
+        return self.answer(message, self._enqueue, message)
 
     @receive
     def get(self, message: GetJob) -> Deferred[Job]:
@@ -75,7 +76,8 @@ class JobQueue(Server):
             "cancelled": self._cancelled,
         }
 
-    async def _enqueue(self, message: EnqueueJob, job: Job) -> Job:
+    async def _enqueue(self, message: EnqueueJob) -> Job:
+        job = new_job(message, self._kinds, self._now())
         audit = None
         if job.workspace_id is not None and not job.internal:
             audit = self._audit("job.created", job.workspace_id, job.uid, message.request_id, job.id, job.type)
@@ -128,7 +130,7 @@ class JobQueue(Server):
         self, event: str, workspace_id: str, uid: str | None, request_id: str | None, job_id: str, kind: str | None
     ) -> AuditEntry:
         return AuditEntry(
-            new_id("aud"),
+            made_id("aud", event),
             event,
             "info",
             self._now(),

@@ -10,6 +10,7 @@ import attrs
 
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Conflict, Detail, Invalid, NotFound, PreconditionFailed
+from understudy.actors.made import made_id
 from understudy.actors.memory.finder import Finder, strengthen
 from understudy.actors.memory.merging import check_depth, check_size, merge_patch, replace_keys
 from understudy.actors.memory.messages import (
@@ -46,7 +47,7 @@ from understudy.actors.memory.vectors import Vectors
 from understudy.actors.serving import Server
 from understudy.runtime import ChildSpec, Deferred, receive
 from understudy.storage.errors import StoreConflict
-from understudy.storage.records import AuditEntry, Json, MemoryEntry, Shelf, new_id
+from understudy.storage.records import AuditEntry, Json, MemoryEntry, Shelf
 
 _STRENGTHENED = frozenset({MemoryTier.GRAPH, MemoryTier.PROCEDURAL})
 
@@ -169,7 +170,8 @@ class Memory(Server):
         entry = await self._entry(message.owner, MemoryTier.DAILY, message.category, message.content)
         if message.ttl_days is not None:
             entry = attrs.evolve(entry, expires_at=entry.created_at + timedelta(days=message.ttl_days))
-        return (await self._add(message.owner, entry, MOST_A_DAY, "this day has as many entries as it may"))[-1]
+        there = await self._add(message.owner, entry, MOST_A_DAY, "this day has as many entries as it may")
+        return next((view for view in there if view.id == entry.id), there[-1])
 
     async def _forget_entry(self, message: ForgetEntry) -> Day:
         owner = message.owner
@@ -248,7 +250,7 @@ class Memory(Server):
         made = await self._vectors.of(content)
         now = self._now()
         return MemoryEntry(
-            id=new_id("mem"),
+            id=made_id("mem"),
             workspace_id=owner.workspace_id,
             uid=owner.uid,
             tier=tier,

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from understudy.actors.facts import fact
+from understudy.actors.made import made_id
 from understudy.actors.memory.messages import PROPAGATED, Owner, Share
 from understudy.storage.entries import Published
-from understudy.storage.records import AuditEntry, MemoryEntry, new_id
+from understudy.storage.records import AuditEntry, MemoryEntry
 
 
 def audit_line(event: str, owner: Owner, at: datetime, metadata: Mapping[str, object]) -> AuditEntry:
     """The line for something that *owner* did, or an agent on their behalf. What was remembered is never in it."""
     return AuditEntry(
-        id=new_id("aud"),
+        id=made_id("aud", event),
         event=event,
         severity="info",
         created_at=at,

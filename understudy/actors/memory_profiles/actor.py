@@ -12,6 +12,7 @@ from understudy.actors.agents.messages import AGENTS, GetAgent
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Conflict, Detail, Invalid, NotFound, Unavailable
 from understudy.actors.lru import Lru
+from understudy.actors.made import is_keyed, made_id
 from understudy.actors.memory_profiles.messages import (
     DEFAULTS,
     LONGEST_DESCRIPTION,
@@ -34,7 +35,7 @@ from understudy.actors.memory_profiles.ports import ProfileStore
 from understudy.actors.serving import Server
 from understudy.runtime import ChildSpec, Deferred, RuntimeFault, receive
 from understudy.storage.errors import StoreConflict
-from understudy.storage.records import AuditEntry, new_id
+from understudy.storage.records import AuditEntry
 from understudy.storage.remembered import MemoryProfile
 
 MAX_AGE = 30.0
@@ -129,7 +130,7 @@ class MemoryProfiles(Server):
     async def _create(self, message: CreateMemoryProfile) -> MemoryProfileView:
         now = self._now()
         profile = MemoryProfile(
-            new_id("mpr"),
+            made_id("mpr"),
             message.author.workspace_id,
             _name(message.name),
             _described(message.description),
@@ -142,7 +143,7 @@ class MemoryProfiles(Server):
             await self._store.create(profile, audit)
         except StoreConflict as conflict:
             raise _conflict(conflict, profile.name) from conflict
-        return _view(profile)
+        return await self._get(profile.workspace_id, profile.id) if is_keyed() else _view(profile)
 
     async def _change(self, message: ChangeMemoryProfile) -> MemoryProfileView:
         before = await self._get(message.author.workspace_id, message.profile_id)
@@ -214,7 +215,7 @@ class MemoryProfiles(Server):
 
     def _audit(self, event: str, author: ProfileAuthor, agent_id: str | None = None, **metadata: object) -> AuditEntry:
         return AuditEntry(
-            id=new_id("aud"),
+            id=made_id("aud", event),
             event=event,
             severity="info",
             created_at=self._now(),

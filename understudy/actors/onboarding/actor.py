@@ -7,6 +7,7 @@ from understudy.actors.agents.messages import AGENTS, AgentView, Author, CheckAg
 from understudy.actors.agents.views import first_version
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Conflict, Detail, Invalid, NotFound
+from understudy.actors.made import made_id
 from understudy.actors.memory.merging import check_depth, check_size
 from understudy.actors.onboarding.messages import ONBOARDING, Onboard, SetUp, Template, Wanted
 from understudy.actors.onboarding.ports import OnboardingStore
@@ -17,7 +18,7 @@ from understudy.actors.workspaces.messages import WORKSPACES, MembershipsChanged
 from understudy.runtime import ChildSpec, Deferred, receive
 from understudy.storage.errors import Missing, StoreConflict
 from understudy.storage.oversight import Onboarding
-from understudy.storage.records import Agent, AuditEntry, Workspace, new_id
+from understudy.storage.records import Agent, AuditEntry, Workspace
 
 DEFAULT_NAME, DEFAULT_PLAN = "My workspace", "personal"
 
@@ -42,7 +43,7 @@ class Onboarder(Server):
             check_size(message.profile)
         author = Author("", message.uid, message.request_id)
         workspace = Workspace(
-            new_id("ws"), message.name or DEFAULT_NAME, message.uid, message.plan or DEFAULT_PLAN, now
+            made_id("ws"), message.name or DEFAULT_NAME, message.uid, message.plan or DEFAULT_PLAN, now
         )
         wish = Onboarding(
             uid=message.uid,
@@ -55,7 +56,7 @@ class Onboarder(Server):
             force=message.force,
         )
         audit = AuditEntry(
-            new_id("aud"), "onboarding.completed", "info", now, uid=message.uid, request_id=message.request_id
+            made_id("aud"), "onboarding.completed", "info", now, uid=message.uid, request_id=message.request_id
         )
         try:
             done = await self._store.onboard(wish, audit)
@@ -99,7 +100,7 @@ class Onboarder(Server):
             details = tuple(Detail(f"agents[{position}].{at.path}", at.issue, at.max) for at in refusal.details)
             raise Invalid(f"agents[{position}]: {refusal.message}", details=details) from refusal
         version = first_version(author, checked, now)
-        return Agent(new_id("agc"), None, agent_id, version, now, now)
+        return Agent(made_id("agc", agent_id), None, agent_id, version, now, now)
 
     async def _own(self, workspace_id: str) -> tuple[AgentView, ...]:
         page = await self.system.ask(AGENTS, ListAgents(workspace_id))

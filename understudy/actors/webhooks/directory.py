@@ -9,6 +9,7 @@ import trio
 
 from understudy.actors.errors import Conflict, Detail, Invalid, NotFound
 from understudy.actors.facts import Fact
+from understudy.actors.made import is_keyed, made_id
 from understudy.actors.outbound.guarded import OutboundError, OutboundRefused
 from understudy.actors.serving import Server
 from understudy.actors.webhooks.events import ANSWER, TEST, envelope
@@ -121,7 +122,7 @@ class Webhooks(Server):
         now = self._now()
         await self._approve(message.url)
         webhook = Webhook(
-            id=new_id("whk"),
+            id=made_id("whk"),
             uid=message.owner.uid,
             url=message.url,
             events=_checked_events(message.events),
@@ -138,7 +139,8 @@ class Webhooks(Server):
         except StoreConflict as conflict:
             raise Conflict(f"a user may have {MOST_WEBHOOKS} webhooks: delete one first") from conflict
         self._made += 1
-        return webhook
+        # An earlier attempt's, if that came so far: its secret and times are those that count.
+        return await self._get(message.owner.uid, webhook.id) if is_keyed() else webhook
 
     async def _get(self, uid: str, webhook_id: str) -> Webhook:
         webhook = await self._store.find(uid, webhook_id)
@@ -230,7 +232,7 @@ class Webhooks(Server):
 
     def _audit(self, event: str, owner: Owner, webhook_id: str, **metadata: object) -> AuditEntry:
         return AuditEntry(
-            id=new_id("aud"),
+            id=made_id("aud", event),
             event=event,
             severity="info",
             created_at=self._now(),

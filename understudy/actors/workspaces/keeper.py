@@ -5,6 +5,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any, TypeVar
 
 from understudy.actors.errors import Detail, Invalid
+from understudy.actors.made import is_keyed, made_id
 from understudy.actors.workspaces.messages import (
     Activity,
     Author,
@@ -22,7 +23,7 @@ from understudy.actors.workspaces.ports import WorkspaceStores
 from understudy.actors.workspaces.refusals import refused
 from understudy.actors.workspaces.settings import check_settings
 from understudy.storage.errors import Missing, NotAllowed, StoreConflict
-from understudy.storage.records import AuditEntry, new_id
+from understudy.storage.records import AuditEntry
 
 T = TypeVar("T")
 
@@ -38,11 +39,12 @@ class Keeper:
         """Make a workspace."""
         check_settings(message.settings)
         settings = {name: value for name, value in message.settings.items() if value is not None}
-        workspace = Workspace(new_id("ws"), message.name, message.uid, message.plan, self._now(), settings)
+        workspace = Workspace(made_id("ws"), message.name, message.uid, message.plan, self._now(), settings)
         author = Author(workspace.id, message.uid, message.request_id)
         audit = self._audit("workspace.created", author, plan=message.plan)
         await _told(self._stores.workspaces.create(workspace, audit))
-        return workspace
+        found = await self._stores.workspaces.find(workspace.id) if is_keyed() else None
+        return found or workspace  # perhaps an earlier attempt's
 
     async def change(self, message: ChangeWorkspace) -> Workspace:
         """Change a workspace."""
@@ -89,7 +91,7 @@ class Keeper:
         if message.expires_at is not None and message.expires_at <= now:
             raise Invalid("expiresAt: is in the past", details=(Detail("expiresAt", "in_the_past"),))
         grant = Grant(
-            new_id("gr"),
+            made_id("gr"),
             author.workspace_id,
             message.receiver,
             message.agent_id,
@@ -118,7 +120,7 @@ class Keeper:
 
     def _audit(self, event: str, author: Author, *, agent: str | None = None, **metadata: object) -> AuditEntry:
         return AuditEntry(
-            id=new_id("aud"),
+            id=made_id("aud", event),
             event=event,
             severity="info",
             created_at=self._now(),
