@@ -1,6 +1,6 @@
 """The platform's routes over the real actors and a real database, in this process: accounts, workspaces, agents."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -108,13 +108,18 @@ class Platform:
 
 @asynccontextmanager
 async def serving_platform(
-    pool: Pool, *, user_rate_limit_max: int = 0, skills_folder: Path = NOWHERE, **settings: Any
+    pool: Pool,
+    *,
+    user_rate_limit_max: int = 0,
+    skills_folder: Path = NOWHERE,
+    around: Callable[[Repositories], Repositories] = lambda store: store,
+    **settings: Any,
 ) -> AsyncIterator[Platform]:
     """Serve the application on a socket, with the actors that need neither sessions nor models. The body has 20 s.
 
-    *settings* are those of `HttpSettings`.
+    What *around* makes of the repositories is what the actors are given; *settings* are those of `HttpSettings`.
     """
-    store = Repositories.on(pool)
+    store = around(Repositories.on(pool))
     writer = DirectWriter(Journal(pool))
     builtin, cache = builtin_skills(), ToolCache()
     library = SkillLibrary(builtin.values())

@@ -48,7 +48,7 @@ def is_keyed() -> bool:
 
 
 def made_id(prefix: str, label: str = "") -> str:
-    """*prefix* and 128 bits: random, or of SHA-256 over the seed, purpose, prefix, label and how often these were drawn.
+    """*prefix* and 128 bits: random, or of SHA-256 over seed, purpose, prefix, label and how often these were drawn.
 
     Whoever draws the same in another order needs a *label* that tells the things apart.
     """

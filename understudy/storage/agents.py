@@ -52,6 +52,8 @@ class AgentRepository(Repository):
         """Store a new agent with its first version. Raises `StoreConflict`: ``agent id`` or ``number of agents``."""
 
         async def work(connection: Connection[Any]) -> None:
+            # Held, so that requests that come at once count each other.
+            await rows(connection, "SELECT FROM workspaces WHERE id = %s FOR NO KEY UPDATE", agent.workspace_id)
             if await rows(connection, "SELECT FROM agent_configs WHERE key = %s", agent.key):
                 return  # our own first attempt, whose answer was lost
             count = "SELECT count(*) FROM agent_configs WHERE workspace_id = %s AND deleted_at IS NULL"

@@ -38,10 +38,10 @@ class HeartbeatRepository(Repository):
         """Store a new heartbeat. Raises `StoreConflict` (``number of heartbeats``) when the workspace has *most*."""
 
         async def work(connection: Connection[Any]) -> None:
-            if await rows(connection, "SELECT FROM heartbeat_configs WHERE id = %s", heartbeat.id):
-                return  # our own first attempt, whose answer was lost
             # Counted with the workspace's row locked: two that come together cannot both be the last.
             await rows(connection, "SELECT FROM workspaces WHERE id = %s FOR NO KEY UPDATE", heartbeat.workspace_id)
+            if await rows(connection, "SELECT FROM heartbeat_configs WHERE id = %s", heartbeat.id):
+                return  # our own first attempt, whose answer was lost
             count = "SELECT count(*) FROM heartbeat_configs WHERE workspace_id = %s"
             if (await rows(connection, count, heartbeat.workspace_id))[0][0] >= most:
                 raise StoreConflict("number of heartbeats")

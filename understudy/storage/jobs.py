@@ -63,6 +63,9 @@ class JobRepository(Repository):
                     return added
                 if there := await _with_key(connection, job):
                     return there
+                # Neither when the same request is run twice at the same time: by now the other is committed.
+                if found := await rows(connection, f"SELECT {COLUMNS} FROM jobs WHERE id = %s", job.id):
+                    return job_of(found[0])
 
         return await self._transact(work)
 

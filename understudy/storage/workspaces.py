@@ -87,10 +87,10 @@ class WorkspaceRepository(Repository):
         check_size(workspace.settings)
 
         async def work(connection: Connection[Any]) -> None:
-            if await rows(connection, "SELECT FROM workspaces WHERE id = %s", workspace.id):
-                return  # our own first attempt, whose answer was lost
             # Held, so that requests that come at once count each other.
             await rows(connection, "SELECT FROM users WHERE id = %s FOR NO KEY UPDATE", workspace.owner_id)
+            if await rows(connection, "SELECT FROM workspaces WHERE id = %s", workspace.id):
+                return  # our own first attempt, whose answer was lost
             owned = "SELECT count(*) FROM workspaces WHERE owner_id = %s"
             if (await rows(connection, owned, workspace.owner_id))[0][0] >= MOST_OWNED:
                 raise StoreConflict("number of workspaces")
@@ -147,10 +147,11 @@ class WorkspaceRepository(Repository):
 
         async def work(connection: Connection[Any]) -> tuple[Member, MemberChange]:
             workspace = await hold(connection, workspace_id)
-            if workspace is not None and await is_recorded(connection, audit):
+            done = await rows(connection, "SELECT metadata->>'was' FROM audit_log WHERE id = %s", audit.id)
+            if workspace is not None and done:
                 # Our own first attempt, whose answer was lost.
                 member = await _read_member(connection, workspace_id, await _user(connection, who))
-                return member, MemberChange.ADDED if member.joined_at == now else MemberChange.CHANGED
+                return member, MemberChange.ADDED if done[0][0] is None else MemberChange.CHANGED
             present = await roles(connection, workspace_id)
             if workspace is None or not suffices(present.get(by), WorkspaceRole.ADMIN):
                 raise NotAllowed("role")  # before the user is looked up: nobody else learns here who has an account
