@@ -1,5 +1,6 @@
 """Requests with keys, while what serves them is killed again and again."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from understudy.storage.pool import Pool
 ENVIRONMENT = {"ALLOW_INSECURE_WEBHOOKS": "true", "UNDERSTUDY_OUTBOUND_ALLOW": "127.0.0.0/8"}
 KILLED = (AGENTS, HEARTBEATS, IDEMPOTENCY, JOBS, MEMORY, MEMORY_PROFILES, WEBHOOKS, WORKSPACES, "storage/journal")
 EACH = 6
+PAUSE = 0.08
 LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 HERE = "http://127.0.0.1:9/"
 
@@ -33,11 +35,7 @@ def things(number: int) -> dict[str, dict[str, Any]]:
     return {
         "/webhooks": {"url": HERE, "events": ["*"]},
         "/heartbeat": {"name": "News", "type": "rss", "url": HERE, "intervalMinutes": 15, "enabled": False},
-        "/jobs": {
-            "type": "agent.run",
-            "payload": {"agentId": "chad", "message": "hi"},
-            "runAt": "2026-12-01T00:00:00Z",
-        },
+        "/jobs": job,
         "/agent/memory/notes": {"content": "likes tea"},
         "/agents": {"id": f"helper-{number}", "model": model, "systemPromptTemplate": "Help."},
         "/memory-profiles": {"name": f"lean {number}"},
@@ -56,12 +54,11 @@ TABLES = {
 }
 
 
-async def kill_on(http: httpx.AsyncClient) -> None:
-    """One after the other, over and over."""
+async def kill_on(http: httpx.AsyncClient, address: str, rng: random.Random) -> None:
+    """Over and over, with pauses that are about as long as a request."""
     while True:
-        for address in KILLED:
-            await operator_post(http, f"/diagnostics/actors/{address}/kill")
-            await trio.sleep(0.001)
+        await operator_post(http, f"/diagnostics/actors/{address}/kill")
+        await trio.sleep(rng.uniform(0.0, PAUSE))
 
 
 async def test_of_keyed_requests_repeated_until_they_are_answered_each_is_done_once(
@@ -85,14 +82,19 @@ async def test_of_keyed_requests_repeated_until_they_are_answered_each_is_done_o
                     await trio.sleep(0.01)
                 made[path].add(answer.text)
 
+            async def make_all(path: str) -> None:
+                for number in range(EACH):
+                    await make(path, things(number)[path], number)
+
             home = (await http.get("/workspaces", headers=mira.headers)).json()["workspaces"][0]["id"]
-            async with trio.open_nursery() as killer:
-                killer.start_soon(kill_on, http)
+            rng = random.Random(20261122)
+            async with trio.open_nursery() as killers:
+                for address in KILLED:
+                    killers.start_soon(kill_on, http, address, rng)
                 async with trio.open_nursery() as nursery:
-                    for number in range(EACH):
-                        for path, body in things(number).items():
-                            nursery.start_soon(make, path, body, number)
-                killer.cancel_scope.cancel()
+                    for path in TABLES:
+                        nursery.start_soon(make_all, path)
+                killers.cancel_scope.cancel()
             async with pool.connection() as connection:
                 for path, table in TABLES.items():
                     found = await connection.execute(f"SELECT count(*) FROM {table}".encode())
