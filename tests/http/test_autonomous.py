@@ -55,6 +55,25 @@ async def test_an_agent_is_run_on_a_users_behalf_in_their_own_session(platform: 
     assert (line.uid, line.metadata["key"], line.session_id) == (mira.uid, "internal", session["id"])
 
 
+@pytest.mark.parametrize("path", ["run", "batch"])
+async def test_a_task_whose_answer_was_lost_is_answered_by_its_turn_when_it_is_asked_for_again(
+    platform: Platform, path: str
+) -> None:
+    mira = await platform.user()
+    task = {"taskMessage": "hello", **({"uid": mira.uid} if path == "run" else {"uids": [mira.uid]})}
+    done = await post(platform, path, task, X_Idempotency_Key="k1")
+    async with platform.pool.connection() as connection:  # as if it had ended in doubt
+        await connection.execute(
+            b"UPDATE idempotency_keys SET status_code = NULL, body = NULL, claimant = NULL, doubtful = true"
+            b" WHERE turn_id IS NULL"
+        )
+    again = await post(platform, path, task, X_Idempotency_Key="k1")
+    assert (again.status_code, again.json()) == (200, done.json())
+    assert "idempotency-replayed" not in again.headers
+    (session,) = (await mira.get("/sessions")).json()["sessions"]
+    assert session["messageCount"] == 2
+
+
 async def test_a_run_is_refused_for_each_reason_by_its_code(platform: Platform) -> None:
     mira, noor = await platform.user(), await platform.user()
     task = {"uid": mira.uid, "taskMessage": "hello"}

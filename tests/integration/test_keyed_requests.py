@@ -23,7 +23,7 @@ from understudy.storage.pool import Pool
 ENVIRONMENT = {"ALLOW_INSECURE_WEBHOOKS": "true", "UNDERSTUDY_OUTBOUND_ALLOW": "127.0.0.0/8"}
 KILLED = (AGENTS, HEARTBEATS, IDEMPOTENCY, JOBS, MEMORY, MEMORY_PROFILES, WEBHOOKS, WORKSPACES, "storage/journal")
 EACH = 6
-PAUSE = 0.08
+PAUSE = 0.05
 LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 HERE = "http://127.0.0.1:9/"
 

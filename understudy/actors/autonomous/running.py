@@ -15,7 +15,7 @@ from understudy.actors.session.errand import Errand, ErrandDone, run_errand
 from understudy.actors.session.messages import TurnStarted
 from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace
 from understudy.runtime import ActorSystem, RuntimeFault
-from understudy.storage.records import IdempotencyKey, new_id
+from understudy.storage.records import IdempotencyKey
 
 
 @attrs.frozen
@@ -56,7 +56,7 @@ async def run_task(
 
     async def started(turn: TurnStarted) -> None:
         entry = AuditEntry(
-            new_id("aud"),
+            f"aud_{turn.turn_id}",  # one line however often the same task is asked for
             "autonomous.run",
             "medium",
             utc_now(),
