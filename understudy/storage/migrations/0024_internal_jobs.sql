@@ -16,7 +16,7 @@ DROP INDEX jobs_of_workspace;
 CREATE INDEX jobs_asked_for ON jobs (workspace_id, created_at DESC, id) WHERE NOT internal;
 CREATE INDEX jobs_internal ON jobs (workspace_id, finished_at) WHERE internal;
 
--- As in 0033_job_claims.sql, but for the place of internal jobs.
+-- As in 0022_job_claims.sql, but for the place of internal jobs.
 CREATE OR REPLACE FUNCTION jobs_claim(
     claimant text, wanted integer, share integer, moment timestamptz, until timestamptz
 ) RETURNS SETOF jobs
