@@ -335,12 +335,12 @@ class Settings:
     )
     memory_extraction: str = setting(
         values.one_of("model", "rules", "off"),
-        "model",
+        "rules",
         env="UNDERSTUDY_MEMORY_EXTRACTION",
         group=_MEMORY,
         key="memory.extraction",
-        doc="How it is found out, after a turn, what of it is worth remembering: `model` asks the agent's own model, "
-        "which costs what that costs; `rules` reads English by plain rules; `off` learns nothing by itself.",
+        doc="How it is found out, after a turn, what of it is worth remembering: `rules` reads English by plain rules; "
+        "`model` asks the agent's own model, a second inference for each turn; `off` learns nothing by itself.",
     )
     shell_tool: bool = setting(
         values.boolean,
