@@ -91,7 +91,8 @@ class Watchdog:
             waited = perf_counter() - began + 2 * pause
             held[:] = [waited]
             if waited >= self._threshold:
-                message[:] = [self._message(seen[0])]
+                # The handler may end between two of these lines: what was known of it stays.
+                message[:] = [self._message(seen[0]) or (message[0] if message else None)]
                 stack[:] = traceback.format_stack(frame)
             del frame
         self._alive.wait()
