@@ -216,7 +216,7 @@ async def _with_key(connection: Connection[Any], job: Job) -> Job | None:
 
 
 def _owner(job: Job) -> str:
-    """Whose turn a job takes, as the table derives it (migrations/0024_internal_jobs.sql)."""
+    """Whose turn a job takes, as the table derives it (migrations/0010_jobs.sql)."""
     if job.workspace_id is None:
         return ""
     return f"{job.workspace_id} internal" if job.internal else job.workspace_id

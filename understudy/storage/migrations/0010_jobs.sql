@@ -24,8 +24,13 @@ CREATE TABLE jobs (
     error_code      text,
     error_message   text,
     retryable       boolean,
+    -- Asked for by the node itself in a workspace's name (what memory learns from a turn, for example): such a job is none
+    -- of those that its members asked for, is not listed among these, and has turns of its own, one place behind.
+    internal        boolean NOT NULL DEFAULT false,
     -- Whose turn it is: the node's own jobs take theirs like the jobs of a workspace.
-    owner           text NOT NULL GENERATED ALWAYS AS (coalesce(workspace_id, '')) STORED,
+    owner           text NOT NULL GENERATED ALWAYS AS (
+        CASE WHEN workspace_id IS NULL THEN '' WHEN internal THEN workspace_id || ' internal' ELSE workspace_id END
+    ) STORED,
     CHECK ((status = 'running') = (leased_until IS NOT NULL)),
     CHECK ((status IN ('pending', 'running')) = (finished_at IS NULL))
 ) WITH (fillfactor = 70);
@@ -35,7 +40,8 @@ CREATE INDEX jobs_due ON jobs (run_at) WHERE status = 'pending';
 CREATE INDEX jobs_running ON jobs (owner, leased_until) WHERE status = 'running';
 CREATE UNIQUE INDEX jobs_dedupe ON jobs (owner, type, dedupe_key)
     WHERE dedupe_key IS NOT NULL AND status IN ('pending', 'running');
-CREATE INDEX jobs_of_workspace ON jobs (workspace_id, created_at DESC, id);
+CREATE INDEX jobs_asked_for ON jobs (workspace_id, created_at DESC, id) WHERE NOT internal;
+CREATE INDEX jobs_internal ON jobs (workspace_id, finished_at) WHERE internal;
 CREATE INDEX jobs_of_user ON jobs (uid);
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 
@@ -44,7 +50,8 @@ CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 -- priority, then by time.
 --
 -- A function, because each of its statements sees what was committed before it: the count of what is running is made
--- after the lock is had, and so is never that of before another claim.
+-- after the lock is had, and so is never that of before another claim. Only rows that are taken are locked, since a lock
+-- is a write; what is skipped is a job that is being cancelled at this moment.
 CREATE FUNCTION jobs_claim(
     claimant text, wanted integer, share integer, moment timestamptz, until timestamptz
 ) RETURNS SETOF jobs
@@ -64,26 +71,29 @@ BEGIN
     ), busy AS MATERIALIZED (
         SELECT owners.owner, (SELECT count(*) FROM jobs r WHERE r.status = 'running' AND r.owner = owners.owner) AS n
         FROM owners WHERE owners.owner IS NOT NULL
-    ), chosen AS (
+    ), chosen AS MATERIALIZED (
         SELECT due.id
         FROM busy CROSS JOIN LATERAL (
             SELECT first.id, first.run_at,
-                   busy.n + row_number() OVER (ORDER BY first.priority DESC, first.run_at, first.id) AS place
+                   busy.n + row_number() OVER (ORDER BY first.priority DESC, first.run_at, first.id)
+                   + CASE WHEN busy.owner LIKE '% internal' THEN 1 ELSE 0 END AS place
             FROM (
                 SELECT j.id, j.run_at, j.priority FROM jobs j
                 WHERE j.status = 'pending' AND j.owner = busy.owner AND j.run_at <= moment
                 ORDER BY j.priority DESC, j.run_at, j.id
                 LIMIT CASE WHEN busy.owner = '' THEN wanted ELSE greatest(0, least(wanted, share - busy.n)) END
-                FOR UPDATE SKIP LOCKED
             ) AS first
         ) AS due
         ORDER BY due.place, due.run_at, due.id
         LIMIT wanted
+    ), taken AS MATERIALIZED (
+        SELECT j.id FROM jobs j WHERE j.id IN (SELECT chosen.id FROM chosen) AND j.status = 'pending'
+        FOR UPDATE SKIP LOCKED
     )
     UPDATE jobs AS claimed
     SET status = 'running', attempts = claimed.attempts + 1, token = claimed.token + 1, worker = claimant,
         leased_until = until, started_at = moment
-    FROM chosen WHERE claimed.id = chosen.id
+    FROM taken WHERE claimed.id = taken.id
     RETURNING claimed.*;
 END
 $$;
