@@ -101,6 +101,7 @@ def test_one_failure_is_forgotten_and_a_page_that_was_never_up_is_down() -> None
 
 def test_placeholders_are_filled_in_once_and_bounded() -> None:
     assert render("{{ url }} {{items}} {{other}}", {"url": "{{items}}", "items": "i"}) == "{{items}} i {{other}}"
+    assert render("{{#if diff}}{{diff}}{{else}}Up.{{/if}} {{url}}", {"url": "u", "diff": ""}) == "Up. u"
     assert render("Look.", {"items": "- one"}) == "Look.\n\n- one"
     assert render("Look.", {"status": "down", "diff": ""}) == "Look.\n\ndown"
     assert len(render("{{items}}" * 400, {"items": "x" * 6000})) == LONGEST_MESSAGE

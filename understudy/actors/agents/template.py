@@ -1,4 +1,4 @@
-r"""System prompts with placeholders: values are put in, and nothing is ever run.
+r"""Prompts with placeholders, of agents and of heartbeats: values are put in, and nothing is ever run.
 
     {{name}}                          the value, or nothing when there is none
     {{#if name}}…{{else}}…{{/if}}     one part or the other, by whether the value is there and not empty
@@ -8,7 +8,7 @@ Braces that are neither stay as they are. What is put in is not read again: a va
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 MOST_PLACEHOLDERS = 200
 """Placeholders in one template: it bounds what a short one can grow to."""
@@ -49,8 +49,11 @@ def placeholders(template: str) -> frozenset[str]:
     return frozenset(tag.split()[-1] for tag, _ in _tags(template) if tag.strip()) - {"else", "/if"}
 
 
-def render(template: str, values: Mapping[str, str]) -> str:
-    """*template* with *values* put in; a name without a value is nothing. Never raises, whatever the template holds."""
+def render(template: str, values: Mapping[str, str], names: Collection[str] | None = None) -> str:
+    """*template* with *values* put in; a name without a value is nothing. Never raises, whatever the template holds.
+
+    With *names*, only these are names of values: any other stays in its braces.
+    """
     if "{{" not in template:
         return template
     shown: list[str] = []
@@ -72,7 +75,7 @@ def render(template: str, values: Mapping[str, str]) -> str:
             case ["/if"] if branches:
                 branches.pop()
             case [name] if all(branches):
-                shown.append(values.get(name, ""))
+                shown.append(values.get(name, "") if names is None or name in names else mark[0])
             case _:
                 pass
     if all(branches):
