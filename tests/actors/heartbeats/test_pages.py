@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from understudy.actors.heartbeats.document import Trigger
-from understudy.actors.heartbeats.feeds import FeedItem
 from understudy.actors.heartbeats.pagelook import Down, Event, PageState, Up, judge
 from understudy.actors.heartbeats.prompts import LONGEST_MESSAGE, listed, render
 from understudy.actors.heartbeats.text import PageProblem, PageText, difference, page_text, pointed
 from understudy.actors.outbound.charset import known_charset
+from understudy.actors.outbound.feeds import FeedItem
 
 
 def hash_of(body: bytes, kind: str = "", **how: Any) -> str:

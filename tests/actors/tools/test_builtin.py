@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from understudy.actors.outbound.guarded import GuardedClient
-from understudy.actors.tools.builtin import builtin_tools, readable
+from understudy.actors.outbound.readable import readable
+from understudy.actors.tools.builtin import builtin_tools
 from understudy.actors.tools.messages import ToolContext, ToolResult
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.storage.records import ToolCall

@@ -8,10 +8,10 @@ import msgspec
 import trio
 
 from understudy.actors.heartbeats.document import HeartbeatDocument, shown_url
-from understudy.actors.heartbeats.feeds import FeedItem, NotAFeed, newest_first, parse_feed
 from understudy.actors.heartbeats.ports import Aside, Web
 from understudy.actors.heartbeats.prompts import FEED_PROMPT, listed, render
 from understudy.actors.heartbeats.verdict import BODY_LIMIT, LOOK_SECONDS, REDIRECTS, Verdict
+from understudy.actors.outbound.feeds import FeedItem, NotAFeed, newest_first, parse_feed
 from understudy.actors.outbound.guarded import OutboundError
 from understudy.storage.heartbeat_records import RunStatus, share_of_each
 from understudy.storage.records import Json
@@ -90,13 +90,13 @@ async def _read(url: str, before: FeedState | None, most: int, web: Web, aside: 
     if answer.truncated:
         return _Read(name, status=answer.status, problem=f"{where}: larger than {BODY_LIMIT} bytes")
     try:
-        items = await aside(parse_feed, answer.body, answer.headers.get("content-type", ""), most)
+        feed = await aside(parse_feed, answer.body, answer.headers.get("content-type", ""), most)
     except NotAFeed as error:
         return _Read(name, status=answer.status, problem=f"{where}: {error}")
     except trio.TooSlowError:
         return _Read(name, status=answer.status, problem=f"{where}: takes too long to read")
     state = FeedState(validator(answer.headers.get("etag")), validator(answer.headers.get("last-modified")))
-    return _Read(name, state, answer.status, items)
+    return _Read(name, state, answer.status, feed.items)
 
 
 def _verdict(

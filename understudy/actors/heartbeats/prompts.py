@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from understudy.actors.agents import template
-from understudy.actors.heartbeats.feeds import FeedItem
+from understudy.actors.cutting import cut
+from understudy.actors.outbound.feeds import FeedItem
 
 LONGEST_MESSAGE = 10_000
 LONGEST_ITEMS = 6_000
@@ -40,8 +41,3 @@ def listed(items: Sequence[FeedItem]) -> str:
         left -= len(entry)
         lines.append(entry)
     return "\n".join(lines)
-
-
-def cut(text: str, longest: int) -> str:
-    """*text*, of at most *longest* characters."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"

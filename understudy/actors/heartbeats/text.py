@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 import msgspec
 
+from understudy.actors.cutting import cut
 from understudy.actors.outbound.charset import charset_of
-from understudy.actors.tools.builtin import readable
+from understudy.actors.outbound.readable import readable
 
 KEPT = 16_384
 """Characters of a page that are kept, to show what has changed."""
@@ -64,8 +65,7 @@ def difference(before: str, after: str, longest: int) -> str:
         return ""
     old, new = before.splitlines()[:MOST_LINES], after.splitlines()[:MOST_LINES]
     lines = list(difflib.unified_diff([x[:500] for x in old], [x[:500] for x in new], n=0, lineterm=""))[2:]
-    text = "\n".join(line for line in lines if not line.startswith("@@"))
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return cut("\n".join(line for line in lines if not line.startswith("@@")), longest)
 
 
 def pointed(value: Any, pointer: str) -> Any:

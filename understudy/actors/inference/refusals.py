@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from understudy.actors.cutting import one_line
 from understudy.actors.inference.errors import ContextTooLong, UpstreamFailed
 from understudy.actors.outbound.connection import Head
 
@@ -66,8 +67,7 @@ def describe_error(error: object, limit: int = 300) -> str:
         found = next((found[key] for key in ("error", "message", "detail", "msg", "code") if found.get(key)), None)
     if isinstance(found, list) and found:
         return describe_error(found[0], limit)
-    line = " ".join(str(found).split()) if found else ""
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return one_line(str(found), limit) if found else ""
 
 
 def _retry_after(head: Head, body: str) -> float | None:

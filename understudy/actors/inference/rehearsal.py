@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
+from understudy.actors.cutting import one_line
 from understudy.actors.inference.assembler import estimate_prompt, tokens_of
 from understudy.actors.inference.errors import UpstreamFailed
 from understudy.actors.inference.messages import (
@@ -181,19 +182,14 @@ def _speech(request: ModelRequest, asked: str, since: Sequence[ChatMessage], ans
     if answered:
         names = {call.id: call.name for message in since for call in message.tool_calls}
         said = [
-            f"{names.get(message.tool_call_id or '', 'the tool')} gave: {_short(message.content, 400)}"
+            f"{names.get(message.tool_call_id or '', 'the tool')} gave: {one_line(message.content, 400)}"
             for message in answered
         ]
         return f"{opening} I used {len(said)} tool{'s' if len(said) > 1 else ''}.\n" + "\n".join(said)
     turn = sum(message.role == Role.USER for message in request.messages)
-    heard = f"You said “{_short(asked, 200)}”" if asked.strip() else "You said nothing"
+    heard = f"You said “{one_line(asked, 200)}”" if asked.strip() else "You said nothing"
     return (
         f"{opening} {heard}, which is message {turn} of our conversation. "
         "I can stream, call tools and remember what was said before; "
         "for answers that think, configure a provider, for example with OPENAI_API_KEY."
     )
-
-
-def _short(text: str, limit: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import attrs
 
 from understudy.actors.agents.config import AgentConfig
+from understudy.actors.cutting import one_line
 from understudy.actors.inference.messages import ChatMessage, ModelRequest
 from understudy.actors.session.context import CHARACTERS_PER_TOKEN, HISTORY_LIMIT, present_turn, told, weight
 from understudy.storage.records import Message, Role
@@ -124,8 +125,7 @@ def _line(message: Message, most: int, *, sentence: bool = False) -> str:
     said = message.content.strip()
     if sentence and (found := _SENTENCE.match(said)):
         said = found[0].strip()
-    said = " ".join(said.split())
-    said = said if len(said) <= most else said[: most - 1] + "…"
+    said = one_line(said, most)
     if message.tool_calls:
         called = ", ".join(call.name for call in message.tool_calls)
         said = f"{said} (called {called})".strip()

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,6 +11,7 @@ from msgspec import Meta
 
 from understudy.actors.outbound.charset import charset_of
 from understudy.actors.outbound.guarded import Fetched, GuardedClient, OutboundError
+from understudy.actors.outbound.readable import readable
 from understudy.actors.tools.arithmetic import MAX_LENGTH, BadExpression, calculate
 from understudy.actors.tools.messages import ToolContext
 from understudy.actors.tools.tool import Arguments, Passing, Tool, ToolFailed
@@ -21,8 +21,6 @@ FETCH_SECONDS = 10.0
 KEEP_SECONDS = 60.0
 """For so long a page is answered from before: a model that asks again in the same minute has lost its place."""
 _TEXT = re.compile(r"text/|application/(?:json|xml|javascript|x-javascript|x-ndjson|yaml|toml)\b|[^;]*\+(?:json|xml)\b")
-LONGEST_OPEN = 4096
-"""Characters of markup that was begun and never ends; the rest is passed over: it would be read again and again."""
 
 
 class DatetimeNow(Arguments, frozen=True):
@@ -108,47 +106,3 @@ def _page(answer: Fetched) -> str:
         text = readable(text)
     note = "\n[cut at 1 MB]" if answer.truncated else ""
     return f"HTTP {answer.status} from {answer.url}\n\n{text}{note}"
-
-
-def readable(html: str) -> str:
-    """The text of an HTML page, without scripts, styles and markup. Blocks.
-
-    Of what Python's parser gives up on (``<![x[``) it is the markup as it is.
-    """
-    reader = _Reader()
-    try:
-        reader.feed(html)
-        if reader.rawdata.startswith("<"):
-            reader.rawdata = reader.rawdata[:LONGEST_OPEN]
-        reader.close()
-    except AssertionError:
-        return html
-    lines = (" ".join(line.split()) for line in "".join(reader.pieces).splitlines())
-    return "\n".join(line for line in lines if line)
-
-
-class _Reader(HTMLParser):
-    _SILENT = frozenset({"script", "style", "noscript", "template", "svg"})
-    _INLINE = frozenset({"a", "b", "i", "em", "strong", "span", "code", "small", "sub", "sup", "u", "abbr", "mark"})
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.pieces: list[str] = []
-        self._silence = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        del attrs
-        if tag in self._SILENT:
-            self._silence += 1
-        elif tag not in self._INLINE:
-            self.pieces.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self._SILENT:
-            self._silence = max(0, self._silence - 1)
-        elif tag not in self._INLINE:
-            self.pieces.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._silence:
-            self.pieces.append(data)

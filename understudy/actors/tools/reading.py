@@ -1,6 +1,5 @@
 """Tools that look at what others publish: feeds, JSON, and the web's search when there is one."""
 
-import io
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -9,9 +8,9 @@ import msgspec
 import trio
 from msgspec import Meta
 
-from understudy.actors.heartbeats.feeds import feed_source
+from understudy.actors.outbound.feeds import NotAFeed, parse_feed
 from understudy.actors.outbound.guarded import GuardedClient, OutboundError
-from understudy.actors.tools.builtin import FETCH_LIMIT, FETCH_SECONDS, readable
+from understudy.actors.tools.builtin import FETCH_LIMIT, FETCH_SECONDS
 from understudy.actors.tools.messages import ToolContext
 from understudy.actors.tools.tool import Arguments, Tool, ToolFailed
 
@@ -89,29 +88,14 @@ def reading_tools(outbound: GuardedClient) -> list[Tool]:
 
 def feed_text(body: bytes, content_type: str, limit: int) -> str:
     """The feed as text. Blocks. Raises `ToolFailed` for what is no feed."""
-    import feedparser  # takes a tenth of a second, which only those who read feeds should wait for
-
-    # As a file, since bytes would be tried as the name of one first; and decoded, since the parser would take any
-    # encoding that Python has, however slow.
-    file = io.BytesIO(feed_source(body, content_type).encode())
-    feed = feedparser.parse(file, response_headers={"content-type": "application/xml; charset=utf-8"})
-    if not feed.get("version"):
-        raise ToolFailed("that is no RSS or Atom feed")
-    items = feed.entries
-    lines = [f"{_plain(feed.feed.get('title', ''), 200) or 'untitled'}: {len(items)} items"]
-    for item in items[:limit]:
-        lines.append("")
-        lines.append(_plain(item.get("title", ""), 300) or "untitled")
-        about = (item.get("published") or item.get("updated") or "", item.get("link") or "")
-        lines.extend(_plain(value, 2048) for value in about if value)
-        if summary := _plain(item.get("summary", ""), LONGEST_SUMMARY):
-            lines.append(summary)
+    try:
+        feed = parse_feed(body, content_type, limit, LONGEST_SUMMARY)
+    except NotAFeed as error:
+        raise ToolFailed(str(error)) from error
+    lines = [f"{feed.title or 'untitled'}: {feed.length} items"]
+    for item in feed.items:
+        lines += ["", item.title or "untitled", *filter(None, (item.published, item.link, item.summary))]
     return "\n".join(lines)
-
-
-def _plain(value: object, longest: int) -> str:
-    text = " ".join(readable(str(value)[: 20 * longest]).split())
-    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def query_json(data: str, path: str) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 
 import attrs
 
+from understudy.actors.cutting import one_line
 from understudy.actors.outbound.charset import charset_of, known_charset
-from understudy.actors.tools.builtin import readable
+from understudy.actors.outbound.readable import readable
 
+LONGEST_FEED_TITLE = 200
 LONGEST_TITLE = 300
 LONGEST_SUMMARY = 300
 LONGEST_LINK = 2048
@@ -49,8 +51,17 @@ class FeedItem:
         return not keywords or any(word.casefold() in text for word in keywords)
 
 
-def parse_feed(body: bytes, content_type: str, most: int) -> tuple[FeedItem, ...]:
-    """The first *most* items of an RSS 2.0, RSS 1.0 or Atom feed, in its order. Blocks. Raises `NotAFeed`.
+@attrs.frozen
+class Feed:
+    """A feed: its first ``items``, of ``length`` that it has."""
+
+    title: str
+    length: int
+    items: tuple[FeedItem, ...]
+
+
+def parse_feed(body: bytes, content_type: str, most: int, longest_summary: int = LONGEST_SUMMARY) -> Feed:
+    """An RSS 2.0, RSS 1.0 or Atom feed with its first *most* items, in its order. Blocks. Raises `NotAFeed`.
 
     Entities are never expanded and nothing is fetched. The bytes are decoded here and not by the parser, which would
     take any encoding that Python has: some are slow by design, and a feed's author chooses.
@@ -58,19 +69,23 @@ def parse_feed(body: bytes, content_type: str, most: int) -> tuple[FeedItem, ...
     import feedparser  # takes a tenth of a second, which only those who read feeds should wait for
 
     # As a file: bytes would be tried as the name of one first.
-    file = io.BytesIO(feed_source(body, content_type).encode())
+    file = io.BytesIO(_source(body, content_type).encode())
     headers = {"content-type": "application/xml; charset=utf-8"}
     try:
         parsed = feedparser.parse(file, response_headers=headers, sanitize_html=False, resolve_relative_uris=False)
-        items = tuple(_item(entry) for entry in parsed.entries[:most])
+        feed = Feed(
+            _plain(parsed.feed.get("title"), LONGEST_FEED_TITLE),
+            len(parsed.entries),
+            tuple(_item(entry, longest_summary) for entry in parsed.entries[:most]),
+        )
     except Exception as error:  # whatever trips the parser is the feed's doing
         raise NotAFeed(f"it cannot be read ({type(error).__name__})") from error
     if not parsed.get("version"):
         raise NotAFeed("that is no RSS or Atom feed")
-    return items
+    return feed
 
 
-def feed_source(body: bytes, content_type: str) -> str:
+def _source(body: bytes, content_type: str) -> str:
     """The feed as text, without an XML declaration: what it would say of the encoding is settled.
 
     A byte-order mark comes before what the server says, and that before what the feed says of itself; what does not fit
@@ -100,7 +115,7 @@ def newest_first(items: list[FeedItem]) -> list[FeedItem]:
     return items
 
 
-def _item(entry: Any) -> FeedItem:
+def _item(entry: Any, longest_summary: int) -> FeedItem:
     title, link = _plain(entry.get("title"), LONGEST_TITLE), str(entry.get("link") or "")[:LONGEST_LINK]
     published = _plain(entry.get("published") or entry.get("updated"), 100)
     return FeedItem(
@@ -108,7 +123,7 @@ def _item(entry: Any) -> FeedItem:
         title=title,
         link=link if link.startswith(("http://", "https://")) else "",  # feedparser also takes a bare guid for one
         published=published,
-        summary=_plain(entry.get("summary"), LONGEST_SUMMARY),
+        summary=_plain(entry.get("summary"), longest_summary),
         when=_when(entry),
     )
 
@@ -133,5 +148,4 @@ def _when(entry: Any) -> float | None:
 
 
 def _plain(value: object, longest: int) -> str:
-    text = " ".join(readable(str(value or "")[: 10 * longest]).split())
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return one_line(readable(str(value or "")[: 10 * longest]), longest)
