@@ -8,7 +8,8 @@ from urllib.parse import unquote
 import msgspec
 
 from understudy.actors.errors import Conflict, Detail, Invalid
-from understudy.actors.outbound.guarded import NAMED_LIKE_A_SECRET, OutboundRefused, check_url
+from understudy.actors.outbound.guarded import OutboundRefused, check_url
+from understudy.actors.secrecy import SECRET_HEADER
 from understudy.storage.records import Json
 
 LEAST_INTERVAL = 300
@@ -154,7 +155,7 @@ def _blank(document: HeartbeatDocument) -> Iterator[_Found]:
 
 def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers as they may be shown: the values of those that are named like a secret are `HIDDEN`."""
-    return {name: HIDDEN if NAMED_LIKE_A_SECRET.search(name) else value for name, value in headers.items()}
+    return {name: HIDDEN if SECRET_HEADER.search(name) else value for name, value in headers.items()}
 
 
 def kept_headers(given: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
@@ -174,7 +175,7 @@ def check_kept(given: Mapping[str, str], document: HeartbeatDocument, before: He
     kept = [
         name
         for name in document.headers
-        if NAMED_LIKE_A_SECRET.search(name) and given.get(name, HIDDEN) == HIDDEN and name in before.headers
+        if SECRET_HEADER.search(name) and given.get(name, HIDDEN) == HIDDEN and name in before.headers
     ]
     if kept:
         said = "is kept from whom it was not given for: with a URL of another origin, give it again or leave it away"

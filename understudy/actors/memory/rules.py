@@ -19,6 +19,7 @@ from understudy.actors.memory.lessons import (
     Thing,
     Tie,
 )
+from understudy.actors.secrecy import SECRET_SENTENCE
 from understudy.storage.records import MemoryCategory
 from understudy.storage.remembered import EntityType, Relation
 
@@ -29,7 +30,6 @@ LONGEST_READ = 20_000
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 _WISH = re.compile(r"^.*?\b(?:remember|don't forget|note)(?:\s+that\b|\s*:)\s*", re.IGNORECASE)
 _ORDER = re.compile(r"^(?:please\s+)?(?:what|who|when|where|which|how|why|can|could|would|tell|show)\b", re.IGNORECASE)
-_SECRET = re.compile(r"pass(?:word|phrase|code)|secret|api[ -]?key|token|credential|\bpin\b|card number", re.IGNORECASE)
 
 _NAME = r"([A-Z][\w'-]*(?:\s+[A-Z][\w'-]*){0,3})"
 _PROFILE = (
@@ -128,7 +128,7 @@ def _sentences(text: str) -> Iterator[str]:
     for part in _SENTENCES.split(text):
         sentence = _WISH.sub("", part.strip()).strip()
         asks = sentence.endswith("?") or _ORDER.match(sentence)
-        if sentence and not asks and len(sentence) <= LONGEST_SENTENCE and not _SECRET.search(sentence):
+        if sentence and not asks and len(sentence) <= LONGEST_SENTENCE and not SECRET_SENTENCE.search(sentence):
             yield sentence.rstrip(".! ")
 
 

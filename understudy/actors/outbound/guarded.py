@@ -24,13 +24,11 @@ import trio
 from understudy.actors.outbound.addresses import AddressPolicy, Network
 from understudy.actors.outbound.connection import Connection, Head, HttpFault, Origin, connect
 from understudy.actors.outbound.inflate import BadEncoding, Inflater
+from understudy.actors.secrecy import SECRET_HEADER
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
-NAMED_LIKE_A_SECRET = re.compile(r"auth|cookie|credential|key|pass|secret|session|signature|token", re.IGNORECASE)
-"""What is in the name of a header whose value is nobody's business but its addressee's."""
-
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Ports of other protocols, which a crafted HTTP request must not reach (fetch.spec.whatwg.org, "bad port").
 _BAD_HIGH_PORTS = frozenset(
@@ -140,7 +138,7 @@ class GuardedClient:
             redirects += 1
             target = check_url(_joined(url, location))
             if _origin(target) != _origin(url):
-                headers = {name: value for name, value in headers.items() if not NAMED_LIKE_A_SECRET.search(name)}
+                headers = {name: value for name, value in headers.items() if not SECRET_HEADER.search(name)}
             if head.status == 303 or (head.status in {301, 302} and method == "POST"):
                 method, content = ("HEAD" if method == "HEAD" else "GET"), b""
                 headers = {name: value for name, value in headers.items() if not name.startswith("content-")}

@@ -14,6 +14,7 @@ from understudy.actors.errors import DomainError, TurnCancelled
 from understudy.actors.inference.assembler import estimate_prompt
 from understudy.actors.inference.messages import Finished, ModelRequest, PromptCache
 from understudy.actors.inference.retry import RetryBudget
+from understudy.actors.secrecy import SECRET_FIELD
 from understudy.actors.tools.messages import ToolResult
 from understudy.storage.records import ToolCall, Usage, new_id
 from understudy.storage.spending import Charge, Span, TurnTrace
@@ -22,9 +23,6 @@ MOST_ARGUMENTS = 4096
 """Characters of a tool call's arguments that its span shows."""
 MOST_SPANS = 500
 
-_SECRET = re.compile(
-    r"pass(word|phrase)?|secret|token|api[-_]?key|authorization|cookie|credential|private[-_]?key", re.IGNORECASE
-)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _REDACTED = "[redacted]"
 
@@ -160,7 +158,7 @@ def _redacted(value: Any, depth: int = 0) -> Any:
     match value:
         case dict():
             return {
-                name: _REDACTED if _SECRET.search(name) or depth > 20 else _redacted(inner, depth + 1)
+                name: _REDACTED if SECRET_FIELD.search(name) or depth > 20 else _redacted(inner, depth + 1)
                 for name, inner in value.items()
             }
         case list():
