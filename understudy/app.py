@@ -54,6 +54,7 @@ from understudy.actors.traces.collector import HttpCollector
 from understudy.actors.traces.export import ExportPlan
 from understudy.actors.traces.waiting import WaitingTraces, trace_consumer
 from understudy.actors.tree import Services, node_tree
+from understudy.actors.webhooks.callbacks import callback_consumer
 from understudy.actors.webhooks.fanout import webhook_consumer
 from understudy.actors.webhooks.poster import GuardedPoster
 from understudy.actors.webhooks.schedule import RetrySchedule
@@ -155,6 +156,7 @@ async def _run(
                         on_progress,
                         consumers=(
                             *((trace_consumer(export.waiting),) if export is not None else ()),
+                            callback_consumer(system, stores.deliveries),
                             webhook_consumer(system, stores.deliveries),
                             *memory.consumers,
                         ),

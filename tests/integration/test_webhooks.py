@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import psycopg
 import pytest
@@ -14,8 +15,10 @@ import trio
 from standardwebhooks import Webhook as Verifier
 
 from tests.support.client import Client, connect, register
-from tests.support.node import running_node
-from tests.support.receiver import receiving
+from tests.support.completions import Behaviour
+from tests.support.node import Node, running_node
+from tests.support.provider import StandIn, stand_in
+from tests.support.receiver import Receiver, receiving
 from understudy.actors.facts import fact
 
 ENVIRONMENT = {
@@ -24,6 +27,15 @@ ENVIRONMENT = {
     "UNDERSTUDY_WEBHOOK_RETRIES": "50ms,50ms,50ms",
 }
 FACTS = 1000
+
+
+def pointed_at(provider: StandIn) -> dict[str, str]:
+    """What makes a server ask the stand-in where an agent is on `openai`, and nowhere else."""
+    return {
+        "OPENAI_API_KEY": "sk-test",
+        "OPENAI_BASE_URL": provider.base_url,
+        "UNDERSTUDY_MODEL": "builtin/rehearsal",
+    }
 
 
 async def make(client: Client, url: str, **more: Any) -> dict[str, Any]:
@@ -44,7 +56,8 @@ async def test_a_conversation_is_told_of_signed_and_again_until_it_is_taken(tmp_
         async with (
             receiving(500, 500) as receiver,
             receiving(503) as answers,
-            running_node(tmp_path, database_url=pg_dsn, environment=ENVIRONMENT) as node,
+            stand_in(Behaviour(stall_opened=True)) as silent,
+            running_node(tmp_path, database_url=pg_dsn, environment=ENVIRONMENT | pointed_at(silent)) as node,
             connect(node.url) as http,
         ):
             mira = await register(http)
@@ -67,6 +80,7 @@ async def test_a_conversation_is_told_of_signed_and_again_until_it_is_taken(tmp_
             assert (shown["status"], shown["attempts"], shown["responseStatus"]) == ("success", 3, 200)
 
             await the_answer_of_a_chat_is_sent_where_it_was_asked_for(mira, answers.url, answers.wait)
+            await the_answer_is_sent_though_the_server_is_killed_in_the_middle(node, mira, answers, silent)
 
 
 async def the_answer_of_a_chat_is_sent_where_it_was_asked_for(mira: Client, url: str, wait: Any) -> None:
@@ -86,6 +100,27 @@ async def the_answer_of_a_chat_is_sent_where_it_was_asked_for(mira: Client, url:
     assert first.headers["x-astra-event"] == "chat.answer"
     helped = (await mira.chat("/help", webhookUrl=url)).json()
     assert msgspec.json.decode((await wait(3))[2].body)["content"] == helped["content"] != ""
+
+
+async def the_answer_is_sent_though_the_server_is_killed_in_the_middle(
+    node: Node, mira: Client, answers: Receiver, silent: StandIn
+) -> None:
+    slow = {"id": "slow", "model": {"provider": "openai", "modelId": "fake"}, "systemPromptTemplate": "Think."}
+    assert (await mira.http.post("/agents", json=slow, headers=mira.headers)).status_code == 201
+    before = len(answers.got)
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(httpx.TransportError):
+                await mira.chat("tell me a story", webhookUrl=answers.url, agentId="slow")
+
+        nursery.start_soon(ask)
+        while not silent.requests:
+            await trio.sleep(0.005)
+        node.kill()
+    await node.start()
+    late = (await answers.wait(before + 1, 60))[before]
+    assert msgspec.json.decode(late.body)["code"] == "INTERRUPTED"
 
 
 def publish(dsn: str, uid: str, workspace_id: str) -> set[str]:

@@ -20,6 +20,9 @@ COMPLETED = "agent.completed"
 FAILED = "agent.failed"
 """A turn ended otherwise, and not because somebody stopped it."""
 
+CANCELLED = "agent.cancelled"
+"""A turn ended because somebody stopped it: its asker, a newer message, or that nobody read it."""
+
 
 class _Told(msgspec.Struct):
     event: str

@@ -232,18 +232,18 @@ class DeliveryRepository(Repository):
         return tuple(row[0] for row in found)
 
     async def add_callback(self, callback: Callback) -> None:
-        """Keep the wish until its turn ends. The same turn to the same URL is one wish."""
+        """Keep the wish until its turn ends. The same turn to the same URL is one wish, and a deleted turn none."""
         await self._rows(
             "INSERT INTO webhook_deliveries (id, queue, uid, event_id, event, turn_id, url, status, created_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, 'pending', %s) ON CONFLICT DO NOTHING",
+            " SELECT %s, u.id, u.id, %s, %s, t.id, %s, 'pending', %s FROM turns t, users u"
+            " WHERE t.id = %s AND u.id = %s ON CONFLICT DO NOTHING",
             callback.id,
-            callback.uid,
-            callback.uid,
             callback.event_id,
             callback.event,
-            callback.turn_id,
             callback.url,
             callback.created_at,
+            callback.turn_id,
+            callback.uid,
         )
 
     async def answer_callbacks(self, *, now: datetime) -> tuple[str, ...]:

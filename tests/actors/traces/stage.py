@@ -112,10 +112,10 @@ class Stage:
             await self.tell(begin.turn_id)
         return begin.turn_id
 
-    async def tell(self, turn_id: str) -> None:
+    async def tell(self, turn_id: str, event: str = COMPLETED) -> None:
         """The fact that the turn has ended."""
         data = {"turnId": turn_id, "durationMs": 1840}
-        told = fact(COMPLETED, uid="usr_1", workspace_id=self.session.key.workspace_id, data=data, at=at(1.84))
+        told = fact(event, uid="usr_1", workspace_id=self.session.key.workspace_id, data=data, at=at(1.84))
         await trace_consumer(self.waiting).deliver(
             OutboxItem(told.id, told.topic, told.workspace_id, told.payload, told.created_at, 1)
         )

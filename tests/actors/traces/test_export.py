@@ -27,6 +27,16 @@ async def test_what_ended_together_goes_out_together_and_once(autojump_clock: Mo
             assert (state.exported, state.waiting, state.dropped, state.problem) == (3, 0, 0, None)
 
 
+async def test_turns_go_out_however_they_ended(autojump_clock: MockClock) -> None:
+    with trio.fail_after(3600):
+        async with staged() as stage:
+            turns = [await stage.turn() for _ in range(3)]
+            for turn, event in zip(turns, ("agent.completed", "agent.failed", "agent.cancelled"), strict=True):
+                await stage.tell(turn, event)
+            await trio.sleep(5)
+            assert sorted(stage.collector.turns) == sorted(turns)
+
+
 async def test_a_collector_that_is_away_is_tried_again_with_pauses_that_grow_until_it_is_back(
     autojump_clock: MockClock,
 ) -> None:

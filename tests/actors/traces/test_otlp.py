@@ -118,6 +118,7 @@ def test_a_turn_and_its_tools_say_whose_they_are_and_how_they_ended() -> None:
         "error.type": "PROVIDER_ERROR",
         "understudy.workspace.id": "ws_5",
         "understudy.turn.id": "trn_1",
+        "understudy.turn.status": "failed",
         "understudy.trace.id": "trc_1",
         "understudy.request.id": "req-7",
         "understudy.rounds": "2",
@@ -132,6 +133,13 @@ def test_a_turn_and_its_tools_say_whose_they_are_and_how_they_ended() -> None:
         "gen_ai.tool.call.id": "c1",
         "error.type": "_OTHER",
     }
+
+
+def test_a_turn_that_somebody_stopped_is_no_error_and_says_that_it_was_stopped() -> None:
+    root, *_ = exported(attrs.evolve(TRACE, status=TurnStatus.CANCELLED, error_code="CANCELLED"))
+    assert "status" not in root
+    assert "error.type" not in attributes_of(root)
+    assert attributes_of(root)["understudy.turn.status"] == "cancelled"
 
 
 def test_no_words_of_anybody_go_out_whatever_a_span_holds() -> None:

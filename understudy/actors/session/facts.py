@@ -2,9 +2,11 @@
 
 from datetime import datetime
 
-from understudy.actors.facts import COMPLETED, FAILED, fact
+from understudy.actors.facts import CANCELLED, COMPLETED, FAILED, fact
 from understudy.storage.entries import Published
 from understudy.storage.records import Session, TurnStatus, Usage
+
+_EVENTS = {TurnStatus.COMPLETED: COMPLETED, TurnStatus.CANCELLED: CANCELLED}
 
 
 def turn_ended(
@@ -19,10 +21,8 @@ def turn_ended(
     model: str | None = None,
     error: str | None = None,
     code: str | None = None,
-) -> tuple[Published, ...]:
-    """The fact to be written with the turn's end; none for a turn that somebody stopped. One id however often."""
-    if status is TurnStatus.CANCELLED:
-        return ()
+) -> Published:
+    """The fact to be written with the turn's end, whichever way it ended. One id however often."""
     data: dict[str, object] = {
         "agentId": session.key.agent_id,
         "sessionId": session.id,
@@ -39,15 +39,13 @@ def turn_ended(
     }
     if status is not TurnStatus.COMPLETED:
         data |= {"error": error, "code": code}
-    event = COMPLETED if status is TurnStatus.COMPLETED else FAILED
+    event = _EVENTS.get(status, FAILED)
     key = session.key
-    return (
-        fact(
-            event,
-            uid=key.uid,
-            workspace_id=key.workspace_id,
-            data=data,
-            at=finished_at,
-            id=f"evt_{turn_id.removeprefix('trn_')}",
-        ),
+    return fact(
+        event,
+        uid=key.uid,
+        workspace_id=key.workspace_id,
+        data=data,
+        at=finished_at,
+        id=f"evt_{turn_id.removeprefix('trn_')}",
     )

@@ -64,7 +64,8 @@ class StartTurn(Ask[TurnStarted]):
     Refused with `NotFound` (agent), `Forbidden`, `Conflict` (busy with ``reject``; key reused), `RateLimited`
     (queue full), `Unavailable`. ``request_id`` and ``traceparent`` (W3C) are the asker's, for the turn's trace; the
     session takes what is None from the asker's context. With ``delegated`` the agent works for another, within those
-    bounds.
+    bounds. ``callback`` is a URL to which the answer is sent too, which the asker has had approved: the wish is
+    committed with the turn.
     """
 
     key: SessionKey
@@ -75,6 +76,7 @@ class StartTurn(Ask[TurnStarted]):
     request_id: str | None = None
     traceparent: str | None = None
     delegated: Delegated | None = None
+    callback: str | None = None
 
 
 @attrs.frozen

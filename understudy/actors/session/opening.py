@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 
 import attrs
 import trio
@@ -20,8 +21,9 @@ from understudy.actors.session.recorder import Recorder
 from understudy.actors.session.running import Running
 from understudy.actors.session.services import SessionServices
 from understudy.actors.session.turn import Turn
+from understudy.actors.webhooks.callbacks import answer_wanted
 from understudy.runtime import EventLog
-from understudy.storage.entries import TurnOpened
+from understudy.storage.entries import Published, TurnOpened
 from understudy.storage.errors import QuotaExceeded, StoreUnavailable
 from understudy.storage.records import Message, Role, RunEvent, Session, new_id
 
@@ -125,7 +127,7 @@ class Opening:
         self._running.offered = True
         try:
             with trio.move_on_after(OPENING_BOUND) as bound:
-                await recorder.flush(opened)
+                await recorder.flush(opened, *self._wished(turn_id, now))
         except QuotaExceeded as lacking:
             self._running.offered = False
             raise await self._lacking(wanted[lacking.which]) from None
@@ -151,6 +153,11 @@ class Opening:
             root=message.delegated.root if message.delegated is not None else "",
         )
         return Recorded(turn, question, first_seq, is_new)
+
+    def _wished(self, turn_id: str, now: datetime) -> tuple[Published, ...]:
+        """What is told with the turn's opening: where else its answer is to go."""
+        url = self._message.callback
+        return () if url is None else (answer_wanted(self.session.key, turn_id, url, now),)
 
     def _allowances(self, config: AgentConfig, conversation: Conversation, preface: str) -> tuple[Allowance, ...]:
         services = self._services

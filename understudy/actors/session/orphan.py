@@ -73,4 +73,4 @@ def bury(session: Session, turn: Turn, content: str, rest: str, now: datetime) -
         error=_NOTICE,
         code=Interrupted.code,
     )
-    return (closed, EventsAppended(session.epoch, session.id, (event,)), *told), event
+    return (closed, EventsAppended(session.epoch, session.id, (event,)), told), event

@@ -33,7 +33,7 @@ from understudy.actors.session.recorder import Recorder, storable
 from understudy.actors.session.services import SessionServices
 from understudy.actors.session.toolcalls import ToolCalls
 from understudy.actors.tools.messages import ToolContext
-from understudy.storage.entries import MessagesAdded, TurnClosed
+from understudy.storage.entries import MessagesAdded, Published, TurnClosed
 from understudy.storage.records import Message, Role, Session, ToolCall, TurnStatus, new_id
 
 
@@ -274,24 +274,25 @@ class Turn:
                 charges=self._chronicle.charges,
                 trace=self._chronicle.trace(),
             ),
-            *()
-            if self.recital is not None
-            else turn_ended(
-                session,
-                self.id,
-                ending.status,
-                started_at=self.started_at,
-                finished_at=finished_at,
-                usage=answer.usage,
-                tool_calls=answer.calls_made,
-                model=answer.model,
-                error=ending.error_message,
-                code=ending.error_code,
-            ),
+            *(() if self.recital is not None else (self._told(ending, finished_at),)),
         )
         if message is not None and not ending.rolled_back:
             self._conversation.messages.append(message)
         return finished_at
+
+    def _told(self, ending: Ending, finished_at: datetime) -> Published:
+        return turn_ended(
+            self.session,
+            self.id,
+            ending.status,
+            started_at=self.started_at,
+            finished_at=finished_at,
+            usage=self.answer.usage,
+            tool_calls=self.answer.calls_made,
+            model=self.answer.model,
+            error=ending.error_message,
+            code=ending.error_code,
+        )
 
     def _message(
         self,

@@ -21,6 +21,9 @@ INTERNAL, SERVER, CLIENT = 1, 2, 3
 ERROR = 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_AS_WANTED = frozenset({TurnStatus.COMPLETED, TurnStatus.CANCELLED})
+"""Ends that are no error: what somebody stopped did what they wanted."""
+
 VENDORS = {"claude": "anthropic", "gemini": "gcp.gemini", "grok": "x_ai", "mistral": "mistral_ai"}
 """Providers whose name in the conventions is not ours."""
 
@@ -53,7 +56,7 @@ def spans_of(trace: Trace) -> list[dict[str, object]]:
     }
     if trace_id == trace.trace_id and _valid(trace.parent_id):
         whole["parentSpanId"] = trace.parent_id
-    if trace.status is not TurnStatus.COMPLETED:
+    if trace.status not in _AS_WANTED:
         whole["status"] = {"code": ERROR, "message": trace.error_code or trace.status.value}
     found: list[dict[str, object]] = [whole]
     for number, span in enumerate(trace.spans, start=1):
@@ -75,7 +78,7 @@ def spans_of(trace: Trace) -> list[dict[str, object]]:
 
 
 def _of_turn(trace: Trace) -> Attributes:
-    error = None if trace.status is TurnStatus.COMPLETED else trace.error_code or trace.status.value
+    error = None if trace.status in _AS_WANTED else trace.error_code or trace.status.value
     return {
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.agent.id": trace.agent_id,
@@ -86,6 +89,7 @@ def _of_turn(trace: Trace) -> Attributes:
         "error.type": error,
         "understudy.workspace.id": trace.workspace_id,
         "understudy.turn.id": trace.turn_id,
+        "understudy.turn.status": trace.status.value,
         "understudy.trace.id": trace.id,
         "understudy.request.id": trace.request_id,
         "understudy.rounds": trace.rounds,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import attrs
 import trio
 
-from understudy.actors.facts import COMPLETED, FAILED, read_fact
+from understudy.actors.facts import CANCELLED, COMPLETED, FAILED, read_fact
 from understudy.actors.lru import Lru
 from understudy.actors.store.outbox import Consumer
 from understudy.storage.records import OutboxItem
@@ -81,4 +81,4 @@ def trace_consumer(waiting: WaitingTraces) -> Consumer:
         if fact.workspace_id is not None and isinstance(turn, str) and isinstance(took, int):
             waiting.put(EndedTurn(fact.workspace_id, turn, fact.at - timedelta(milliseconds=took)))
 
-    return Consumer("trace_export", frozenset({COMPLETED, FAILED}), deliver)
+    return Consumer("trace_export", frozenset({COMPLETED, FAILED, CANCELLED}), deliver)

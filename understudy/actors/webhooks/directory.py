@@ -12,14 +12,13 @@ from understudy.actors.facts import Fact
 from understudy.actors.made import is_keyed, made_id
 from understudy.actors.outbound.guarded import OutboundError, OutboundRefused
 from understudy.actors.serving import Server
-from understudy.actors.webhooks.events import ANSWER, TEST, envelope
+from understudy.actors.webhooks.events import TEST, envelope
 from understudy.actors.webhooks.fanout import wake
 from understudy.actors.webhooks.messages import (
     ANY,
     EVENTS,
     MOST_WEBHOOKS,
     UNCHANGED,
-    AddCallback,
     ChangeWebhook,
     CheckCallback,
     CreateWebhook,
@@ -39,7 +38,7 @@ from understudy.actors.webhooks.ports import WebhookStore
 from understudy.actors.webhooks.signing import LONGEST_SECRET, SHORTEST_SECRET, new_secret, secret_issue
 from understudy.actors.webhooks.webhook import Delivering, headers_of
 from understudy.runtime import Deferred, receive
-from understudy.storage.deliveries import Callback, Claimed
+from understudy.storage.deliveries import Claimed
 from understudy.storage.errors import StoreConflict
 from understudy.storage.records import AuditEntry, new_id
 
@@ -59,10 +58,9 @@ class Webhooks(Server):
 
     def __init__(self, store: WebhookStore, services: Delivering) -> None:
         self._store = store
-        self._queue = services.queue
         self._poster = services.poster
         self._now = services.now
-        self._made = self._tests = self._callbacks = 0
+        self._made = self._tests = 0
 
     @receive
     def create(self, message: CreateWebhook) -> Deferred[Webhook]:
@@ -109,14 +107,9 @@ class Webhooks(Server):
         """Look at the URL of a chat's answer."""
         return self.answer(message, self._check_callback, message.url)
 
-    @receive
-    def add_callback(self, message: AddCallback) -> Deferred[None]:
-        """Keep the wish for a turn's answer."""
-        return self.answer(message, self._add_callback, message)
-
     def snapshot(self) -> Mapping[str, object]:
         """What was asked since the start."""
-        return {"made": self._made, "tests": self._tests, "callbacks": self._callbacks}
+        return {"made": self._made, "tests": self._tests}
 
     async def _create(self, message: CreateWebhook) -> Webhook:
         now = self._now()
@@ -214,14 +207,6 @@ class Webhooks(Server):
     async def _check_callback(self, url: str) -> None:
         with trio.move_on_after(CHECK):
             await self._approve(url, "webhookUrl", known=False)
-
-    async def _add_callback(self, message: AddCallback) -> None:
-        await self._queue.add_callback(
-            Callback(new_id("dlv"), new_id("evt"), ANSWER, message.uid, message.turn_id, message.url, self._now())
-        )
-        self._callbacks += 1
-        # Only now: a turn that ends from here on finds the wish, and one that has ended by here is found by this.
-        await wake(self.system, await self._queue.answer_callbacks(now=self._now()))
 
     async def _approve(self, url: str, path: str = "url", *, known: bool = True) -> None:
         try:

@@ -10,6 +10,7 @@ from understudy.storage.deliveries import FinishedTurn, Happening
 from understudy.storage.records import TurnStatus
 
 EVENTS = (
+    "agent.cancelled",
     "agent.compacted",
     "agent.completed",
     "agent.failed",

@@ -154,15 +154,6 @@ class CheckCallback(Ask[None]):
 
 
 @attrs.frozen
-class AddCallback(Ask[None]):
-    """Send the answer of this turn of the user's to this URL when there is one. Once, however often it is asked for."""
-
-    uid: str
-    turn_id: str
-    url: str
-
-
-@attrs.frozen
 class Wake:
     """Told to a webhook's actor: there may be something to deliver."""
 

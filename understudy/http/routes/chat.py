@@ -14,7 +14,7 @@ from understudy.actors.session.messages import (
     TurnStarted,
     session_address,
 )
-from understudy.actors.webhooks.messages import WEBHOOKS, AddCallback, CheckCallback
+from understudy.actors.webhooks.messages import WEBHOOKS, CheckCallback
 from understudy.http import schemas
 from understudy.http.access import REPLAYED, idempotency_key, member
 from understudy.http.decode import body
@@ -84,9 +84,7 @@ async def chat() -> Reply:
     with request.on_behalf():
         if given.webhook_url is not None:
             await request.node.ask(WEBHOOKS, CheckCallback(given.webhook_url))
-        started = await _start(request, given, uid, workspace_id)
-        if given.webhook_url is not None:
-            await request.node.ask(WEBHOOKS, AddCallback(uid, started.turn_id, given.webhook_url))
+        started = await _start(request, given, uid, workspace_id, callback=given.webhook_url)
         ending = await _ending(request, started)
     if ending["type"] == "error":
         data = ending["data"]
@@ -147,7 +145,9 @@ async def chat_stream() -> StreamReply:
     return attrs.evolve(reply, headers=(*reply.headers, REPLAYED)) if started.replayed else reply
 
 
-async def _start(request: ApiRequest, given: schemas.ChatRequest, uid: str, workspace_id: str) -> TurnStarted:
+async def _start(
+    request: ApiRequest, given: schemas.ChatRequest, uid: str, workspace_id: str, *, callback: str | None = None
+) -> TurnStarted:
     if not given.message.strip():
         raise invalid("message", "too_short", "message: there is nothing in it but white space")
     request.log_fields = {"uid": uid, "workspace": workspace_id, "agent": given.agent_id}
@@ -157,7 +157,8 @@ async def _start(request: ApiRequest, given: schemas.ChatRequest, uid: str, work
         given.on_busy,
         idempotency_key(request, uid),
         # Whose answer is sent elsewhere is awaited there, whether or not anybody reads it here.
-        request.settings.stream_grace if given.webhook_url is None else None,
+        request.settings.stream_grace if callback is None else None,
+        callback=callback,
     )
     # As long as the request may take: behind another turn it waits for that one's end. With the database away the
     # session itself refuses, much sooner.

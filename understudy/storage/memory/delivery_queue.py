@@ -111,8 +111,10 @@ class MemoryDeliveries:
     async def add_callback(self, callback: Callback) -> None:
         """As the real one."""
         self._tables.check()
-        wish = (callback.turn_id, callback.url)
-        if any((sent.turn_id, sent.url) == wish for sent in self._tables.deliveries.values()):
+        wish, tables = (callback.turn_id, callback.url), self._tables
+        if callback.turn_id not in tables.turns or callback.uid not in tables.users:
+            return
+        if any((sent.turn_id, sent.url) == wish for sent in tables.deliveries.values()):
             return
         self._tables.deliveries[callback.id] = Sent(**attrs.asdict(callback), queue=callback.uid)
 
