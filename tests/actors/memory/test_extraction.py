@@ -26,9 +26,9 @@ from understudy.actors.memory_profiles.actor import memory_profiles_spec
 from understudy.actors.memory_profiles.messages import (
     MEMORY_PROFILES,
     AssignMemoryProfile,
+    Author,
     CreateMemoryProfile,
     MemoryConfig,
-    ProfileAuthor,
 )
 from understudy.runtime import Actor, ActorSystem, ChildSpec, SupervisorSpec, receive
 from understudy.storage.memory import MemoryStore
@@ -195,7 +195,7 @@ async def test_what_is_said_again_on_another_day_is_known(stage: Stage) -> None:
 
 
 async def test_an_agent_whose_memory_profile_says_so_learns_nothing_or_for_a_time(stage: Stage) -> None:
-    author = ProfileAuthor(stage.session.key.workspace_id, stage.session.key.uid)
+    author = Author(stage.session.key.workspace_id, stage.session.key.uid)
 
     async def assign(name: str, config: MemoryConfig) -> None:
         made = await stage.system.ask(MEMORY_PROFILES, CreateMemoryProfile(author, name, None, config))

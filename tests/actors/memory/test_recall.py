@@ -18,9 +18,9 @@ from understudy.actors.memory_profiles.actor import memory_profiles_spec
 from understudy.actors.memory_profiles.messages import (
     MEMORY_PROFILES,
     AssignMemoryProfile,
+    Author,
     CreateMemoryProfile,
     MemoryConfig,
-    ProfileAuthor,
     TiersEnabled,
 )
 from understudy.actors.session.context import SUFFIX
@@ -88,7 +88,7 @@ async def test_a_turn_goes_on_without_memory_when_it_is_away(
 
 
 async def test_a_memory_profile_decides_what_a_prompt_is_told(store: MemoryStore) -> None:
-    author = ProfileAuthor("ws_1", "usr_1")
+    author = Author("ws_1", "usr_1")
     template, asked = "{{memory}}|{{user.profile.name}}", "which tea did we decide on?"
     async with ActorSystem("recall") as system:
         await system.spawn(memory_spec(store.memories))

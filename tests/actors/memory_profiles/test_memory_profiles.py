@@ -16,18 +16,18 @@ from understudy.actors.memory_profiles.messages import (
     DEFAULTS,
     MEMORY_PROFILES,
     AssignMemoryProfile,
+    Author,
     ChangeMemoryProfile,
     CreateMemoryProfile,
     DeleteMemoryProfile,
     MemoryConfig,
-    ProfileAuthor,
     ResolveMemory,
 )
 from understudy.runtime import ActorSystem
 from understudy.storage.memory import MemoryStore
 from understudy.storage.records import SessionKey, User, Workspace
 
-MIRA = ProfileAuthor("ws_1", "usr_1")
+MIRA = Author("ws_1", "usr_1")
 RESOLVE = ResolveMemory("ws_1", "chad")
 BRIEF = MemoryConfig(max_context_chunks=3)
 

@@ -10,9 +10,9 @@ from understudy.actors.memory.actor import memory_spec
 from understudy.actors.memory_profiles.actor import memory_profiles_spec
 from understudy.actors.memory_profiles.messages import (
     MEMORY_PROFILES,
+    Author,
     CreateMemoryProfile,
     MemoryConfig,
-    ProfileAuthor,
     TiersEnabled,
 )
 from understudy.actors.tools.messages import ToolContext, ToolResult
@@ -100,7 +100,7 @@ async def test_what_is_told_to_a_workspace_is_known_to_its_members_and_told_as_a
 
 
 async def test_what_an_agent_writes_expires_and_what_it_searches_is_by_its_memory_profile(store: MemoryStore) -> None:
-    author = ProfileAuthor("ws_mira", "usr_mira")
+    author = Author("ws_mira", "usr_mira")
     async with ActorSystem("memory tools") as system:
         await system.spawn(memory_spec(store.memories))
         await system.spawn(memory_profiles_spec(store.memory_profiles))

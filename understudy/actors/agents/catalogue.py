@@ -32,6 +32,7 @@ from understudy.actors.agents.messages import (
 from understudy.actors.agents.ports import AgentStore, GrantedAgents
 from understudy.actors.agents.tooling import Roster, Skills, Texts, granted
 from understudy.actors.agents.views import first_version, only_version, version_view, view_of
+from understudy.actors.audit.messages import act_of
 from understudy.actors.errors import Conflict, Detail, Forbidden, NotFound, PreconditionFailed
 from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.made import is_keyed, made_id
@@ -272,17 +273,7 @@ class Catalogue:
         return found
 
     def _audit(self, event: str, author: Author, agent_id: str, **metadata: object) -> AuditEntry:
-        return AuditEntry(
-            id=made_id("aud", event),
-            event=event,
-            severity="info",
-            created_at=self._now(),
-            uid=author.uid,
-            workspace_id=author.workspace_id,
-            agent_id=agent_id,
-            request_id=author.request_id,
-            metadata=metadata,
-        )
+        return act_of(author, event, self._now(), metadata, agent_id=agent_id)
 
 
 def _check_history(agent: AgentView) -> None:

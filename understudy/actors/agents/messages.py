@@ -17,6 +17,7 @@ import attrs
 from understudy.actors.agents.config import AgentConfig as AgentConfig
 from understudy.actors.agents.document import AgentDocument as AgentDocument
 from understudy.actors.agents.document import AgentId as AgentId
+from understudy.actors.audit.messages import Author as Author
 from understudy.runtime import Ask
 
 AGENTS = "agents"
@@ -103,15 +104,6 @@ class Capabilities:
     skills: tuple[str, ...]
     tools: tuple[Capability, ...]
     denied: tuple[str, ...]
-
-
-@attrs.frozen
-class Author:
-    """Who changes something, where, and in which request: for the audit log. The caller has checked their role."""
-
-    workspace_id: str
-    uid: str
-    request_id: str | None = None
 
 
 @attrs.frozen

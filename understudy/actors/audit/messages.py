@@ -1,9 +1,11 @@
 """How a line gets into the audit log, and how the log is read."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import attrs
 
+from understudy.actors.made import made_id
 from understudy.runtime import Ask
 from understudy.storage.oversight import AuditFilter as AuditFilter
 from understudy.storage.oversight import AuditLine as AuditLine
@@ -26,6 +28,39 @@ class RecordNow(Ask[None]):
     """Write the entry; it is committed when this is answered. Refused with `Unavailable`."""
 
     entry: AuditEntry
+
+
+@attrs.frozen
+class Author:
+    """Who changes something, where, and in which request. The caller has checked their role."""
+
+    workspace_id: str
+    uid: str
+    request_id: str | None = None
+
+
+def act_of(
+    author: Author,
+    event: str,
+    at: datetime,
+    metadata: Mapping[str, object],
+    *,
+    agent_id: str | None = None,
+    session_id: str | None = None,
+) -> AuditEntry:
+    """The line for what *author* did; its id is the same at each attempt of a keyed request."""
+    return AuditEntry(
+        id=made_id("aud", event),
+        event=event,
+        severity="info",
+        created_at=at,
+        uid=author.uid,
+        workspace_id=author.workspace_id,
+        agent_id=agent_id,
+        session_id=session_id,
+        request_id=author.request_id,
+        metadata=metadata,
+    )
 
 
 def act_of_key(event: str, key: str, *, request_id: str | None, at: datetime, **about: object) -> AuditEntry:

@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
+from understudy.actors.audit.messages import act_of
 from understudy.actors.errors import Conflict, Detail, Forbidden, Invalid, NotFound
 from understudy.actors.heartbeats.document import (
     HeartbeatDocument,
@@ -270,13 +271,4 @@ def _missing() -> NotFound:
 
 
 def _audit(event: str, editor: Editor, heartbeat_id: str, now: datetime, **metadata: object) -> AuditEntry:
-    return AuditEntry(
-        id=made_id("aud", event),
-        event=event,
-        severity="info",
-        created_at=now,
-        uid=editor.uid,
-        workspace_id=editor.workspace_id,
-        request_id=editor.request_id,
-        metadata={"heartbeat": heartbeat_id, **metadata},
-    )
+    return act_of(editor, event, now, {"heartbeat": heartbeat_id, **metadata})

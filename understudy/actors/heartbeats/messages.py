@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from understudy.actors.audit.messages import Author
 from understudy.actors.heartbeats.document import HIDDEN as HIDDEN
 from understudy.actors.heartbeats.document import HeartbeatDocument as HeartbeatDocument
 from understudy.actors.heartbeats.document import Kind as Kind
@@ -36,13 +37,10 @@ def heartbeat_address(heartbeat_id: str) -> str:
 
 
 @attrs.frozen
-class Editor:
-    """Who changes something, where, and in which request. The caller has checked that they may run agents there."""
+class Editor(Author):
+    """Who changes a heartbeat. The caller has checked that they may run agents there."""
 
-    workspace_id: str
-    uid: str
     admin: bool = False
-    request_id: str | None = None
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from understudy.actors.audit.messages import Author
 from understudy.runtime import Ask
 from understudy.storage.records import MemoryCategory as MemoryCategory
 from understudy.storage.records import MemoryTier as MemoryTier
@@ -40,15 +41,12 @@ class WorkspaceType(StrEnum):
 
 
 @attrs.frozen
-class Owner:
+class Owner(Author):
     """Whose memory, in which workspace; in which request or on behalf of which agent, for the audit log.
 
     Whoever asks has checked that they may.
     """
 
-    workspace_id: str
-    uid: str
-    request_id: str | None = None
     agent_id: str | None = None
     session_id: str | None = None
 

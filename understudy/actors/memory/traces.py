@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from understudy.actors.audit.messages import act_of
 from understudy.actors.facts import fact
-from understudy.actors.made import made_id
 from understudy.actors.memory.messages import PROPAGATED, Owner, Share
 from understudy.storage.entries import Published
 from understudy.storage.records import AuditEntry, MemoryEntry
@@ -12,18 +12,7 @@ from understudy.storage.records import AuditEntry, MemoryEntry
 
 def audit_line(event: str, owner: Owner, at: datetime, metadata: Mapping[str, object]) -> AuditEntry:
     """The line for something that *owner* did, or an agent on their behalf. What was remembered is never in it."""
-    return AuditEntry(
-        id=made_id("aud", event),
-        event=event,
-        severity="info",
-        created_at=at,
-        uid=owner.uid,
-        workspace_id=owner.workspace_id,
-        agent_id=owner.agent_id,
-        session_id=owner.session_id,
-        request_id=owner.request_id,
-        metadata=metadata,
-    )
+    return act_of(owner, event, at, metadata, agent_id=owner.agent_id, session_id=owner.session_id)
 
 
 def propagated(entry: MemoryEntry, message: Share) -> Published:

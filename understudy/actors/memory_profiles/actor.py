@@ -9,6 +9,7 @@ import msgspec
 import trio
 
 from understudy.actors.agents.messages import AGENTS, GetAgent
+from understudy.actors.audit.messages import act_of
 from understudy.actors.clock import utc_now
 from understudy.actors.errors import Conflict, Detail, Invalid, NotFound, Unavailable
 from understudy.actors.lru import Lru
@@ -20,6 +21,7 @@ from understudy.actors.memory_profiles.messages import (
     MEMORY_PROFILES,
     AssignMemoryProfile,
     Assignment,
+    Author,
     ChangeMemoryProfile,
     CreateMemoryProfile,
     DeleteMemoryProfile,
@@ -28,7 +30,6 @@ from understudy.actors.memory_profiles.messages import (
     ListMemoryProfiles,
     MemoryConfig,
     MemoryProfileView,
-    ProfileAuthor,
     ResolveMemory,
 )
 from understudy.actors.memory_profiles.ports import ProfileStore
@@ -213,18 +214,8 @@ class MemoryProfiles(Server):
         self._generation += 1
         self._known = Lru(REMEMBERED)
 
-    def _audit(self, event: str, author: ProfileAuthor, agent_id: str | None = None, **metadata: object) -> AuditEntry:
-        return AuditEntry(
-            id=made_id("aud", event),
-            event=event,
-            severity="info",
-            created_at=self._now(),
-            uid=author.uid,
-            workspace_id=author.workspace_id,
-            agent_id=agent_id,
-            request_id=author.request_id,
-            metadata=metadata,
-        )
+    def _audit(self, event: str, author: Author, agent_id: str | None = None, **metadata: object) -> AuditEntry:
+        return act_of(author, event, self._now(), metadata, agent_id=agent_id)
 
 
 def _name(name: str) -> str:

@@ -11,6 +11,7 @@ import attrs
 import msgspec
 from msgspec import Meta
 
+from understudy.actors.audit.messages import Author as Author
 from understudy.runtime import Ask
 
 MEMORY_PROFILES = "memory_profiles"
@@ -55,15 +56,6 @@ DEFAULTS = MemoryConfig()
 
 
 @attrs.frozen
-class ProfileAuthor:
-    """Who changes something, where, and in which request: for the audit log. The caller has checked their role."""
-
-    workspace_id: str
-    uid: str
-    request_id: str | None = None
-
-
-@attrs.frozen
 class MemoryProfileView:
     """A profile."""
 
@@ -92,7 +84,7 @@ class Assignment:
 class CreateMemoryProfile(Ask[MemoryProfileView]):
     """A new profile. Refused with `Invalid`; `Conflict` when the name is taken or there are 100 profiles."""
 
-    author: ProfileAuthor
+    author: Author
     name: str
     description: str | None
     config: MemoryConfig
@@ -117,7 +109,7 @@ class GetMemoryProfile(Ask[MemoryProfileView]):
 class ChangeMemoryProfile(Ask[MemoryProfileView]):
     """Change a profile; what is unset stays. Refused as `CreateMemoryProfile`, and with `NotFound`."""
 
-    author: ProfileAuthor
+    author: Author
     profile_id: str
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -128,7 +120,7 @@ class ChangeMemoryProfile(Ask[MemoryProfileView]):
 class DeleteMemoryProfile(Ask[None]):
     """Delete a profile; agents that had it remember by the defaults. Refused with `NotFound`."""
 
-    author: ProfileAuthor
+    author: Author
     profile_id: str
 
 
@@ -139,7 +131,7 @@ class AssignMemoryProfile(Ask[Assignment]):
     Refused with `NotFound` for an unknown agent or profile, `Forbidden` for another workspace's agent.
     """
 
-    author: ProfileAuthor
+    author: Author
     agent_id: str
     profile_id: str | None
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, TypeVar
 
+from understudy.actors.audit.messages import act_of
 from understudy.actors.errors import Detail, Invalid
 from understudy.actors.made import is_keyed, made_id
 from understudy.actors.workspaces.messages import (
@@ -119,17 +120,7 @@ class Keeper:
         await _told(self._stores.grants.revoke(author.workspace_id, author.uid, message.which, audit))
 
     def _audit(self, event: str, author: Author, *, agent: str | None = None, **metadata: object) -> AuditEntry:
-        return AuditEntry(
-            id=made_id("aud", event),
-            event=event,
-            severity="info",
-            created_at=self._now(),
-            uid=author.uid,
-            workspace_id=author.workspace_id,
-            agent_id=agent,
-            request_id=author.request_id,
-            metadata=metadata,
-        )
+        return act_of(author, event, self._now(), metadata, agent_id=agent)
 
 
 async def _told(change: Awaitable[T]) -> T:

@@ -211,7 +211,7 @@ async def delete_heartbeat(id: str) -> Reply:  # noqa: A002  # the contract's na
 async def _editor(request: ApiRequest) -> Editor:
     """The caller, if they may run agents in the workspace."""
     caller = await member(request)
-    return Editor(caller.workspace_id, caller.uid, caller.view.administers, request.id)
+    return Editor(caller.workspace_id, caller.uid, request.id, admin=caller.view.administers)
 
 
 def _document(given: shapes.NewHeartbeat) -> HeartbeatDocument:

@@ -6,6 +6,7 @@ from understudy.actors.memory_profiles.messages import (
     MEMORY_PROFILES,
     AssignMemoryProfile,
     Assignment,
+    Author,
     ChangeMemoryProfile,
     CreateMemoryProfile,
     DeleteMemoryProfile,
@@ -13,7 +14,6 @@ from understudy.actors.memory_profiles.messages import (
     GetMemoryProfile,
     ListMemoryProfiles,
     MemoryProfileView,
-    ProfileAuthor,
 )
 from understudy.actors.workspaces.messages import WorkspaceRole
 from understudy.http import schemas_memory_profiles as shapes
@@ -192,10 +192,10 @@ async def delete_profile(id: str) -> Reply:  # noqa: A002  # the contract's name
     return Reply(204)
 
 
-async def _author(request: ApiRequest) -> ProfileAuthor:
+async def _author(request: ApiRequest) -> Author:
     """The caller, if they may change the workspace's profiles."""
     caller = await member(request, WorkspaceRole.ADMIN)
-    return ProfileAuthor(caller.workspace_id, caller.uid, request.id)
+    return Author(caller.workspace_id, caller.uid, request.id)
 
 
 def _profile(view: MemoryProfileView) -> shapes.MemoryProfile:
