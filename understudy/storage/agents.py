@@ -14,6 +14,7 @@ from understudy.storage.errors import StoreConflict
 from understudy.storage.records import Agent, AgentVersion, AuditEntry, Json
 from understudy.storage.repository import Repository, Row, rows
 from understudy.storage.rowsecurity import Tenant
+from understudy.storage.tenancy import about
 
 MOST_AGENTS = 200
 """Agents that a workspace may have: its list is read in one go."""
@@ -59,18 +60,7 @@ class AgentRepository(Repository):
             count = "SELECT count(*) FROM agent_configs WHERE workspace_id = %s AND deleted_at IS NULL"
             if (await rows(connection, count, agent.workspace_id))[0][0] >= MOST_AGENTS:
                 raise StoreConflict("number of agents")
-            await rows(
-                connection,
-                "INSERT INTO agent_configs (key, workspace_id, id, version, created_at, updated_at)"
-                " VALUES (%s, %s, %s, %s, %s, %s)",
-                agent.key,
-                agent.workspace_id,
-                agent.id,
-                agent.current.version,
-                agent.created_at,
-                agent.updated_at,
-            )
-            await _add(connection, agent.key, agent.current)
+            await insert_agent(connection, agent)
             await record(connection, audit)
 
         await self._transact(work)
@@ -125,7 +115,7 @@ class AgentRepository(Repository):
                 agent.key,
             )
             await _add(connection, agent.key, following)
-            await record(connection, _with_version(audit, following.version))
+            await record(connection, about(audit, version=following.version))
             return attrs.evolve(agent, current=following, updated_at=following.created_at)
 
         return await self._transact(work)
@@ -142,7 +132,7 @@ class AgentRepository(Repository):
                 return await is_recorded(connection, audit)
             _expect(agent, expected)
             await rows(connection, "UPDATE agent_configs SET deleted_at = %s WHERE key = %s", now, agent.key)
-            await record(connection, _with_version(audit, agent.current.version))
+            await record(connection, about(audit, version=agent.current.version))
             return True
 
         return await self._transact(work)
@@ -223,8 +213,20 @@ def _expect(agent: Agent, expected: str | None) -> None:
         raise StoreConflict("version")
 
 
-def _with_version(audit: AuditEntry, version: int) -> AuditEntry:
-    return attrs.evolve(audit, metadata={**audit.metadata, "version": version})
+async def insert_agent(connection: Connection[Any], agent: Agent) -> None:
+    """Store a new agent of a workspace, with its first version."""
+    await rows(
+        connection,
+        "INSERT INTO agent_configs (key, workspace_id, id, version, created_at, updated_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s)",
+        agent.key,
+        agent.workspace_id,
+        agent.id,
+        agent.current.version,
+        agent.created_at,
+        agent.updated_at,
+    )
+    await _add(connection, agent.key, agent.current)
 
 
 async def _add(connection: Connection[Any], agent_key: str, version: AgentVersion) -> None:

@@ -3,17 +3,17 @@
 from typing import Any
 
 import attrs
-import psycopg.types.json
 
+from understudy.storage.agents import insert_agent
 from understudy.storage.audit import is_recorded, record
 from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
 from understudy.storage.errors import Missing, StoreConflict
 from understudy.storage.membership import MOST_MEMBERSHIPS, MOST_OWNED, check_change
 from understudy.storage.oversight import Onboarded, Onboarding
-from understudy.storage.records import Agent, AuditEntry, Workspace, WorkspaceRole
+from understudy.storage.records import AuditEntry, Workspace, WorkspaceRole
 from understudy.storage.repository import Repository, rows
-from understudy.storage.tenancy import WORKSPACE, about, hold, read_workspace, roles
+from understudy.storage.tenancy import WORKSPACE, about, hold, insert_member, insert_workspace, read_workspace, roles
 
 _KNOWN = """
 SELECT o.workspace_id FROM onboardings o
@@ -55,7 +55,7 @@ class OnboardingRepository(Repository):
             else:
                 workspace = await _make(connection, wish, len(owned))
             for agent in wish.agents:
-                await _add(connection, workspace.id, agent)
+                await insert_agent(connection, attrs.evolve(agent, workspace_id=workspace.id))
             if wish.profile is not None:
                 await rows(
                     connection,
@@ -108,49 +108,6 @@ async def _make(connection: Connection[Any], wish: Onboarding, owned: int) -> Wo
     if member_of[0][0] >= MOST_MEMBERSHIPS:
         raise StoreConflict("number of memberships")
     workspace = wish.workspace
-    await rows(
-        connection,
-        "INSERT INTO workspaces (id, name, owner_id, plan, settings, created_at) VALUES (%s, %s, %s, %s, %s, %s)",
-        workspace.id,
-        workspace.name,
-        wish.uid,
-        workspace.plan,
-        psycopg.types.json.Jsonb(dict(workspace.settings)),
-        workspace.created_at,
-    )
-    await rows(
-        connection,
-        "INSERT INTO workspace_members (workspace_id, uid, role, joined_at) VALUES (%s, %s, %s, %s)",
-        workspace.id,
-        wish.uid,
-        WorkspaceRole.OWNER.value,
-        workspace.created_at,
-    )
+    await insert_workspace(connection, workspace)
+    await insert_member(connection, workspace.id, wish.uid, WorkspaceRole.OWNER, workspace.created_at)
     return workspace
-
-
-async def _add(connection: Connection[Any], workspace_id: str, agent: Agent) -> None:
-    version = agent.current
-    await rows(
-        connection,
-        "INSERT INTO agent_configs (key, workspace_id, id, version, created_at, updated_at)"
-        " VALUES (%s, %s, %s, %s, %s, %s)",
-        agent.key,
-        workspace_id,
-        agent.id,
-        version.version,
-        agent.created_at,
-        agent.updated_at,
-    )
-    await rows(
-        connection,
-        "INSERT INTO agent_config_versions (agent_key, version, id, config, label, created_by, created_at)"
-        " VALUES (%s, %s, %s, %s::json, %s, %s, %s)",
-        agent.key,
-        version.version,
-        version.id,
-        encode(version.config).decode(),
-        version.label,
-        version.created_by,
-        version.created_at,
-    )

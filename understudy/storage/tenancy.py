@@ -1,8 +1,10 @@
 """What changes to a workspace share: the workspace held still, and the role of whoever asked."""
 
+from datetime import datetime
 from typing import Any
 
 import attrs
+import psycopg.types.json
 
 from understudy.storage.connection import Connection
 from understudy.storage.errors import NotAllowed
@@ -39,6 +41,34 @@ async def roles(connection: Connection[Any], workspace_id: str) -> dict[str, Wor
     """The role of each member."""
     found = await rows(connection, "SELECT uid, role FROM workspace_members WHERE workspace_id = %s", workspace_id)
     return {uid: WorkspaceRole(role) for uid, role in found}
+
+
+async def insert_workspace(connection: Connection[Any], workspace: Workspace) -> None:
+    """Store a new workspace. Its owner is no member of it yet."""
+    await rows(
+        connection,
+        "INSERT INTO workspaces (id, name, owner_id, plan, settings, created_at) VALUES (%s, %s, %s, %s, %s, %s)",
+        workspace.id,
+        workspace.name,
+        workspace.owner_id,
+        workspace.plan,
+        psycopg.types.json.Jsonb(dict(workspace.settings)),
+        workspace.created_at,
+    )
+
+
+async def insert_member(
+    connection: Connection[Any], workspace_id: str, uid: str, role: WorkspaceRole, joined_at: datetime
+) -> None:
+    """Make somebody a member who is none."""
+    await rows(
+        connection,
+        "INSERT INTO workspace_members (workspace_id, uid, role, joined_at) VALUES (%s, %s, %s, %s)",
+        workspace_id,
+        uid,
+        role.value,
+        joined_at,
+    )
 
 
 def about(entry: AuditEntry, **metadata: object) -> AuditEntry:

@@ -3,11 +3,10 @@
 
 from typing import Any
 
-import psycopg.types.json
-
 from understudy.storage.connection import Connection
 from understudy.storage.records import User, Workspace, WorkspaceRole
 from understudy.storage.repository import Repository, Row, rows
+from understudy.storage.tenancy import insert_member, insert_workspace
 
 _COLUMNS = "id, email, password_hash, created_at, name, token_version, disabled_at"
 
@@ -36,25 +35,8 @@ class UserRepository(Repository):
                 user.token_version,
                 user.disabled_at,
             )
-            await rows(
-                connection,
-                "INSERT INTO workspaces (id, name, owner_id, plan, settings, created_at)"
-                " VALUES (%s, %s, %s, %s, %s, %s)",
-                workspace.id,
-                workspace.name,
-                user.id,
-                workspace.plan,
-                psycopg.types.json.Jsonb(dict(workspace.settings)),
-                workspace.created_at,
-            )
-            await rows(
-                connection,
-                "INSERT INTO workspace_members (workspace_id, uid, role, joined_at) VALUES (%s, %s, %s, %s)",
-                workspace.id,
-                user.id,
-                WorkspaceRole.OWNER.value,
-                workspace.created_at,
-            )
+            await insert_workspace(connection, workspace)
+            await insert_member(connection, workspace.id, user.id, WorkspaceRole.OWNER, workspace.created_at)
 
         await self._transact(work)
 

@@ -30,7 +30,16 @@ from understudy.storage.records import (
 )
 from understudy.storage.repository import Repository, Row, rows
 from understudy.storage.rowsecurity import Tenant
-from understudy.storage.tenancy import WORKSPACE, about, hold, hold_as, read_workspace, roles
+from understudy.storage.tenancy import (
+    WORKSPACE,
+    about,
+    hold,
+    hold_as,
+    insert_member,
+    insert_workspace,
+    read_workspace,
+    roles,
+)
 
 _MINE = (
     f"SELECT {WORKSPACE}, m.uid, m.role, m.joined_at"
@@ -94,17 +103,7 @@ class WorkspaceRepository(Repository):
             owned = "SELECT count(*) FROM workspaces WHERE owner_id = %s"
             if (await rows(connection, owned, workspace.owner_id))[0][0] >= MOST_OWNED:
                 raise StoreConflict("number of workspaces")
-            await rows(
-                connection,
-                "INSERT INTO workspaces (id, name, owner_id, plan, settings, created_at)"
-                " VALUES (%s, %s, %s, %s, %s, %s)",
-                workspace.id,
-                workspace.name,
-                workspace.owner_id,
-                workspace.plan,
-                psycopg.types.json.Jsonb(dict(workspace.settings)),
-                workspace.created_at,
-            )
+            await insert_workspace(connection, workspace)
             await _join(connection, workspace.id, workspace.owner_id, WorkspaceRole.OWNER, workspace.created_at)
             await record(connection, audit)
 
@@ -203,14 +202,7 @@ async def _join(
     count = "SELECT count(*) FROM workspace_members WHERE uid = %s"
     if (await rows(connection, count, uid))[0][0] >= MOST_MEMBERSHIPS:
         raise StoreConflict("number of memberships")
-    await rows(
-        connection,
-        "INSERT INTO workspace_members (workspace_id, uid, role, joined_at) VALUES (%s, %s, %s, %s)",
-        workspace_id,
-        uid,
-        role.value,
-        joined_at,
-    )
+    await insert_member(connection, workspace_id, uid, role, joined_at)
 
 
 async def _keep_owner(connection: Connection[Any], workspace: Workspace) -> None:
