@@ -2,29 +2,14 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
-from understudy.runtime import Ask, Lagged, Numbered, TraceEntry, TreeChanges, TreeNode
+from understudy.actors.asking import Messenger
+from understudy.runtime import TraceEntry, TreeChanges, TreeNode
 
-R = TypeVar("R")
 
-
-class Node(Protocol):
+class Node(Messenger, Protocol):
     """Ask actors, read their events, look at the tree and act on it. `ActorSystem` is one."""
-
-    async def ask(self, address: str, message: Ask[R], timeout: float | None = None) -> R:
-        """Ask the actor at *address*, activating it when it can be. Raises its `Refusal`, or a `RuntimeFault`."""
-        ...
-
-    def tell(self, address: str, message: object) -> None:
-        """Tell a live actor something; a dead letter when there is none. Does not block."""
-        ...
-
-    def subscribe(
-        self, address: str, after: int = 0
-    ) -> AbstractAsyncContextManager[AsyncIterator[Numbered[Any] | Lagged]]:
-        """Read the actor's events after *after*, each once and in order, across its restarts."""
-        ...
 
     def context(
         self,

@@ -7,6 +7,7 @@ import attrs
 import trio
 
 from understudy.actors.admin.messages import ADMIN, RequireUser
+from understudy.actors.asking import Messenger
 from understudy.actors.audit.messages import AUDIT, AuditEntry, Record
 from understudy.actors.autonomous.asked import AT_ONCE, SURFACE, Task
 from understudy.actors.clock import utc_now
@@ -14,7 +15,7 @@ from understudy.actors.errors import Detail, DomainError, Invalid
 from understudy.actors.session.errand import Errand, ErrandDone, run_errand
 from understudy.actors.session.messages import TurnStarted
 from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace
-from understudy.runtime import ActorSystem, RuntimeFault
+from understudy.runtime import RuntimeFault
 from understudy.storage.records import IdempotencyKey
 
 
@@ -37,7 +38,7 @@ class Outcome:
 
 
 async def run_task(
-    system: ActorSystem, task: Task, by: Principal, *, within: float = float("inf"), once: str | None = None
+    system: Messenger, task: Task, by: Principal, *, within: float = float("inf"), once: str | None = None
 ) -> ErrandDone:
     """Run one turn of the task's agent, on the user's behalf and within their quotas, and wait for its end.
 
@@ -87,7 +88,7 @@ async def run_task(
 
 
 async def run_tasks(
-    system: ActorSystem,
+    system: Messenger,
     tasks: Sequence[Task],
     by: Principal,
     *,
@@ -117,7 +118,7 @@ async def run_tasks(
     return tuple(outcomes[place] for place in range(len(tasks)))
 
 
-async def _outcome(system: ActorSystem, task: Task, by: Principal, within: float, once: str | None) -> Outcome:
+async def _outcome(system: Messenger, task: Task, by: Principal, within: float, once: str | None) -> Outcome:
     try:
         return Outcome(task, await run_task(system, task, by, within=within, once=once))
     except DomainError as refusal:

@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from understudy.actors.agents.delegation import Delegated
+from understudy.actors.asking import Messenger
 from understudy.actors.errors import DomainError, Interrupted, refusal
 from understudy.actors.session.messages import (
     DIRECTORY,
@@ -18,7 +19,7 @@ from understudy.actors.session.messages import (
     session_address,
 )
 from understudy.actors.workspaces.messages import WORKSPACES, ResolveWorkspace
-from understudy.runtime import ActorSystem, RuntimeFault
+from understudy.runtime import RuntimeFault
 from understudy.storage.records import IdempotencyKey, RunEvent, SessionKey, Usage
 
 STOP_BOUND = 10.0
@@ -60,7 +61,7 @@ class ErrandDone:
 
 
 async def run_errand(
-    system: ActorSystem, errand: Errand, *, on_start: Callable[[TurnStarted], Awaitable[object]] | None = None
+    system: Messenger, errand: Errand, *, on_start: Callable[[TurnStarted], Awaitable[object]] | None = None
 ) -> ErrandDone:
     """Run one turn and wait for its end, at most ``errand.timeout`` seconds.
 
@@ -96,7 +97,7 @@ async def run_errand(
     raise refusal("TIMEOUT", f"the agent took longer than the {errand.timeout:g} s it was given")
 
 
-async def _ending(system: ActorSystem, started: TurnStarted) -> ErrandDone:
+async def _ending(system: Messenger, started: TurnStarted) -> ErrandDone:
     async with system.subscribe(session_address(started.session_id), after=started.after) as events:
         async for item in events:
             event = getattr(item, "event", None)

@@ -1,6 +1,6 @@
 """`/autonomous`: agents run by programs, on behalf of any user."""
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import trio
@@ -21,7 +21,6 @@ from understudy.http.errors import STATUS, invalid
 from understudy.http.operation import Auth, operation
 from understudy.http.replies import Reply, json
 from understudy.http.request import ApiRequest, this_request
-from understudy.runtime import ActorSystem
 
 routes = Blueprint("autonomous", __name__, url_prefix="/autonomous")
 
@@ -90,7 +89,7 @@ async def run() -> Reply:
         within = request.deadline - MARGIN - trio.current_time()
         # By the key's seed: what an attempt whose answer was lost has had done is its answer.
         by = Principal(holder.name, request.id)
-        done = await run_task(_system(request), task, by, within=within, once=request.seed)
+        done = await run_task(request.node, task, by, within=within, once=request.seed)
         return json(
             shapes.TaskDone(
                 uid=task.uid,
@@ -137,7 +136,7 @@ async def batch() -> Reply:
         by = Principal(holder.name, request.id)
         seed, until = request.seed, request.deadline - MARGIN
         once_each = None if seed is None else lambda place: f"{seed}:{place}"
-        outcomes = await run_tasks(_system(request), tasks_of(asked), by, deadline=until, once=once_each)
+        outcomes = await run_tasks(request.node, tasks_of(asked), by, deadline=until, once=once_each)
         results = [_result(outcome) for outcome in outcomes]
         good = sum(result.ok for result in results)
         status = 200 if good == len(results) else 207 if good else 502
@@ -172,11 +171,6 @@ async def _later(request: ApiRequest, holder: KeyPrincipal, asked: Batch) -> Rep
     acted(request, holder, "autonomous.queued", job=taken.id, tasks=len(tasks_of(asked)))
     location = (b"location", f"/autonomous/jobs/{taken.id}".encode())
     return json(shapes.JobTaken(job_id=taken.id, status=taken.status), 202, headers=(location,))
-
-
-def _system(request: ApiRequest) -> ActorSystem:
-    """The node as errands know it; what views are given of it is the same thing, seen more narrowly."""
-    return cast(ActorSystem, request.node)
 
 
 def _usage(usage: Any) -> schemas.Usage:
