@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from trio.testing import MockClock
 
 from tests.support.bounded import bound
 from tests.support.database import TestServer, copy_cluster, fast_directory, make_cluster
@@ -22,6 +23,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function):
             bound(item)
+
+
+@pytest.fixture
+def idle_clock() -> MockClock:
+    """A clock that goes on only while nobody has anything to do: however slow the machine is, no time passes of that.
+
+    For tests whose sockets have both their ends in this process. A thread, a process or a database at work looks as if
+    nobody had anything to do.
+    """
+    return MockClock(autojump_threshold=0.02)
 
 
 @pytest.fixture(scope="session")

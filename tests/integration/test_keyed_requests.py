@@ -23,7 +23,8 @@ from understudy.storage.pool import Pool
 ENVIRONMENT = {"ALLOW_INSECURE_WEBHOOKS": "true", "UNDERSTUDY_OUTBOUND_ALLOW": "127.0.0.0/8"}
 KILLED = (AGENTS, HEARTBEATS, IDEMPOTENCY, JOBS, MEMORY, MEMORY_PROFILES, WEBHOOKS, WORKSPACES, "storage/journal")
 EACH = 6
-PAUSE = 0.05
+PAUSE, SLOWING = 0.05, 1.02
+"""The longest pause between two kills at first, and what each kill makes of it: requests get through on any machine."""
 LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 HERE = "http://127.0.0.1:9/"
 
@@ -55,10 +56,12 @@ TABLES = {
 
 
 async def kill_on(http: httpx.AsyncClient, address: str, rng: random.Random) -> None:
-    """Over and over, with pauses that are about as long as a request."""
+    """Over and over, with pauses that are about as long as a request, and then longer ones."""
+    pause = PAUSE
     while True:
         await operator_post(http, f"/diagnostics/actors/{address}/kill")
-        await trio.sleep(rng.uniform(0.0, PAUSE))
+        await trio.sleep(rng.uniform(0.0, pause))
+        pause *= SLOWING
 
 
 async def test_of_keyed_requests_repeated_until_they_are_answered_each_is_done_once(
@@ -66,7 +69,7 @@ async def test_of_keyed_requests_repeated_until_they_are_answered_each_is_done_o
 ) -> None:
     made: dict[str, set[str]] = {path: set() for path in TABLES}
     failed = 0
-    with trio.fail_after(60):
+    with trio.fail_after(100):
         async with (
             running_node(tmp_path, database_url=pg_dsn, environment=ENVIRONMENT) as node,
             connect(node.url) as http,

@@ -9,6 +9,7 @@ import attrs
 import pytest
 import trio
 import trio.lowlevel
+from trio.testing import MockClock
 
 from tests.actors.session.stage import CHAD, KEY, Line, Stage, say, stage, text, types
 from understudy.actors.approvals.actor import approvals_spec
@@ -119,7 +120,9 @@ async def test_a_refusal_is_a_result_that_the_model_reads_with_its_note() -> Non
 
 
 @pytest.mark.parametrize(("allow", "ran"), [(False, 0), (True, 1)])
-async def test_what_nobody_decides_in_time_is_decided_by_the_rule(allow: bool, ran: int) -> None:
+async def test_what_nobody_decides_in_time_is_decided_by_the_rule(
+    allow: bool, ran: int, autojump_clock: MockClock
+) -> None:
     rules = attrs.evolve(RULES, timeout=0.02, allow_on_timeout=allow)
     async with consenting(rules=rules) as it:
         turn = await it.start("go")
@@ -244,7 +247,7 @@ async def test_requests_of_a_node_that_died_are_cancelled_when_the_next_one_star
         await it.read(turn)
 
 
-async def test_the_time_for_which_somebody_thinks_does_not_count() -> None:
+async def test_the_time_for_which_somebody_thinks_does_not_count(autojump_clock: MockClock) -> None:
     async with consenting(turn_timeout=0.1) as it:
         turn = await it.start("go", grace=0.1)
         (approval,) = await asked(it)

@@ -59,7 +59,7 @@ class Node:
 
 @pytest.fixture
 async def node(pg_dsn: str) -> AsyncIterator[Node]:
-    pool = Pool(pg_dsn, min_size=0, max_size=8, timeout=0.5)
+    pool = Pool(pg_dsn, min_size=0, max_size=8)
     await pool.open()
     try:
         yield Node(pool)
@@ -191,9 +191,11 @@ async def test_keys_of_different_callers_do_not_meet(node: Node) -> None:
 
 async def test_without_the_database_nobody_is_told_to_go_ahead(node: Node) -> None:
     async with node.running():
+        node.pool.timeout = 0.5
         await node.pool.close()
         with pytest.raises(Unavailable):
             await node.begin()
+        node.pool.timeout = 5.0
         await node.pool.open()
         assert await node.begin() == Fresh()
 

@@ -10,7 +10,7 @@ from understudy.storage.pool import Pool
 
 @pytest.fixture
 async def node(pg_dsn: str) -> AsyncIterator[IdentityNode]:
-    pool = Pool(pg_dsn, min_size=0, max_size=8, timeout=0.5)
+    pool = Pool(pg_dsn, min_size=0, max_size=8)
     await pool.open()
     try:
         yield IdentityNode(pool)

@@ -66,10 +66,12 @@ async def test_while_the_database_is_away_a_known_token_is_answered_and_an_unkno
         known = (await node.register()).access_token
         other = (await node.register("eve@example.org")).access_token
         assert await node.counts(known)
+        node.pool.timeout = 0.5
         await node.pool.close()
         assert await node.counts(known)
         with pytest.raises(Unavailable):
             await node.whose(other)
+        node.pool.timeout = 5.0
         await node.pool.open()
         assert await node.counts(other)
 

@@ -1,7 +1,7 @@
 """Password hashing: off the loop, bounded, and as slow for nobody as for somebody."""
 
+import threading
 import time
-from statistics import median
 
 import argon2
 import pytest
@@ -50,21 +50,26 @@ async def test_a_hash_of_other_parameters_is_outdated_and_still_verifies() -> No
     assert not passwords.outdated(DEFAULT_HASHER.hash("pa55word"))
 
 
+class Waiting(argon2.PasswordHasher):
+    """Hashes when the loop says so."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        self.began.set()
+        assert self.go_on.wait(30), "the loop stood still"
+        return super().hash(password, salt=salt)
+
+
 async def test_the_loop_runs_on_while_passwords_are_hashed() -> None:
-    passwords = Passwords()
-    rounds = 0
-
-    async def count() -> None:
-        nonlocal rounds
-        while True:
-            rounds += 1
-            await trio.sleep(0.001)
-
+    hasher = Waiting()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(count)
-        await passwords.hash("some password")
-        nursery.cancel_scope.cancel()
-    assert rounds > 3
+        nursery.start_soon(Passwords(hasher=hasher).hash, "some password")
+        while not hasher.began.is_set():
+            await trio.sleep(0.001)
+        hasher.go_on.set()
 
 
 async def test_who_would_wait_behind_too_many_is_told_to_come_back() -> None:
@@ -89,12 +94,12 @@ async def test_an_unknown_user_takes_as_long_as_a_wrong_password() -> None:
     await passwords.verify(None, "warm")
 
     async def seconds(known: str | None) -> float:
-        began = time.perf_counter()
+        began = time.process_time()  # what others do on this machine is not ours
         await passwords.verify(known, "a wrong one")
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     known, unknown = [], []
     for _ in range(7):
         known.append(await seconds(stored))
         unknown.append(await seconds(None))
-    assert median(unknown) == pytest.approx(median(known), rel=0.5)
+    assert min(unknown) == pytest.approx(min(known), rel=0.5)

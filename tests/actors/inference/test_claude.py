@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.support.dialects import named
 from tests.support.provider import HEAD, Behaviour, framed, stand_in
@@ -212,7 +213,7 @@ async def test_a_model_that_takes_no_temperature_is_asked_again_without_it_and_n
         assert ["temperature" in seen.body for seen in provider.requests] == [True, False, False]
 
 
-async def test_a_model_that_thinks_for_long_is_not_taken_for_a_silent_one() -> None:
+async def test_a_model_that_thinks_for_long_is_not_taken_for_a_silent_one(idle_clock: MockClock) -> None:
     thinking = named("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""})
     more = named("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": "hm "})
     answer = named("content_block_delta", index=1, delta={"type": "text_delta", "text": "yes"})

@@ -155,7 +155,7 @@ async def test_what_is_no_url_is_refused(endpoint: str) -> None:
             await it.chat(endpoint)
 
 
-async def test_only_so_many_clients_are_kept_and_an_evicted_one_finishes_what_it_does() -> None:
+async def test_only_so_many_clients_are_kept_and_an_evicted_one_finishes_what_it_does(idle_clock: MockClock) -> None:
     async with bench(limit=1) as it:
         it.other.default = Behaviour(tokens=3, gap_ms=20)
         async with trio.open_nursery() as nursery:

@@ -146,7 +146,7 @@ async def misbehaving(
     ],
 )
 async def test_a_fault_before_the_first_token_is_told_and_counts_against_the_provider(
-    dialect: str, how: Behaviour, words: str, requests: int
+    dialect: str, how: Behaviour, words: str, requests: int, idle_clock: MockClock
 ) -> None:
     async with misbehaving(dialect, how) as (it, provider):
         error = await it.error()
@@ -173,7 +173,7 @@ async def test_a_fault_before_the_first_token_is_told_and_counts_against_the_pro
     ],
 )
 async def test_a_fault_in_the_middle_of_an_answer_is_never_a_success_and_never_repeated(
-    dialect: str, how: Behaviour, words: str
+    dialect: str, how: Behaviour, words: str, idle_clock: MockClock
 ) -> None:
     async with misbehaving(dialect, how) as (it, provider):
         error = await it.error()
@@ -185,7 +185,7 @@ async def test_a_fault_in_the_middle_of_an_answer_is_never_a_success_and_never_r
     assert (state.succeeded, state.running) == (0, 0)
 
 
-async def test_a_wish_to_be_left_alone_for_a_moment_is_granted(dialect: str) -> None:
+async def test_a_wish_to_be_left_alone_for_a_moment_is_granted(dialect: str, idle_clock: MockClock) -> None:
     async with misbehaving(dialect, Behaviour(tokens=1)) as (it, provider):
         provider.enqueue(Behaviour(status=429, retry_after="0.2"))
         began = trio.current_time()
@@ -230,7 +230,7 @@ async def test_nobody_at_the_address(dialect: str) -> None:
             assert (await it.breaker()).failures == 3
 
 
-async def test_a_connection_that_never_comes_about(dialect: str) -> None:
+async def test_a_connection_that_never_comes_about(dialect: str, idle_clock: MockClock) -> None:
     quick = attrs.evolve(PATIENT, connect=0.1)
     async with silent_port() as port, caller(dialect, f"https://127.0.0.1:{port}/v1", timeouts=quick) as it:
         error = await it.error()
@@ -267,7 +267,9 @@ async def test_an_answer_as_long_as_it_may_be_is_one_and_says_so(dialect: str) -
         assert it.heard == "tok0 tok1 "
 
 
-async def test_one_that_flaps_is_left_alone_and_closes_only_after_two_good_trials_in_a_row(dialect: str) -> None:
+async def test_one_that_flaps_is_left_alone_and_closes_only_after_two_good_trials_in_a_row(
+    dialect: str, idle_clock: MockClock
+) -> None:
     limits = ProviderLimits(breaker=BreakerPolicy(failures=5, window=60, open_for=0.1, successes=2))
     good, bad = Behaviour(tokens=1), Behaviour(status=503)
     async with misbehaving(dialect, good, limits, attempts=1) as (it, provider):
@@ -301,7 +303,9 @@ async def test_one_that_flaps_is_left_alone_and_closes_only_after_two_good_trial
     assert told == [opening, half, opening, half, closing]
 
 
-async def test_while_it_is_half_open_one_trial_runs_and_the_others_are_turned_away(dialect: str) -> None:
+async def test_while_it_is_half_open_one_trial_runs_and_the_others_are_turned_away(
+    dialect: str, idle_clock: MockClock
+) -> None:
     limits = ProviderLimits(breaker=BreakerPolicy(failures=1, open_for=0.05, successes=1))
     async with misbehaving(dialect, Behaviour(tokens=20, gap_ms=5), limits, attempts=1) as (it, provider):
         provider.enqueue(Behaviour(status=500))

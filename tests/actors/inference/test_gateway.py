@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.support.provider import Behaviour, StandIn, stand_in
 from understudy.actors.errors import CircuitOpen, NotFound, ProviderFailed, RateLimited, TimedOut, Unavailable
@@ -162,7 +163,7 @@ async def test_a_provider_that_wants_a_long_rest_is_not_waited_for() -> None:
         assert len(it.provider.requests) == 1
 
 
-async def test_a_short_rest_is_granted() -> None:
+async def test_a_short_rest_is_granted(idle_clock: MockClock) -> None:
     async with bench(Behaviour(tokens=1)) as it:
         it.provider.enqueue(Behaviour(status=429, retry_after="0.2"))
         begin = trio.current_time()
@@ -191,7 +192,7 @@ async def test_no_more_calls_run_than_may_and_the_others_wait_in_order() -> None
     assert state.succeeded == 20
 
 
-async def test_when_too_many_wait_the_next_is_refused_at_once() -> None:
+async def test_when_too_many_wait_the_next_is_refused_at_once(idle_clock: MockClock) -> None:
     limits = ProviderLimits(concurrency=1, waiting=1)
     async with bench(Behaviour(tokens=5, gap_ms=100), limits=limits) as it, trio.open_nursery() as nursery:
         nursery.start_soon(it.chat)
@@ -205,7 +206,7 @@ async def test_when_too_many_wait_the_next_is_refused_at_once() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_waiting_for_a_slot_ends_at_the_deadline() -> None:
+async def test_waiting_for_a_slot_ends_at_the_deadline(idle_clock: MockClock) -> None:
     limits = ProviderLimits(concurrency=1)
     async with bench(Behaviour(stall_after=1), limits=limits, admission_timeout=0.05) as it:
         async with trio.open_nursery() as nursery:
@@ -276,7 +277,9 @@ async def test_an_actor_killed_in_the_middle_of_its_stream_leaks_no_slot_and_no_
         assert it.provider.connections[0].sent_after(left) == 0
 
 
-async def test_a_permit_that_is_never_given_back_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_permit_that_is_never_given_back_runs_out(
+    monkeypatch: pytest.MonkeyPatch, idle_clock: MockClock
+) -> None:
     monkeypatch.setattr("understudy.actors.inference.provider.Provider.SWEEP", 0.01)
     async with bench(limits=ProviderLimits(concurrency=1)) as it:
         assert await it.system.ask(ADDRESS, Admit("prm_lost", lease=0.05)) == Permit("prm_lost")
@@ -292,7 +295,7 @@ async def test_an_unknown_permit_is_ignored() -> None:
     assert (state.running, state.failed) == (0, 0)
 
 
-async def test_a_killed_provider_actor_starts_from_zero_while_streams_go_on() -> None:
+async def test_a_killed_provider_actor_starts_from_zero_while_streams_go_on(idle_clock: MockClock) -> None:
     async with bench(Behaviour(tokens=20, gap_ms=5), limits=ProviderLimits(concurrency=1)) as it:
         answers: list[str] = []
 
@@ -311,7 +314,7 @@ async def test_a_killed_provider_actor_starts_from_zero_while_streams_go_on() ->
     assert state.admitted == 1, "only the second call was admitted by the new incarnation"
 
 
-async def test_repeated_failures_open_the_circuit_and_the_provider_is_left_alone() -> None:
+async def test_repeated_failures_open_the_circuit_and_the_provider_is_left_alone(idle_clock: MockClock) -> None:
     limits = ProviderLimits(breaker=BreakerPolicy(failures=2, open_for=0.1, successes=1))
     async with bench(Behaviour(tokens=1), limits=limits, retry=RetryPolicy(attempts=1)) as it:
         it.provider.enqueue(Behaviour(status=500), Behaviour(status=500))
@@ -329,7 +332,7 @@ async def test_repeated_failures_open_the_circuit_and_the_provider_is_left_alone
         assert (await it.settled()).circuit == "closed"
 
 
-async def test_those_who_wait_learn_at_once_that_the_circuit_opened() -> None:
+async def test_those_who_wait_learn_at_once_that_the_circuit_opened(idle_clock: MockClock) -> None:
     limits = ProviderLimits(concurrency=1, breaker=BreakerPolicy(failures=1))
     async with bench(limits=limits, retry=RetryPolicy(attempts=1)) as it:
         it.provider.enqueue(Behaviour(tokens=5, gap_ms=20, cut_after=2))
@@ -349,7 +352,7 @@ async def test_those_who_wait_learn_at_once_that_the_circuit_opened() -> None:
         assert outcomes == [UpstreamFailed, CircuitOpen]
 
 
-async def test_timeouts_count_as_failures_and_are_not_repeated() -> None:
+async def test_timeouts_count_as_failures_and_are_not_repeated(idle_clock: MockClock) -> None:
     async with bench(Behaviour(stall_head=True), timeouts=Timeouts(5, 0.05, 5, 5)) as it:
         with pytest.raises(UpstreamTimedOut, match="no token within"):
             await it.chat()
@@ -359,7 +362,7 @@ async def test_timeouts_count_as_failures_and_are_not_repeated() -> None:
     assert state.last_error == "openai sent no token within 0.05 s"
 
 
-async def test_the_tree_shows_what_a_provider_does() -> None:
+async def test_the_tree_shows_what_a_provider_does(idle_clock: MockClock) -> None:
     async with bench(Behaviour(tokens=50, gap_ms=5)) as it, trio.open_nursery() as nursery:
         nursery.start_soon(it.chat)
         await it.settled(running=1)
@@ -370,7 +373,7 @@ async def test_the_tree_shows_what_a_provider_does() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_system_that_has_gone_is_unavailable_not_a_crash() -> None:
+async def test_a_system_that_has_gone_is_unavailable_not_a_crash(idle_clock: MockClock) -> None:
     async with bench(admission_timeout=0.2) as it:
         await it.system.stop()
         with pytest.raises(Unavailable, match="cannot be asked"):

@@ -8,6 +8,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from tests.support.provider import HEAD, Behaviour, StandIn, event, framed, stand_in
 from understudy.actors.inference.errors import UpstreamFailed, UpstreamTimedOut
@@ -365,7 +366,7 @@ async def test_an_unreachable_provider_is_named_with_its_reason(client_of: MakeC
     ],
 )
 async def test_each_timeout_names_its_phase_and_closes_the_connection(
-    behaviour: Behaviour, timeouts: Timeouts, phase: str, client_of: MakeClient
+    behaviour: Behaviour, timeouts: Timeouts, phase: str, client_of: MakeClient, idle_clock: MockClock
 ) -> None:
     async with stand_in(behaviour) as provider:
         with pytest.raises(UpstreamTimedOut) as caught:
@@ -377,7 +378,9 @@ async def test_each_timeout_names_its_phase_and_closes_the_connection(
         assert provider.connections[0].closed_by_peer
 
 
-async def test_a_connection_that_never_comes_about_is_a_connect_timeout(client_of: MakeClient) -> None:
+async def test_a_connection_that_never_comes_about_is_a_connect_timeout(
+    client_of: MakeClient, idle_clock: MockClock
+) -> None:
     with trio.socket.socket() as full:
         # A listener whose queue is full answers no further SYN.
         await full.bind(("127.0.0.1", 0))
@@ -398,7 +401,7 @@ async def test_a_connection_that_never_comes_about_is_a_connect_timeout(client_o
 
 
 async def test_a_finish_reason_without_anything_behind_it_ends_soon_on_an_open_connection(
-    client_of: MakeClient,
+    client_of: MakeClient, idle_clock: MockClock
 ) -> None:
     raw = HEAD + framed(event({"content": "hm"})) + framed(event({}, "stop"))
     async with stand_in() as provider:
@@ -439,7 +442,9 @@ async def test_leaving_early_closes_the_connection_and_not_one_more_byte_is_sent
         assert client.statistics().idle == 0
 
 
-async def test_cancelling_while_the_head_is_awaited_closes_the_connection(client_of: MakeClient) -> None:
+async def test_cancelling_while_the_head_is_awaited_closes_the_connection(
+    client_of: MakeClient, idle_clock: MockClock
+) -> None:
     async with stand_in(Behaviour(stall_head=True)) as provider:
         with trio.move_on_after(0.05) as scope:
             await ask(client_of(provider))

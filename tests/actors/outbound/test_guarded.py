@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from understudy.actors.outbound.guarded import (
     GuardedClient,
@@ -302,7 +303,9 @@ async def test_a_broken_answer_is_an_error(client: GuardedClient, raw: bytes) ->
         nursery.cancel_scope.cancel()
 
 
-async def test_the_time_covers_everything_and_a_drip_does_not_extend_it(client: GuardedClient) -> None:
+async def test_the_time_covers_everything_and_a_drip_does_not_extend_it(
+    client: GuardedClient, idle_clock: MockClock
+) -> None:
     async def drip(stream: trio.SocketStream) -> None:
         async with stream:
             await stream.receive_some()
@@ -325,7 +328,7 @@ async def test_the_time_covers_everything_and_a_drip_does_not_extend_it(client: 
         nursery.cancel_scope.cancel()
 
 
-async def test_a_slow_resolver_is_covered_by_the_time() -> None:
+async def test_a_slow_resolver_is_covered_by_the_time(idle_clock: MockClock) -> None:
     async def slow(host: str, port: int) -> Sequence[str]:
         await trio.sleep(60)
         return []

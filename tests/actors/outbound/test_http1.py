@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from understudy.actors.outbound.connection import BadResponse, ConnectionCut, Origin
 from understudy.actors.outbound.http1 import Http1Client
@@ -93,7 +94,7 @@ async def test_origins_do_not_share_connections(client: Http1Client) -> None:
         assert (one.opened, other.opened) == (1, 1)
 
 
-async def test_a_connection_idle_for_too_long_is_not_used_again() -> None:
+async def test_a_connection_idle_for_too_long_is_not_used_again(idle_clock: MockClock) -> None:
     async with serving() as server:
         client = Http1Client(idle_seconds=0.02)
         await post(client, server)

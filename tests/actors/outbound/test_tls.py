@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from understudy.actors.outbound.connection import ConnectFailed, ConnectTimedOut, Origin, connect
 from understudy.actors.outbound.guarded import GuardedClient, OutboundFailed
@@ -119,7 +120,7 @@ async def test_a_server_that_does_not_speak_tls_is_refused() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_handshake_that_never_ends_is_a_connect_timeout() -> None:
+async def test_a_handshake_that_never_ends_is_a_connect_timeout(idle_clock: MockClock) -> None:
     async def silent(stream: trio.SocketStream) -> None:
         async with stream:
             while await stream.receive_some():

@@ -6,6 +6,7 @@ import attrs
 import pytest
 import trio
 import trio.lowlevel
+from trio.testing import MockClock
 
 from tests.actors.session.stage import CHAD, KEY, Line, say, stage, text, types
 from understudy.actors.errors import Conflict, Invalid, NotFound, ProviderFailed, RateLimited, TurnCancelled
@@ -155,7 +156,7 @@ async def test_a_failing_provider_ends_the_turn_with_an_error_and_what_was_strea
         assert [(m.content, m.status) for m in detail.messages] == [("hi", "complete"), ("so far", "failed")]
 
 
-async def test_a_turn_that_takes_too_long_ends_with_a_timeout() -> None:
+async def test_a_turn_that_takes_too_long_ends_with_a_timeout(autojump_clock: MockClock) -> None:
     async with stage(lambda line: forever("one ", "two"), turn_timeout=0.1) as it:
         events = await it.chat("hi")
         assert events[-1].data["code"] == "TIMEOUT"
@@ -387,7 +388,7 @@ async def test_a_conversation_idle_for_too_long_is_replaced_by_itself() -> None:
         assert types(await it.read(third))[-1] == "done"
 
 
-async def test_a_turn_that_nobody_reads_is_cancelled_after_its_grace() -> None:
+async def test_a_turn_that_nobody_reads_is_cancelled_after_its_grace(autojump_clock: MockClock) -> None:
     async with stage(lambda line: forever("one")) as it:
         turn = await it.start("hi", grace=0.05)
         while it.models.open:
@@ -410,7 +411,7 @@ async def test_a_reader_that_comes_back_finds_the_turn_its_event_belongs_to() ->
             await it.system.ask(DIRECTORY, ResumeStream("usr_2", KEY.workspace_id, turn.session_id, 1))
 
 
-async def test_an_idle_session_leaves_memory_and_wakes_where_it_was() -> None:
+async def test_an_idle_session_leaves_memory_and_wakes_where_it_was(autojump_clock: MockClock) -> None:
     async with stage(idle_after=0.05) as it:
         first = await it.start("one")
         await it.read(first)

@@ -70,7 +70,7 @@ async def test_broken_front_matter_keeps_the_old_version_and_is_reported_once(
         assert library.texts["notes"].endswith("Take notes.")
         assert [(problem.skill_id, problem.kept) for problem in found.problems] == [("new", False), ("notes", True)]
         assert "not YAML at line" in found.problems[1].problem
-        assert len(caplog.records) == 2
+        assert len([line for line in caplog.messages if "held the loop" not in line]) == 2
         assert "not YAML" in str((await system.inspect(SKILLS))["problems"])
         write(tmp_path, "notes", "Take better notes.")
         mended = await system.ask(SKILLS, ReloadSkills())

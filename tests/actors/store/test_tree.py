@@ -58,7 +58,8 @@ async def running(data_dir: Path) -> AsyncIterator[Branch]:
     async with ActorSystem("test") as system:
         await system.spawn(storage_tree(pool, data_dir, consumers=(Consumer("test", {"turn.done"}, consume),)))
         store = Store(Repositories.on(pool), Journal(pool))
-        yield Branch(system, pool, store, JournalWriter(system), data_dir, delivered)
+        # Who waits for a server that comes back is not told how slowly it does.
+        yield Branch(system, pool, store, JournalWriter(system, timeout=60), data_dir, delivered)
         with trio.fail_after(30):
             await system.stop()
     assert live_postmaster(data_dir / "postgres") is None
