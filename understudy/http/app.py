@@ -2,7 +2,7 @@
 
 import functools
 from collections import deque
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from quart import websocket as current_websocket
@@ -138,7 +138,7 @@ class Api(QuartTrio):
     async def _dispatch(self, request: ApiRequest) -> Reply | StreamReply:
         if request.routing_exception is not None:
             raise request.routing_exception
-        rule = cast(Any, request.url_rule)
+        rule: Any = request.url_rule
         if request.method == "OPTIONS" and rule.provide_automatic_options:
             # Those of every rule of this path: each rule knows only its own.
             adapter = self.create_url_adapter(request)
@@ -151,7 +151,8 @@ class Api(QuartTrio):
         if self.before_request_funcs:
             result = await self._before(request)
         if result is None:
-            result = await cast(Any, self.view_functions[rule.endpoint])(**(request.view_args or {}))
+            view: Any = self.view_functions[rule.endpoint]
+            result = await view(**(request.view_args or {}))
         if isinstance(result, Reply | StreamReply):
             return result
         return await self._translate(result, request)
@@ -166,7 +167,7 @@ class Api(QuartTrio):
 
     async def _translate(self, result: Any, request: ApiRequest) -> Reply | StreamReply:
         """What quart makes of a view's answer, as a `Reply`."""
-        response = cast(Any, await self.make_response(result))
+        response: Any = await self.make_response(result)
         for name in (*request.blueprints, None):
             for function in reversed(self.after_request_funcs.get(name, ())):
                 response = await self.ensure_async(function)(response)
@@ -179,7 +180,7 @@ class Api(QuartTrio):
     async def handle_http_exception(self, *args: Any) -> Any:
         """What a WebSocket is answered that no route takes: the envelope. Requests have a way of their own."""
         error = args[-1]  # quart 0.23 puts its context before it
-        websocket = cast(Any, current_websocket)
+        websocket: Any = current_websocket
         told = request_id(websocket.headers.get("X-Request-Id"))
         reply = reply_to(error, told)
         log.info("request", method="GET", path=websocket.path, status=reply.status, request_id=told)
@@ -188,7 +189,8 @@ class Api(QuartTrio):
 
     async def handle_websocket_exception(self, *args: Any) -> Any:
         """Note that the handler failed, so that the close says so; then do as quart does (it logs)."""
-        cast(Any, current_websocket.scope)[FAILED] = True
+        websocket: Any = current_websocket
+        websocket.scope[FAILED] = True
         return await super().handle_websocket_exception(*args)
 
 

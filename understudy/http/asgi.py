@@ -38,6 +38,8 @@ _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 class HttpConnection(TrioASGIHTTPConnection):
     """One request and its answer."""
 
+    app: Any
+    """The `Api`, which is made on top of this."""
     _started = False
     _bytes = 0
     _status = 0
@@ -47,7 +49,8 @@ class HttpConnection(TrioASGIHTTPConnection):
         begun = trio.current_time()
         request = cast(ApiRequest, self._create_request_from_scope(send))
         request.id = request_id(request.headers.get("X-Request-Id"))
-        request.draining = (self.scope.get("state") or {}).get(DRAINING) or Draining()  # type: ignore[call-overload]
+        state: Any = self.scope.get("state") or {}
+        request.draining = state.get(DRAINING) or Draining()
         inbox = getattr(receive, "__self__", None)
         self._inbox = inbox if isinstance(inbox, Inbox) else None
         with trio.CancelScope() as gone:
@@ -76,7 +79,7 @@ class HttpConnection(TrioASGIHTTPConnection):
         else:
             request.deadline = trio.current_time() + settings.request_timeout
             with trio.CancelScope(deadline=request.deadline) as limit:
-                reply = await self.app.handle_request(request)  # type: ignore[assignment]
+                reply = await self.app.handle_request(request)
             if limit.cancelled_caught:
                 reply = problem("TIMEOUT", f"The request took longer than {settings.request_timeout:g} s", request.id)
         if isinstance(reply, StreamReply):
@@ -91,12 +94,12 @@ class HttpConnection(TrioASGIHTTPConnection):
         length = request.content_length
         if length is not None and length > most:
             return too_large
-        message = cast(Any, await receive())
+        message: Any = await receive()
         body = message.get("body", b"")
         while message["type"] == "http.request" and message.get("more_body", False):
             if len(body) > most:
                 return too_large
-            message = cast(Any, await receive())
+            message = await receive()
             body += message.get("body", b"")
         if len(body) > most:
             return too_large
@@ -122,7 +125,7 @@ class HttpConnection(TrioASGIHTTPConnection):
         except Exception as error:
             if self._started:
                 raise  # the status is sent; the server ends the connection without ending the response
-            await self._send_whole(request, send, self.app.reply_to(error, request))  # type: ignore[attr-defined]
+            await self._send_whole(request, send, self.app.reply_to(error, request))
         else:
             await self._finish(send, b"")
 
@@ -155,7 +158,7 @@ class HttpConnection(TrioASGIHTTPConnection):
         status = self._status or 499  # 499: the client left before there was an answer
         if request.url_rule is not None:
             served = RequestServed(request.method, openapi_path(request.url_rule.rule), status, seconds)
-            cast(Any, self.app).served.append(served)
+            self.app.served.append(served)
         log.info(
             "request",
             method=request.method,
@@ -193,19 +196,21 @@ FAILED = "understudy.failed"
 class WebsocketConnection(TrioASGIWebsocketConnection):
     """One WebSocket, with two of quart-trio's faults cured."""
 
+    scope: Any
+
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve the WebSocket."""
 
         async def receive_all() -> Any:
             # quart-trio takes `bytes or text` for the message, which makes an empty binary one None.
-            event = cast(Any, await receive())
+            event: Any = await receive()
             if event["type"] == "websocket.receive" and event.get("bytes") == b"":
                 return {**event, "bytes": None, "text": b""}
             return event
 
         async def send_truly(event: Any) -> None:
             # A handler that raised is no normal end, which 1000 would say (RFC 6455 §7.4.1).
-            if event["type"] == "websocket.close" and cast(Any, self.scope).get(FAILED):
+            if event["type"] == "websocket.close" and self.scope.get(FAILED):
                 event = {**event, "code": 1011}
             await send(event)
 

@@ -1,14 +1,13 @@
 """From bytes and query strings to typed values; what is wrong with them is said field by field."""
 
-import functools
 import re
-from collections.abc import Hashable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from understudy.actors.errors import Detail
+from understudy.http.byclass import once_a_class
 from understudy.http.errors import ApiError, invalid
 from understudy.http.request import ApiRequest
 
@@ -31,9 +30,9 @@ _LONGEST_SAID = 200
 _WORDS = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
 
 
-@functools.cache
-def _decoder(model: Hashable) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(cast(Any, model))
+@once_a_class
+def _decoder(model: type[Any]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(model)
 
 
 def body(request: ApiRequest, model: type[T]) -> T:
@@ -42,7 +41,7 @@ def body(request: ApiRequest, model: type[T]) -> T:
     Unknown fields are ignored.
     """
     try:
-        value: T = _decoder(cast(Hashable, model)).decode(request.payload)
+        value: T = _decoder(model).decode(request.payload)
     except msgspec.ValidationError as error:
         raise _explained(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -57,24 +56,24 @@ def optional_body(request: ApiRequest, model: type[T]) -> T:
     return body(request, model) if request.payload.strip() else model()
 
 
-@functools.cache
-def _demands(model: Hashable) -> bool:
-    return any(field.required for field in msgspec.structs.fields(cast(Any, model)))
+@once_a_class
+def _demands(model: type[Any]) -> bool:
+    return any(field.required for field in msgspec.structs.fields(model))
 
 
-@functools.cache
-def _moments(model: Hashable) -> frozenset[str]:
+@once_a_class
+def _moments(model: type[Any]) -> frozenset[str]:
     """The fields that are moments in time, as they are spelled in a query."""
     return frozenset(
         field.encode_name
-        for field in msgspec.structs.fields(cast(Any, model))
+        for field in msgspec.structs.fields(model)
         if "date-time" in str(msgspec.json.schema(field.type))
     )
 
 
 def query(request: ApiRequest, model: type[T]) -> T:
     """The query string as a *model*. A value that the route does not know is an error, an unknown name is not."""
-    if not request.query_string and not _demands(cast(Hashable, model)):
+    if not request.query_string and not _demands(model):
         return model()
     try:
         unquote_to_bytes(request.query_string).decode()
@@ -83,7 +82,7 @@ def query(request: ApiRequest, model: type[T]) -> T:
     values: dict[str, Any] = request.args.to_dict()
     if any("\x00" in value for value in values.values()):
         raise invalid("query", "nul_character", "The query contains a NUL character")
-    for name in _moments(cast(Hashable, model)) & values.keys():
+    for name in _moments(model) & values.keys():
         if _NUMBER.fullmatch(values[name]):  # msgspec would take it for seconds since 1970
             raise invalid(name, "invalid_value", f"{name}: write it as 2026-03-02T09:10:00Z")
     try:

@@ -7,7 +7,7 @@ a raw socket. Everything that is answered here is answered before any applicatio
 import uuid
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import h2.events
 import h11
@@ -181,7 +181,8 @@ class Http1(H11Protocol):
             elif isinstance(event, h11.EndOfMessage):
                 await self.stream.handle(EndBody(stream_id=STREAM_ID))
             else:
-                await self.stream.handle(cast(Any, event))  # what a WebSocket's client sent
+                sent: Any = event  # by a WebSocket's client
+                await self.stream.handle(sent)
 
     async def refuse(self, status: int) -> None:
         """Answer *status* in the envelope and close the connection."""

@@ -1,15 +1,15 @@
 """The actor tree as JSON: whatever the kernel tells of a node, in camel case, without stopping the loop for it."""
 
 import enum
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import msgspec
 import trio
 
+from understudy.http.byclass import once_a_class
 from understudy.runtime import Crash, TraceEntry
 
 _MOMENTS: dict[type, tuple[str, ...]] = {Crash: ("at",), TraceEntry: ("began",)}
@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
         case _:
             pass
     if attrs.has(type(value)):
-        shown = {key: plain(getattr(value, name)) for name, key in _fields(cast(Hashable, type(value)))}
+        shown = {key: plain(getattr(value, name)) for name, key in _fields(type(value))}
         for name in _MOMENTS.get(type(value), ()):
             shown[name] = _on_the_wall(getattr(value, name))
         return shown or type(value).__name__
@@ -50,7 +50,7 @@ def plain(value: Any) -> Any:
 
 def shallow(node: Any) -> dict[str, Any]:
     """One node without what is beneath it."""
-    return {key: plain(getattr(node, name)) for name, key in _fields(cast(Hashable, type(node))) if name != "children"}
+    return {key: plain(getattr(node, name)) for name, key in _fields(type(node)) if name != "children"}
 
 
 async def deep(node: Any) -> dict[str, Any]:
@@ -69,9 +69,9 @@ async def deep(node: Any) -> dict[str, Any]:
     return await render(node)
 
 
-@cache
-def _fields(kind: Hashable) -> tuple[tuple[str, str], ...]:
-    names = (field.name for field in attrs.fields(cast(Any, kind)))
+@once_a_class
+def _fields(kind: type[Any]) -> tuple[tuple[str, str], ...]:
+    names = (field.name for field in attrs.fields(kind))
     return tuple((name, camel(name)) for name in names if not name.startswith("_"))
 
 

@@ -1,6 +1,6 @@
 """`/openapi.json` and `/openapi.yaml`: what this server serves, made from what it serves."""
 
-from typing import Any, cast
+from typing import Any
 
 import trio
 from quart import Blueprint, current_app
@@ -35,4 +35,5 @@ async def openapi_yaml() -> Reply:
 
 def _app() -> Any:
     # In a thread: describing takes some twenty milliseconds, once.
-    return cast(Any, current_app)._get_current_object()  # noqa: SLF001  # werkzeug's documented way past its proxy
+    proxy: Any = current_app
+    return proxy._get_current_object()  # noqa: SLF001  # werkzeug's documented way past its proxy
