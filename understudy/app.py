@@ -332,6 +332,7 @@ def http_settings(settings: Settings) -> HttpSettings:
     return HttpSettings(
         request_timeout=settings.request_timeout,
         stream_grace=settings.stream_grace,
+        streams_of_user=settings.user_streams_max,
         drain_timeout=settings.drain_timeout,
         cors_origins=settings.cors_origins,
         trust_proxy=settings.trust_proxy,

@@ -193,6 +193,16 @@ class Idempotency(Actor):
 
 
 @attrs.frozen
+class Consent:
+    """Somebody agreed to the call that waits for it."""
+
+
+@attrs.frozen
+class CountReaders(Ask[int]):
+    """How many read the session's events."""
+
+
+@attrs.frozen
 class Play(Ask[int]):
     """Run a turn; answered with the number of the event before its first."""
 
@@ -206,6 +216,15 @@ class Talk(Actor):
     def __init__(self, logs: dict[str, list[RunEvent]], chatter: int) -> None:
         self.logs = logs
         self.chatter = chatter
+        self.consent = trio.Event()
+
+    @receive
+    def agree(self, message: Consent) -> None:
+        self.consent.set()
+
+    @receive
+    def count(self, message: CountReaders) -> int:
+        return self.events.readers if self.events is not None else 0
 
     async def started(self) -> None:
         self.kept = self.logs.setdefault(self.address, [])
@@ -244,6 +263,12 @@ class Talk(Actor):
             self.emit(turn, "tool_call", {"index": 0, "name": "clock", "toolCallId": "tc_1"})
             self.emit(turn, "tool_call_complete", {"index": 0, "name": "clock", "arguments": "{}"})
             self.emit(turn, "tool_result", {"name": "clock", "durationMs": 1, "toolCallId": "tc_1", "ok": True})
+        if message.message.startswith("consent"):
+            self.emit(turn, "approval_requested", {"requestId": "apr_1", "name": "shell_exec", "toolCallId": "tc_1"})
+            await self.consent.wait()
+            self.emit(turn, "approval_decided", {"requestId": "apr_1", "toolCallId": "tc_1", "status": "approved"})
+            if message.message == "consent and silence":
+                return
         if message.message == "fail":
             self.emit(turn, "error", {"message": "The provider failed", "code": "PROVIDER_ERROR"})
         else:

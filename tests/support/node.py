@@ -110,6 +110,7 @@ def new_node(data_dir: Path, database_url: str | None = None, environment: Mappi
             "JWT_SECRET": JWT_SECRET,
             "RATE_LIMIT_MAX": "0",
             "USER_RATE_LIMIT_MAX": "0",
+            "USER_STREAMS_MAX": "0",
             "UNDERSTUDY_MAX_CONSECUTIVE_FAILURES": "0",
             "UNDERSTUDY_MEMORY_EXTRACTION": "off",
             **({"DATABASE_URL": database_url} if database_url else {}),

@@ -200,6 +200,13 @@ class Settings:
         group=_LIMITS,
         doc="Requests of any kind per user in 60 seconds; 0 is no limit.",
     )
+    user_streams_max: int = setting(
+        values.integer(0, 1_000_000, "a count"),
+        "100",
+        env="USER_STREAMS_MAX",
+        group=_LIMITS,
+        doc="Event streams that one user may read at once; 0 is no limit.",
+    )
     user_token_budget: int | None = setting(
         values.integer(1, 10**12, "a count"),
         None,

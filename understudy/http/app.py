@@ -14,6 +14,7 @@ from understudy.http.asgi import FAILED, HttpConnection, WebsocketConnection
 from understudy.http.errors import ApiError, reply_to
 from understudy.http.node import Node
 from understudy.http.openapi import document
+from understudy.http.readers import Readers
 from understudy.http.replies import Reply, StreamReply
 from understudy.http.request import ApiRequest, request_id
 from understudy.http.routes import (
@@ -201,7 +202,9 @@ def create_app(node: Node | None = None, *, settings: HttpSettings | None = None
     """
     settings = settings or HttpSettings()
     app = Api("understudy", node=node, settings=settings)
-    app.request_class = type("BoundRequest", (ApiRequest,), {"settings": settings})
+    app.request_class = type(
+        "BoundRequest", (ApiRequest,), {"settings": settings, "readers": Readers(settings.streams_of_user)}
+    )
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     return app

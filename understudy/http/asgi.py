@@ -79,6 +79,7 @@ class HttpConnection(TrioASGIHTTPConnection):
         else:
             request.deadline = trio.current_time() + settings.request_timeout
             with trio.CancelScope(deadline=request.deadline) as limit:
+                request.clock = limit
                 reply = await self.app.handle_request(request)
             if limit.cancelled_caught:
                 reply = problem("TIMEOUT", f"The request took longer than {settings.request_timeout:g} s", request.id)

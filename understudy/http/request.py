@@ -1,17 +1,20 @@
 """The request as views see it: quart's, with the node, its id and what became of its limits."""
 
+import math
 import re
 import uuid
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
+import trio
 from quart import request as _current
 from quart_trio.wrappers import TrioRequest
 
 from understudy.actors.limits.messages import Allowance
 from understudy.http.draining import Draining
 from understudy.http.node import Node
+from understudy.http.readers import Readers
 from understudy.http.settings import HttpSettings
 from understudy.runtime import Ask
 
@@ -30,10 +33,13 @@ class ApiRequest(TrioRequest):
     node: Node
     settings: HttpSettings
     draining: Draining
+    readers: Readers
     payload: bytes = b""
     id: str = ""
     deadline: float = float("inf")
     """When (trio's clock) the answer must have begun."""
+    clock: trio.CancelScope | None = None
+    """What ends the request at its deadline."""
     tenant: str | None = None
     """The workspace on whose behalf actors are asked, once it is known that the caller may act in it."""
     seed: str | None = None
@@ -57,6 +63,19 @@ class ApiRequest(TrioRequest):
         return self.node.context(
             request_id=self.id, trace=trace, tenant=self.tenant, seed=self.seed, deadline=self.deadline
         )
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Stop the request's clock: what is waited for within does not count, as the time that a person thinks."""
+        if self.clock is None:
+            yield
+            return
+        began, self.clock.deadline = trio.current_time(), math.inf
+        try:
+            yield
+        finally:
+            self.deadline += trio.current_time() - began
+            self.clock.deadline = self.deadline
 
     @property
     def client_address(self) -> str:

@@ -22,6 +22,8 @@ class HttpSettings:
     """A comment goes down an event stream that has been silent for so long."""
     stream_grace: float = 30.0
     """How long a turn goes on when nobody reads it."""
+    streams_of_user: int = 100
+    """Event streams that one user may read at once; 0 is no limit."""
     drain_timeout: float = 30.0
     """How long requests in flight may take to finish when the server stops."""
     cors_origins: tuple[str, ...] = ()

@@ -70,7 +70,7 @@ async def read() -> Reply:
     """
     request = this_request()
     asked = query(request, schemas_admin.AuditPageQuery)
-    wanted = await _wanted(request, asked)
+    wanted, _ = await _wanted(request, asked)
     page = await request.ask(AUDIT, ReadAudit(wanted, asked.limit, asked.offset))
     entries = [_entry(line) for line in page.lines]
     reply = schemas_admin.AuditPage(entries=entries, total=page.total, limit=asked.limit, offset=asked.offset)
@@ -123,7 +123,7 @@ async def export() -> StreamReply:
     formula has an apostrophe before it.
     """
     request = this_request()
-    wanted = await _wanted(request, query(request, schemas_admin.AuditQuery))
+    wanted, _ = await _wanted(request, query(request, schemas_admin.AuditQuery))
     end = await request.ask(AUDIT, AuditEnd())
 
     @asynccontextmanager
@@ -154,7 +154,7 @@ async def stream() -> StreamReply:
     """
     request = this_request()
     asked = query(request, schemas_admin.AuditStreamQuery)
-    wanted = await _wanted(request, asked)
+    wanted, uid = await _wanted(request, asked)
     end = await request.ask(AUDIT, AuditEnd())
     after = _seen(request)
     if after is not None and after > end:
@@ -162,13 +162,14 @@ async def stream() -> StreamReply:
     if after is None:
         after = end if asked.follow else 0
     until = None if asked.follow else end
-    return event_stream(
+    reply = event_stream(
         lambda: AuditTail(request.node, wanted, after, lambda: _wanted(request, asked), until),
         lambda line: Frame(frame("audit", _entry(line), str(line.position))),
         request.draining,
         ping_every=request.settings.ping_every,
         ends_by_itself=not asked.follow,
     )
+    return reply if uid is None else request.readers.counted(uid, reply)
 
 
 def _seen(request: ApiRequest) -> int | None:
@@ -195,16 +196,20 @@ async def _lines(node: Node, wanted: AuditFilter, end: int) -> AsyncGenerator[by
         after = page[-1].position
 
 
-async def _wanted(request: ApiRequest, asked: schemas_admin.AuditQuery) -> AuditFilter:
-    """What the caller may read of what they asked for. Raises `Unauthenticated` or `Forbidden`."""
-    workspace_id = asked.workspace_id
+async def _wanted(request: ApiRequest, asked: schemas_admin.AuditQuery) -> tuple[AuditFilter, str | None]:
+    """What the caller may read of what they asked for, and which user that is, if one.
+
+    Raises `Unauthenticated` or `Forbidden`.
+    """
+    workspace_id, uid = asked.workspace_id, None
     if "X-Api-Key" in request.headers:
         await operator(request, KeyScope.AUDIT)
     else:
-        own = (await member(request, WorkspaceRole.ADMIN)).workspace_id
+        caller = await member(request, WorkspaceRole.ADMIN)
+        own, uid = caller.workspace_id, caller.uid
         # One that they named beside it narrows it further: there is nothing in both.
         workspace_id = own if workspace_id in {None, own} else ""
-    return AuditFilter(asked.event, asked.since, asked.until, workspace_id, asked.uid)
+    return AuditFilter(asked.event, asked.since, asked.until, workspace_id, asked.uid), uid
 
 
 def _entry(line: AuditLine) -> schemas_admin.AuditEntry:

@@ -1,6 +1,7 @@
 """`/agent/chat` and `/agent/chat/stream`: a message to an agent, and its answer whole or as it comes."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import attrs
@@ -75,7 +76,7 @@ async def chat() -> Reply:
     With `X-Idempotency-Key` the same request sent again gets the same answer, or waits for the one still running; the
     agent does not run twice. `onBusy` says what to do when the session is in the middle of another turn. With
     `webhookUrl` the answer is also sent there when it is ready, also when the client has left by then; a stream has no
-    use for it.
+    use for it. While somebody is asked for consent to a tool call, the time that the request may take stands still.
     """
     request = this_request()
     caller = await member(request, also="chat")
@@ -85,7 +86,7 @@ async def chat() -> Reply:
         if given.webhook_url is not None:
             await request.node.ask(WEBHOOKS, CheckCallback(given.webhook_url))
         started = await _start(request, given, uid, workspace_id, callback=given.webhook_url)
-        ending = await _ending(request, started)
+    ending = await _ending(request, started)
     if ending["type"] == "error":
         data = ending["data"]
         raise ApiError(
@@ -121,6 +122,7 @@ async def chat_stream() -> StreamReply:
     request = this_request()
     caller = await member(request, also="chat")
     uid, workspace_id = caller.uid, caller.workspace_id
+    request.readers.check(uid)
     with request.on_behalf():
         if (seen := last_event_id(request)) is not None:
             session_id, seq = seen
@@ -142,6 +144,7 @@ async def chat_stream() -> StreamReply:
         ends_by_itself=True,
         cut=frame("error", {"message": CUT, "code": "INTERRUPTED"}),
     )
+    reply = request.readers.counted(uid, reply)
     return attrs.evolve(reply, headers=(*reply.headers, REPLAYED)) if started.replayed else reply
 
 
@@ -166,12 +169,26 @@ async def _start(
 
 
 async def _ending(request: ApiRequest, started: TurnStarted) -> Mapping[str, Any]:
-    """Wait for the turn's last event."""
+    """Wait for the turn's last event. The time that people think about its calls does not count."""
+    asked: set[str] = set()
     async with request.node.subscribe(session_address(started.session_id), after=started.after) as events:
-        async for item in events:
-            event = getattr(item, "event", None)
-            if event is not None and event.turn_id == started.turn_id and event.type in TERMINAL:
-                return {"type": event.type, "data": event.data}
+        with ExitStack() as held:
+            async for item in events:
+                event = getattr(item, "event", None)
+                if event is None or event.turn_id != started.turn_id:
+                    continue
+                if event.type in TERMINAL:
+                    return {"type": event.type, "data": event.data}
+                if event.type == "approval_requested":
+                    if not asked:
+                        held.enter_context(request.hold())
+                    asked.add(event.data["requestId"])
+                elif asked and event.type == "approval_decided":
+                    asked.discard(event.data["requestId"])
+                elif event.type in {"tool_result", "content"}:
+                    asked.clear()  # calls run, or the model goes on, when nobody is asked any more
+                if not asked:
+                    held.close()
     raise ApiError("INTERRUPTED", CUT)
 
 

@@ -192,7 +192,7 @@ async def hand_off(id: str) -> Reply:  # noqa: A002  # the contract's name for i
     replies={200: None},
     media_type="text/event-stream",
     headers=("Last-Event-ID",),
-    errors=("NOT_FOUND",),
+    errors=("NOT_FOUND", "RATE_LIMIT"),
 )
 async def session_events(id: str) -> StreamReply:  # noqa: A002  # the contract's name for it
     """Read a session's events, from any one on.
@@ -203,6 +203,7 @@ async def session_events(id: str) -> StreamReply:  # noqa: A002  # the contract'
     session_id = id
     request = this_request()
     principal = await signed_in(request)
+    request.readers.check(principal.uid)
     asked = query(request, schemas_sessions.EventsQuery)
     session = await request.ask(DIRECTORY, AuthorizeSession(principal.uid, session_id))
     after = asked.after
@@ -215,13 +216,14 @@ async def session_events(id: str) -> StreamReply:  # noqa: A002  # the contract'
         raise invalid("after", "in_the_future", f"There is no event {after} yet: the newest is {session.last_seq}")
     finished = not asked.follow and after == session.last_seq
     address = session_address(session_id)
-    return event_stream(
+    reply = event_stream(
         Nothing if finished else (lambda: request.node.subscribe(address, after=after)),
         show(session_id) if asked.follow else show(session_id, until=session.last_seq),
         request.draining,
         ping_every=request.settings.ping_every,
         ends_by_itself=not asked.follow,
     )
+    return request.readers.counted(principal.uid, reply)
 
 
 @routes.post("/<id>/cancel")
