@@ -393,17 +393,24 @@ async def test_more_than_a_request_may_hold_is_413(mira: Caller) -> None:
 
 
 async def test_an_agents_actor_that_does_not_answer_is_504(pool: Pool) -> None:
-    async with serving_platform(pool, request_timeout=0.3) as platform:
+    async with serving_platform(pool, request_timeout=2) as platform:
         mira = await platform.user()
         await platform.system.suspend("agents")
-        for method, path, body in (COLLECTION[0], COLLECTION[1], READS[0], CHANGES[3]):
-            assert problem(await mira.call(method, path.format(id="chad"), body)) == (504, "TIMEOUT")
+        answers = []
+
+        async def ask(method: str, path: str, body: Any) -> None:
+            answers.append(problem(await mira.call(method, path.format(id="chad"), body)))
+
+        async with trio.open_nursery() as nursery:
+            for asked in (COLLECTION[0], COLLECTION[1], READS[0], CHANGES[3]):
+                nursery.start_soon(ask, *asked)
+        assert answers == [(504, "TIMEOUT")] * 4
         await platform.system.resume("agents")
         assert (await mira.get("/agents")).status_code == 200
 
 
 async def test_while_the_database_is_away_agents_are_503_and_come_back(pg_dsn: str) -> None:
-    pool = Pool(pg_dsn, min_size=0, max_size=8, timeout=0.3)
+    pool = Pool(pg_dsn, min_size=0, max_size=8)
     await pool.open()
     try:
         async with serving_platform(pool) as platform:
@@ -412,13 +419,15 @@ async def test_while_the_database_is_away_agents_are_503_and_come_back(pg_dsn: s
             with psycopg.connect(pg_dsn, dbname="postgres", autocommit=True) as admin:
                 name = psycopg.conninfo.conninfo_to_dict(pg_dsn)["dbname"]
                 admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+                pool.timeout = 0.3
                 admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
                 for method, path, body in (*READS, *CHANGES):
                     away = await mira.call(method, path.format(id="ops-helper"), body)
                     assert problem(away) == (503, "UNAVAILABLE")
                     assert int(away.headers["retry-after"]) >= 1
                 admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-            with trio.fail_after(5):
+                pool.timeout = 5.0
+            with trio.fail_after(15):
                 while (await mira.get("/agents/ops-helper")).status_code != 200:
                     await trio.lowlevel.checkpoint()
     finally:

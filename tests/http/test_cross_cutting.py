@@ -7,6 +7,7 @@ import httpx
 import pytest
 import trio
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from tests.support.neighbours import AUTH, OPERATOR, serving_api
 from tests.support.server import serving
@@ -265,7 +266,7 @@ async def test_a_connection_that_is_to_be_closed_is_closed_by_the_application_to
         assert await client.closed()
 
 
-async def test_an_idle_connection_of_the_application_is_closed_too() -> None:
+async def test_an_idle_connection_of_the_application_is_closed_too(idle_clock: MockClock) -> None:
     async with serving_api(wire=WireLimits(keep_alive_timeout=0.1)) as api, await api.running.connect() as client:
         for path in ("/livez", "/nowhere"):
             await client.send(f"GET {path} HTTP/1.1\nHost: t\n\n")

@@ -10,6 +10,7 @@ from hypercorn.events import Event, RawData
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from tests.support.server import RawClient, serving
 from understudy.http.limits import WireLimits
@@ -80,19 +81,19 @@ async def test_http_1_0_closes_after_its_response() -> None:
         assert await client.closed()
 
 
-async def test_an_idle_connection_is_closed_after_the_keep_alive_timeout() -> None:
+async def test_an_idle_connection_is_closed_after_the_keep_alive_timeout(idle_clock: MockClock) -> None:
     async with serving(hello, WireLimits(keep_alive_timeout=0.1)) as running, await running.connect() as client:
         await client.send(GET)
         assert (await client.response()).status == 200
         assert await client.closed()
 
 
-async def test_a_connection_that_never_sends_is_closed_after_the_header_timeout() -> None:
+async def test_a_connection_that_never_sends_is_closed_after_the_header_timeout(idle_clock: MockClock) -> None:
     async with serving(hello, WireLimits(header_timeout=0.1)) as running, await running.connect() as client:
         assert await client.closed()
 
 
-async def test_headers_that_trickle_in_are_answered_408_however_often_a_byte_comes() -> None:
+async def test_headers_that_trickle_in_are_answered_408_however_often_a_byte_comes(idle_clock: MockClock) -> None:
     async with serving(hello, WireLimits(header_timeout=0.3)) as running, await running.connect() as client:
         await client.send("GET / HTTP/1.1\n")
 
@@ -109,7 +110,9 @@ async def test_headers_that_trickle_in_are_answered_408_however_often_a_byte_com
         assert response.json["code"] == "REQUEST_TIMEOUT"
 
 
-async def test_a_second_request_that_trickles_in_is_given_the_header_timeout_not_the_keep_alive_timeout() -> None:
+async def test_a_second_request_that_trickles_in_is_given_the_header_timeout_not_the_keep_alive_timeout(
+    idle_clock: MockClock,
+) -> None:
     limits = WireLimits(header_timeout=0.1, keep_alive_timeout=60)
     async with serving(hello, limits) as running, await running.connect() as client:
         await client.send(GET)
@@ -247,7 +250,7 @@ async def test_a_body_that_its_application_does_not_read_blocks_nobody() -> None
             await trio.lowlevel.checkpoint()
 
 
-async def test_a_slow_application_is_sent_no_more_than_it_can_hold() -> None:
+async def test_a_slow_application_is_sent_no_more_than_it_can_hold(idle_clock: MockClock) -> None:
     received = 0
     go_on = trio.Event()
 
@@ -266,7 +269,7 @@ async def test_a_slow_application_is_sent_no_more_than_it_can_hold() -> None:
         await client.stream.send_all(b"x" * 1000)
 
 
-async def test_a_client_that_reads_nothing_loses_its_connection() -> None:
+async def test_a_client_that_reads_nothing_loses_its_connection(idle_clock: MockClock) -> None:
     limits = WireLimits(write_timeout=0.2)
     async with serving(endless, limits) as running, await running.connect() as client:
         await client.send(GET)
@@ -324,12 +327,14 @@ async def test_http_2_with_prior_knowledge_is_spoken_on_the_same_port() -> None:
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["after a request", "without any"])
-async def test_an_idle_http_2_connection_is_closed_in_time_whatever_else_it_says(asked: bool) -> None:
+async def test_an_idle_http_2_connection_is_closed_in_time_whatever_else_it_says(
+    asked: bool, idle_clock: MockClock
+) -> None:
     import h2.connection
     import h2.events
 
     limits = WireLimits(header_timeout=0.05, keep_alive_timeout=0.2)
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with serving(hello, limits) as running, await running.connect() as client:
             connection = h2.connection.H2Connection()
             connection.initiate_connection()
@@ -356,7 +361,7 @@ async def test_an_http_2_connection_whose_requests_were_all_called_off_is_idle()
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with serving(silent) as running, await running.connect() as client:
             connection = h2.connection.H2Connection()
             connection.initiate_connection()
@@ -399,7 +404,7 @@ async def test_draining_closes_idle_connections_and_lets_requests_in_flight_fini
         assert await busy.closed()
 
 
-async def test_draining_has_an_end_whatever_clients_do() -> None:
+async def test_draining_has_an_end_whatever_clients_do(idle_clock: MockClock) -> None:
     async with serving(endless) as running, await running.connect() as client:
         await client.send(GET)
         await client.head()

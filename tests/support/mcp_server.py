@@ -20,6 +20,7 @@ TOOLS: dict[str, dict[str, Any]] = {
     },
     "env": OBJECT,
     "hang": OBJECT,
+    "hanging": OBJECT,
     "die": OBJECT,
     "flood": OBJECT,
     "noise": OBJECT,
@@ -33,6 +34,7 @@ TOOLS: dict[str, dict[str, Any]] = {
     "broken": {"type": "object", "properties": {"a": {"type": "flob"}}},
     "endless": {"type": "object", "properties": {"a": {"description": "x" * 40_000}}},
 }
+hanging: list[Any] = []
 cancelled: list[Any] = []
 
 
@@ -54,9 +56,12 @@ def call(request: Any, name: str, arguments: Any) -> dict[str, Any] | None:
 
             return text(json.dumps(dict(os.environ)))
         case "hang":
+            hanging.append(request)
             sys.stderr.write("hanging\n")
             sys.stderr.flush()
             return None
+        case "hanging":
+            return text(json.dumps(hanging))
         case "die":
             sys.stderr.write("I have had enough\n")
             sys.stderr.flush()
