@@ -33,7 +33,6 @@ class Frame:
 
 
 SKIP = Frame()
-END = Frame(last=True)
 
 Render: TypeAlias = Callable[[Any], Frame]
 Source: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncIterator[Any]]]

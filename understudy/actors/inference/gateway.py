@@ -11,7 +11,6 @@ import structlog
 import trio
 
 from understudy.actors.errors import DomainError, TimedOut, Unavailable
-from understudy.actors.inference.assembler import estimate_prompt
 from understudy.actors.inference.client import ModelClient
 from understudy.actors.inference.endpoints import Endpoints
 from understudy.actors.inference.errors import UpstreamFailed, UpstreamTimedOut
@@ -126,7 +125,7 @@ class Inference:
         begin = trio.current_time()
         events: _Peeked | None = None
         try:
-            await self._admit(name, request, permit)
+            await self._admit(name, permit)
             begin = trio.current_time()
             async with client.stream(request) as source:
                 events = _Peeked(source, request.provider)
@@ -147,10 +146,10 @@ class Inference:
             with suppress(MailboxFull):
                 self._system.tell(provider_address(name), settled)
 
-    async def _admit(self, name: str, request: ModelRequest, permit: str) -> None:
+    async def _admit(self, name: str, permit: str) -> None:
         """Wait for a slot. A provider's actor that was killed under us is asked again: nothing was admitted yet."""
         address = provider_address(name)
-        message = Admit(permit, tokens_hint=estimate_prompt(request))
+        message = Admit(permit)
         deadline = trio.current_time() + self._admission_timeout
         granted = False
         while not granted:

@@ -163,12 +163,11 @@ class Admit(Ask[Permit]):
     """May I call this provider? Answered when a slot is free, in order of arrival, within the asker's deadline.
 
     The asker names the permit, so that it can give it back even when the answer never reached it. A permit not settled
-    within ``lease`` seconds is taken back. ``tokens_hint`` is the estimated size of the prompt (statistics only).
-    Refused with `RateLimited` when too many wait already and with `CircuitOpen` while the provider is left alone.
+    within ``lease`` seconds is taken back. Refused with `RateLimited` when too many wait already and with `CircuitOpen`
+    while the provider is left alone.
     """
 
     permit_id: str
-    tokens_hint: int = 0
     lease: float = 900.0
 
 
