@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 import trio
@@ -14,14 +15,18 @@ from standardwebhooks import Webhook as Verifier
 
 from tests.support.platform import Caller, Platform, serving_platform
 from tests.support.receiver import Receiver, receiving
+from understudy.actors.errors import NotFound
 from understudy.actors.facts import fact
+from understudy.actors.jobs.kinds import JobRun
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.webhooks.fanout import webhook_consumer
+from understudy.actors.webhooks.jobs import webhook_job_kinds
 from understudy.actors.webhooks.messages import EVENTS, MOST_WEBHOOKS
 from understudy.actors.webhooks.poster import GuardedPoster
 from understudy.actors.webhooks.schedule import RetrySchedule
 from understudy.actors.webhooks.tree import webhooks_spec
 from understudy.actors.webhooks.webhook import Delivering
+from understudy.storage.job import Job
 from understudy.storage.pool import Pool
 from understudy.storage.records import OutboxItem, WorkspaceRole
 
@@ -329,3 +334,21 @@ async def test_every_change_is_in_the_audit_log_and_no_secret_is(platform: Platf
     assert lines[1].metadata["fields"] == ["enabled", "secret"]
     assert made["secret"] not in str(lines)
     assert "another-secret" not in str(lines)
+
+
+async def test_a_job_delivers_once_more_what_is_its_askers_own(
+    platform: Platform, mira: Caller, receiver: Receiver
+) -> None:
+    made = await make(mira, url=receiver.url)
+    event = await happen(platform, mira)
+    (delivery,) = await settled(mira, made["id"])
+    (kind,) = webhook_job_kinds(platform.system)
+    payload = {"webhookId": made["id"], "deliveryId": delivery["id"]}
+    assert (kind.public, [detail.path for detail in kind.check({})]) == (True, ["webhookId"])
+    now = datetime.now(UTC)
+    job = Job("job_1", kind.name, payload, now, now, mira.workspace_id, mira.uid)
+    stranger = await platform.user()
+    with pytest.raises(NotFound):
+        await kind.run(JobRun(attrs.evolve(job, uid=stranger.uid)))
+    assert await kind.run(JobRun(job)) == {**payload, "eventId": event}
+    assert [request.headers["webhook-id"] for request in await receiver.wait(2)] == [event, event]

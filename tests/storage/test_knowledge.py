@@ -233,6 +233,9 @@ async def test_vectors_are_kept_and_those_of_another_embedder_are_renewed(store:
     for each in (old, new):
         await store.repositories.memories.add(each, line(), most=9)
     assert await index.outdated("compass", limit=9) == ((old.id, "old"),)
+    assert await index.outdated("compass", limit=9, of=(old.workspace_id, old.uid)) == ((old.id, "old"),)
+    assert await index.outdated("compass", limit=9, of=(old.workspace_id, "usr_else")) == ()
+    assert await index.outdated("compass", limit=9, of=("ws_else", old.uid)) == ()
     assert (await search(store, session, "?", embedding=NORTH)).by_vector == (attrs.evolve(new, embedding=()),)
     assert await index.renew("compass", {old.id: ("something else", NORTH)}) == 0
     assert await index.renew("compass", {old.id: ("old", NORTH)}) == 1

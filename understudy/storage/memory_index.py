@@ -44,13 +44,20 @@ class MemoryIndexRepository(Repository):
         """Let go of vectors that were not used since; how many."""
         return await self._count("DELETE FROM embeddings WHERE used_at < %s", before)
 
-    async def outdated(self, embedder: str, *, limit: int) -> tuple[tuple[str, str], ...]:
-        """Ids and texts of entries whose vectors *embedder* did not make."""
+    async def outdated(
+        self, embedder: str, *, limit: int, of: tuple[str, str] | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        """Ids and texts of entries whose vectors *embedder* did not make, of all or *of* a workspace and person."""
+        query = "SELECT id, content FROM memory_entries WHERE (embedder < %(embedder)s OR embedder > %(embedder)s)"
+        if of is not None:
+            query += " AND workspace_id = %(workspace)s AND uid = %(uid)s"
+        workspace_id, uid = of or (None, None)
         found = await self._rows(
-            "SELECT id, content FROM memory_entries WHERE embedder < %s OR embedder > %s ORDER BY position LIMIT %s",
-            embedder,
-            embedder,
-            limit,
+            f"{query} ORDER BY position LIMIT %(limit)s",
+            embedder=embedder,
+            workspace=workspace_id,
+            uid=uid,
+            limit=limit,
         )
         return tuple((row[0], row[1]) for row in found)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import attrs
@@ -10,7 +11,7 @@ import h11
 import msgspec
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -109,6 +110,8 @@ async def test_an_answer_that_is_no_embedding_is_a_failure(status: int, said: by
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=1536))
+@example([5e-324, 5e-324])
+@example([1e-300, -1e-300])
 def test_a_folded_vector_has_one_length_or_none_at_all(vector: list[float]) -> None:
     short = folded(vector)
     assert len(short) == DIMENSIONS
@@ -208,6 +211,31 @@ async def test_another_embedder_makes_all_vectors_anew() -> None:
     with pytest.raises(JobFailed) as failed:
         await reindex.run(run)
     assert failed.value.retryable
+
+
+async def test_somebodys_own_upkeep_is_of_what_they_have_where_they_asked_for_it() -> None:
+    store = MemoryStore(lambda: START)
+    making = Store(store, store.journal)  # type: ignore[arg-type]
+    (mira, here), (omar, there) = await making.user(), await making.user("omar@example.org")
+    for uid, workspace in ((mira.id, here.id), (mira.id, there.id), (omar.id, here.id)):
+        for content in ("I like tea", "I like tea!"):
+            name = f"{uid} {workspace} {content}"
+            store.tables.memories[name] = MemoryEntry(
+                name, workspace, uid, MemoryTier.DAILY, START.date(), MemoryCategory.NOTE, content, START, embedder=""
+            )
+    kinds = memory_job_kinds(store.memories, store.knowledge, store.memory_index, Vectors(Counting()))
+    assert {kind.name for kind in kinds if kind.public} == {"memory.consolidate", "memory.reindex"}
+    tomorrow = START + timedelta(days=1)
+    done = {}
+    for kind in kinds:
+        if kind.public:
+            assert kind.check({"uid": omar.id}) != ()
+            job = Job("j", kind.name, {}, START, START, here.id, mira.id)
+            done[kind.name] = await kind.run(JobRun(job, lambda: tomorrow))
+    assert done == {"memory.consolidate": {"deleted": 1}, "memory.reindex": {"embedder": "test/one", "renewed": 1}}
+    assert len(store.tables.memories) == 5
+    renewed = [each for each in store.tables.memories.values() if each.embedder == "test/one"]
+    assert [(each.uid, each.workspace_id) for each in renewed] == [(mira.id, here.id)]
 
 
 async def test_the_upkeep_deletes_what_is_over_and_nothing_else() -> None:

@@ -50,13 +50,21 @@ class Directory(Actor):
 
 
 async def test_only_an_agent_that_people_talk_to_has_agents_run_in_the_background(autojump_clock: MockClock) -> None:
-    for surface, root, may in (("chat", "", True), ("job", "", False), ("chat", "trn_0", False)):
+    for type_, surface, root, may in (
+        ("agent.run", "chat", "", True),
+        ("agent.run", "prop", "", True),
+        ("agent.run", "job", "", False),
+        ("agent.run", "chat", "trn_0", False),
+        ("heartbeat.run", "chat", "", True),
+        ("heartbeat.run", "prop", "", False),
+        ("heartbeat.run", "job", "", False),
+    ):
         async with staged() as stage:
             directory = ChildSpec(DIRECTORY.rpartition("/")[2], Directory, args=(surface,))
             await stage.system.spawn(SupervisorSpec(DIRECTORY.partition("/")[0], children=(directory,)))
-            result = await run(stage.system, type="agent.run", root=root)
+            result = await run(stage.system, type=type_, root=root)
             assert not result.ok  # the stage has no such type
-            assert ("there are no jobs of type 'agent.run'" in result.content) is may
+            assert (f"there are no jobs of type {type_!r}" in result.content) is may
             assert ("somebody has to be there" in result.content) is not may
 
 

@@ -30,6 +30,7 @@ from understudy.actors.heartbeats.messages import (
     ListRuns,
     Look,
     Retire,
+    RunHeartbeat,
     RunPage,
     heartbeat_address,
 )
@@ -105,6 +106,11 @@ class Directory(Server):
     def change(self, message: ChangeHeartbeat) -> Deferred[HeartbeatView]:
         """Change it, and have it look again."""
         return self.answer(message, self._change, message)
+
+    @receive
+    def run(self, message: RunHeartbeat) -> Deferred[Heartbeat]:
+        """Have it look before its time."""
+        return self.answer(message, self._run, message)
 
     @receive
     def delete(self, message: DeleteHeartbeat) -> Deferred[None]:
@@ -194,6 +200,22 @@ class Directory(Server):
         if heartbeat.enabled:
             await self._have_look(heartbeat.id)
         return HeartbeatView(heartbeat, from_json(heartbeat.document), last)
+
+    async def _run(self, message: RunHeartbeat) -> Heartbeat:
+        editor, now = message.editor, self._services.now()
+
+        def change(heartbeat: Heartbeat) -> Heartbeat:
+            _check_editor(editor, heartbeat)
+            if not heartbeat.enabled:
+                raise Conflict("the heartbeat is switched off: switch it on first")
+            return attrs.evolve(heartbeat, next_run_at=min(heartbeat.next_run_at, message.due_at))
+
+        audit = _audit("heartbeat.run", editor, message.heartbeat_id, now)
+        found = await self._services.store.change(editor.workspace_id, message.heartbeat_id, change, audit)
+        if found is None:
+            raise _missing()
+        await self._have_look(message.heartbeat_id)
+        return found[0]
 
     async def _delete(self, message: DeleteHeartbeat) -> None:
         editor = message.editor

@@ -6,6 +6,7 @@ may be refused with `Unavailable`. A change is committed when it is answered.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import attrs
 
@@ -93,6 +94,19 @@ class ChangeHeartbeat(Ask[HeartbeatView]):
     fields: Mapping[str, object] = attrs.field(factory=dict)
     interval: int | None = None
     enabled: bool | None = None
+
+
+@attrs.frozen
+class RunHeartbeat(Ask[Heartbeat]):
+    """Have it due at this time, unless it is due before that; the times after count from there.
+
+    Whatever comes of it is a run like any other. Asked again with the same time, it does not run again. Refused with
+    `Conflict` while it is switched off.
+    """
+
+    editor: Editor
+    heartbeat_id: str
+    due_at: datetime
 
 
 @attrs.frozen

@@ -14,6 +14,9 @@ from understudy.storage.records import IdempotencyKey, Json
 SCOPE = "heartbeat"
 """The scope of the idempotency keys of turns. The keys are the runs' ids: one turn for one due time."""
 
+SURFACE = "prop"
+"""Of the conversations in which agents are woken."""
+
 
 class Wake(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """What the agent is told, and what is true of the heartbeat once it has been."""
@@ -62,7 +65,7 @@ def errand_of(
         heartbeat.workspace_id,
         document.agent_id,
         wake.message,
-        surface="prop",
+        surface=SURFACE,
         surface_id=f"heartbeat:{heartbeat.id}",
         timeout=timeout,
         idempotency=IdempotencyKey(SCOPE, run.id, hashlib.sha256(wake.message.encode()).digest()),

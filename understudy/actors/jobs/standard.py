@@ -6,11 +6,13 @@ import attrs
 
 from understudy.actors.autonomous.jobs import autonomous_job_kinds
 from understudy.actors.costs.jobs import COST_SCHEDULE, Snapshots, cost_job_kinds
+from understudy.actors.heartbeats.jobs import heartbeat_job_kinds
 from understudy.actors.jobs.agentrun import agent_run
 from understudy.actors.jobs.chores import ChoreStores, chores
 from understudy.actors.jobs.kinds import JobKind, Scheduled
 from understudy.actors.jobs.noop import NOOP
 from understudy.actors.session.jobs import SESSION_SCHEDULE, Retention, session_job_kinds
+from understudy.actors.webhooks.jobs import webhook_job_kinds
 from understudy.runtime import ActorSystem
 
 
@@ -44,6 +46,8 @@ def standard_jobs(system: ActorSystem, stores: StandardStores) -> JobPlan:
             NOOP,
             agent_run(system),
             *autonomous_job_kinds(system),
+            *heartbeat_job_kinds(system),
+            *webhook_job_kinds(system),
             *cost_job_kinds(stores.snapshots),
             *session_job_kinds(system, stores.retention),
             *(chore.kind() for chore in nightly),

@@ -9,6 +9,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Protocol
 
 from understudy.actors.jobs.kinds import JobFailed, JobKind, JobResult, JobRun, Scheduled
+from understudy.actors.jobs.payloads import Fields, fits
 from understudy.actors.memory.extraction import Extraction
 from understudy.actors.memory.lessons import sift
 from understudy.actors.memory.vectors import Vectors
@@ -27,6 +28,10 @@ UNUSED = timedelta(days=90)
 BATCH = 50
 """Texts that an embedder is given at a time."""
 PATIENCE = 60.0
+
+
+class Nothing(Fields, frozen=True):
+    """A payload that says nothing."""
 
 
 class Entries(Protocol):
@@ -62,8 +67,10 @@ class Index(Protocol):
         """Let go of kept vectors that were not used since; how many."""
         ...
 
-    async def outdated(self, embedder: str, *, limit: int) -> tuple[tuple[str, str], ...]:
-        """Ids and texts whose vectors another embedder made."""
+    async def outdated(
+        self, embedder: str, *, limit: int, of: tuple[str, str] | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        """Ids and texts whose vectors another embedder made; with *of*, of this workspace and person alone."""
         ...
 
     async def renew(self, embedder: str, vectors: Mapping[str, tuple[str, Vector]]) -> int:
@@ -74,9 +81,17 @@ class Index(Protocol):
 def memory_job_kinds(
     entries: Entries, upkeep: Upkeep, index: Index, vectors: Vectors, extraction: Extraction | None = None
 ) -> tuple[JobKind, ...]:
-    """The types of jobs; without *extraction* nothing is learned from turns."""
+    """The types of jobs; without *extraction* nothing is learned from turns.
+
+    ``memory.consolidate`` and ``memory.reindex`` are done for everybody when the node asks for them, and for whoever
+    else asks, for them alone.
+    """
 
     async def consolidate(run: JobRun) -> JobResult:
+        if (asker := _asker(run)) is not None:
+            today = run.now().date()
+            days = [today - timedelta(days=back) for back in range(THINNED.days + 1)]
+            return {"deleted": sum([await upkeep.thin_out(*asker, day, sift) for day in days])}
         thinned, since = 0, run.now() - THINNED
         page = await upkeep.active(since)
         while page:
@@ -96,9 +111,8 @@ def memory_job_kinds(
         return {"edges": edges, "entities": things}
 
     async def reindex(run: JobRun) -> JobResult:
-        del run
-        renewed = 0
-        while old := await index.outdated(vectors.name, limit=BATCH):
+        renewed, asker = 0, _asker(run)
+        while old := await index.outdated(vectors.name, limit=BATCH, of=asker):
             made = await vectors.of(*(text for _, text in old), patience=PATIENCE)
             if made is None:
                 raise JobFailed(f"{vectors.name} failed: {vectors.failure}", retryable=True)
@@ -107,12 +121,18 @@ def memory_job_kinds(
         return {"embedder": vectors.name, "renewed": renewed}
 
     kinds = (
-        JobKind(CONSOLIDATE, consolidate),
+        JobKind(CONSOLIDATE, consolidate, fits(Nothing), public=True),
         JobKind(DECAY, decay),
         JobKind(GRAPH_DECAY, graph_decay),
-        JobKind(REINDEX, reindex),
+        JobKind(REINDEX, reindex, fits(Nothing), public=True),
     )
     return (*kinds, extraction.kind()) if extraction is not None else kinds
+
+
+def _asker(run: JobRun) -> tuple[str, str] | None:
+    """The workspace and the person for whom it is done; None for the node's own, which is for everybody."""
+    job = run.job
+    return (job.workspace_id, job.uid) if job.workspace_id is not None and job.uid is not None else None
 
 
 MEMORY_SCHEDULE = (

@@ -26,6 +26,8 @@ LARGEST_ANSWER = 8 * 1024 * 1024
 AT_ONCE = 4
 """Requests under way."""
 CONNECT_TIMEOUT = 5.0
+SHORTEST = 1e-290
+"""The length below which a vector's numbers are subnormal, or nearly so, and say little of where it points."""
 
 
 class _Embedding(msgspec.Struct):
@@ -136,7 +138,8 @@ def folded(vector: Sequence[float]) -> Vector:
     """*vector* in `DIMENSIONS` numbers and of length one.
 
     Numbers that fall together are added with fixed random signs (a count sketch, Charikar et al. 2002): cosines stay
-    what they were, with a deviation of about 0.06 where the vector was longer.
+    what they were, with a deviation of about 0.06 where the vector was longer. One that is too short to be divided by
+    its length without losing its direction is all zeros.
     """
     short = [0.0] * DIMENSIONS
     for at, value in enumerate(vector):
@@ -144,4 +147,4 @@ def folded(vector: Sequence[float]) -> Vector:
     length = math.hypot(*short)
     if not math.isfinite(length):
         raise ProviderFailed("an embedding has a number that is none")
-    return tuple(value / length for value in short) if length else tuple(short)
+    return tuple(value / length for value in short) if length > SHORTEST else (0.0,) * DIMENSIONS

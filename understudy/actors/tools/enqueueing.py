@@ -7,6 +7,8 @@ from msgspec import Meta
 
 from understudy.actors.asking import Asker
 from understudy.actors.errors import DomainError
+from understudy.actors.heartbeats.jobs import HEARTBEAT_RUN
+from understudy.actors.heartbeats.wake import SURFACE as WOKEN
 from understudy.actors.jobs.agentrun import AGENT_RUN, SURFACE
 from understudy.actors.jobs.messages import JOBS, LONGEST_TYPE, EnqueueJob
 from understudy.actors.session.messages import DIRECTORY, AuthorizeSession
@@ -15,6 +17,9 @@ from understudy.actors.tools.tool import Arguments, Tool, ToolFailed
 from understudy.runtime import Ask, RuntimeFault
 
 PATIENCE = 15.0
+
+ALONE = {AGENT_RUN: {SURFACE}, HEARTBEAT_RUN: {SURFACE, WOKEN}}
+"""Types of jobs that have agents run, and the surfaces on which nobody is there to see what that leads to."""
 
 R = TypeVar("R")
 
@@ -46,9 +51,9 @@ def job_tools(system: Asker) -> list[Tool]:
             raise ToolFailed("the job queue is away for the moment") from fault
 
     async def job_enqueue(arguments: JobEnqueue, context: ToolContext) -> str:
-        if arguments.type == AGENT_RUN:
+        if arguments.type in ALONE:
             session = await ask(DIRECTORY, AuthorizeSession(context.uid, context.session_id))
-            if context.root or session.key.surface == SURFACE:
+            if context.root or session.key.surface in ALONE[arguments.type]:
                 raise ToolFailed("somebody has to be there: only agents that people talk to have others run in jobs")
         wanted = EnqueueJob(
             uid=context.uid,

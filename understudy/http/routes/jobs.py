@@ -72,9 +72,10 @@ _PENDING = {
 async def create_job() -> Reply:
     """Have something done in the background.
 
-    Types: `agent.run` (payload `agentId`, `message`, `surfaceId`: one turn of an agent), `noop` (`sleepMs` up to
-    60000, `fail`: so many attempts), `cost.snapshot` (`day`), and those that this server adds; an unknown type is
-    answered with those there are. The job begins at once, or at `runAt`; a workspace has two running at a time. What
+    Types: `agent.run` (payload `agentId`, `message`, `surfaceId`: one turn of an agent), `heartbeat.run`
+    (`heartbeatId`), `webhook.deliver` (`webhookId`, `deliveryId`), `memory.consolidate`, `memory.reindex`,
+    `cost.snapshot` (`day`), `noop` (`sleepMs` up to 60000, `fail`: so many attempts); an unknown type is answered with
+    those there are. The job begins at once, or at `runAt`; a workspace has two running at a time. What
     fails is tried again `maxRetries` times, each time later. With a `dedupeKey` that an unfinished job of the type has,
     the answer is that job.
     """

@@ -38,10 +38,16 @@ class MemoryMemoryIndex:
             del self._kept[key]
         return len(gone)
 
-    async def outdated(self, embedder: str, *, limit: int) -> tuple[tuple[str, str], ...]:
+    async def outdated(
+        self, embedder: str, *, limit: int, of: tuple[str, str] | None = None
+    ) -> tuple[tuple[str, str], ...]:
         """As the real one."""
         self._tables.check()
-        old = [(entry.id, entry.content) for entry in self._tables.memories.values() if entry.embedder != embedder]
+        old = [
+            (entry.id, entry.content)
+            for entry in self._tables.memories.values()
+            if entry.embedder != embedder and of in (None, (entry.workspace_id, entry.uid))
+        ]
         return tuple(old[:limit])
 
     async def renew(self, embedder: str, vectors: Mapping[str, tuple[str, Vector]]) -> int:
