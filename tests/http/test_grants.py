@@ -8,7 +8,7 @@ import httpx
 import pytest
 import trio
 
-from tests.support.platform import Caller, Platform
+from tests.support.platform import Caller, Platform, problem
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.errors import Forbidden, ModelRestricted
 from understudy.storage.grants import MOST_GRANTS
@@ -168,6 +168,19 @@ async def test_what_is_one_s_own_is_never_hidden_by_what_is_granted(platform: Pl
     assert (await eve.call("POST", f"/workspaces/{eve.workspace_id}/grants", asked)).status_code == 201
     assert (await two.noor.get("/agents/ops-helper")).json()["workspaceId"] == two.mira.workspace_id
     assert [each for each, _ in await two.seen()] == ["chad", "ops-helper", "shared"]
+
+
+async def test_a_restriction_to_a_provider_that_there_is_not_is_refused_and_changes_nothing(two: Two) -> None:
+    path = f"/workspaces/{two.mira.workspace_id}/restrictions"
+    assert (await two.mira.call("PUT", path, {"allowedProviders": ["claude"]})).status_code == 200
+    answer = await two.mira.call("PUT", path, {"allowedProviders": ["anthropic", "opnai", "builtin", "Claude"]})
+    assert problem(answer) == (400, "VALIDATION")
+    assert answer.json()["details"] == [
+        {"path": "allowedProviders[1]", "issue": "unknown_provider"},
+        {"path": "allowedProviders[3]", "issue": "unknown_provider"},
+    ]
+    detail = (await two.mira.get(f"/workspaces/{two.mira.workspace_id}")).json()
+    assert detail["allowedProviders"] == ["claude"]
 
 
 async def test_restrictions_hold_for_the_next_turn_and_name_what_they_refuse(platform: Platform, two: Two) -> None:

@@ -291,7 +291,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         presence_spec(),
         audit_spec(writer, stores.audit),
         identity_spec(settings, stores, writer),
-        workspaces_spec(stores),
+        workspaces_spec(stores, providers=tuple(services.providers)),
         agents_spec(
             settings.model,
             stores,

@@ -1,7 +1,7 @@
 """The actor that knows which workspace a request is about, and through which workspaces are changed."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
@@ -73,9 +73,11 @@ class Workspaces(Server):
 
     mailbox_limit: ClassVar[int] = 10_000
 
-    def __init__(self, stores: WorkspaceStores, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, stores: WorkspaceStores, now: Callable[[], datetime] = utc_now, providers: Collection[str] = ()
+    ) -> None:
         self._stores = stores
-        self._keeper = Keeper(stores, now)
+        self._keeper = Keeper(stores, now, providers)
         self._known: Lru[str, _Known] = Lru(REMEMBERED)
         self._generation = 0
         self._hits = self._misses = 0
@@ -270,6 +272,8 @@ def choose(views: tuple[WorkspaceView, ...], workspace_id: str | None, needs: Wo
     return view
 
 
-def workspaces_spec(stores: WorkspaceStores, now: Callable[[], datetime] = utc_now) -> ChildSpec:
-    """The child at `WORKSPACES`."""
-    return ChildSpec(WORKSPACES, Workspaces, args=(stores, now))
+def workspaces_spec(
+    stores: WorkspaceStores, now: Callable[[], datetime] = utc_now, *, providers: Collection[str] = ()
+) -> ChildSpec:
+    """The child at `WORKSPACES`; *providers* are those that the node has, beside the ones known by name."""
+    return ChildSpec(WORKSPACES, Workspaces, args=(stores, now, providers))

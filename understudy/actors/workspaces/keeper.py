@@ -1,6 +1,6 @@
 """What becomes of a wish to change a workspace: checked, stored with its line in the audit log, or refused."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from understudy.actors.workspaces.messages import (
 )
 from understudy.actors.workspaces.ports import WorkspaceStores
 from understudy.actors.workspaces.refusals import refused
-from understudy.actors.workspaces.settings import check_settings
+from understudy.actors.workspaces.settings import check_restrictions, check_settings
 from understudy.storage.errors import Missing, NotAllowed, StoreConflict
 from understudy.storage.records import AuditEntry
 
@@ -32,8 +32,10 @@ T = TypeVar("T")
 class Keeper:
     """Changes to workspaces; see `messages` for what each is refused with. Roles are read where the change is made."""
 
-    def __init__(self, stores: WorkspaceStores, now: Callable[[], datetime]) -> None:
+    def __init__(self, stores: WorkspaceStores, now: Callable[[], datetime], providers: Collection[str] = ()) -> None:
+        """*providers* are those that the node has, beside the ones known by name."""
         self._stores = stores
+        self._providers = providers
         self._now = now
 
     async def create(self, message: CreateWorkspace) -> Workspace:
@@ -52,6 +54,7 @@ class Keeper:
         author, change = message.author, message.change
         check_settings(change.settings)
         if change.restrictions is not None:
+            check_restrictions(change.restrictions, self._providers)
             providers, models = change.restrictions.providers, change.restrictions.models
             audit = self._audit("workspace.restricted", author, providers=providers, models=models)
         else:

@@ -1,10 +1,15 @@
-"""What the settings of a workspace may be: a JSON object that is bounded, in which some names mean something."""
+"""What the settings and the restrictions of a workspace may be.
 
-from collections.abc import Mapping
+Settings are a JSON object that is bounded, in which some names mean something.
+"""
+
+from collections.abc import Collection, Mapping
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from understudy.actors.agents.checks import MOST_SAID, PROVIDERS
+from understudy.actors.agents.document import ALIASES
 from understudy.actors.errors import Detail, Invalid
-from understudy.storage.records import Json
+from understudy.storage.records import Json, Restrictions
 
 MOST_SETTINGS = 100
 """Settings in one request."""
@@ -40,6 +45,24 @@ def check_settings(settings: Json) -> None:
     if days is not None and not (type(days) is int and 1 <= days <= LONGEST_RETENTION):
         said = f"retentionDays: a whole number from 1 to {LONGEST_RETENTION}"
         raise Invalid(said, details=(Detail("retentionDays", "invalid_value", LONGEST_RETENTION),))
+
+
+def check_restrictions(wanted: Restrictions, providers: Collection[str]) -> None:
+    """Raise `Invalid`, with a detail for each, if providers are named that nobody knows: they would match nothing.
+
+    *providers* are those that the node has, beside the ones known by name.
+    """
+    unknown = [
+        (at, name)
+        for at, name in enumerate(wanted.providers or ())
+        if name not in PROVIDERS and name not in ALIASES and name not in providers
+    ]
+    if unknown:
+        named = ", ".join(f"{name!r:.100}" for _, name in unknown[:MOST_SAID])
+        raise Invalid(
+            f"allowedProviders: there is no provider {named}; there are {', '.join(sorted({*PROVIDERS, *providers}))}",
+            details=tuple(Detail(f"allowedProviders[{at}]", "unknown_provider") for at, _ in unknown),
+        )
 
 
 def _is_deeper(value: object, levels: int) -> bool:

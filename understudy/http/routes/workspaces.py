@@ -263,7 +263,7 @@ async def restrict_workspace(id: str) -> Reply:  # noqa: A002  # the contract's 
 
     null, or a list that is left out, is any; an empty list is none. It holds for every turn that begins from now on:
     one on a model that is not allowed is refused (`MODEL_RESTRICTED`), and fallbacks that are not are never asked.
-    Takes the role admin.
+    A provider that there is not is refused, since it would match nothing. Takes the role admin.
     """
     request = this_request()
     author = await author_of(request, id)
