@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from understudy.app import configured_mcp_servers
+from understudy.app.configured import configured_mcp_servers
 from understudy.config import ConfigError, McpServerSettings, load
 
 

@@ -11,9 +11,10 @@ import click
 import structlog
 import trio
 
-from understudy.app import AddressInUse, run
+from understudy.app import run
 from understudy.cli.errors import lone_error
 from understudy.config import Settings
+from understudy.http.sockets import AddressInUse
 from understudy.runtime import ActorCrashed
 
 log = structlog.get_logger("understudy.serve")
