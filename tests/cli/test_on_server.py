@@ -114,7 +114,7 @@ async def test_a_chat_survives_the_death_of_the_server_and_shows_each_event_once
 async def test_an_interrupt_stops_the_turn_and_the_provider_before_the_command_ends(
     tmp_path: Path, pg_dsn: str
 ) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with (
             stand_in(Behaviour(tokens=10_000, gap_ms=5)) as provider,
             running_node(tmp_path / "node", database_url=pg_dsn, environment=speaking_through(provider)) as node,
@@ -129,7 +129,7 @@ async def test_an_interrupt_stops_the_turn_and_the_provider_before_the_command_e
 
 
 async def test_the_tree_shows_a_session_made_busy_killed_restarted_and_passivated(tmp_path: Path, pg_dsn: str) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with (
             stand_in(Behaviour(tokens=10_000, gap_ms=25)) as provider,
             running_node(
@@ -145,7 +145,7 @@ async def test_the_tree_shows_a_session_made_busy_killed_restarted_and_passivate
                 address = (await lines.wait_for("session/ses_", " streaming")).split()[0]
                 once = await understudy(env, "tree")
                 assert address in once.stdout.decode()
-                async with httpx.AsyncClient(base_url=node.url, headers={"X-Api-Key": INTERNAL_KEY}) as operator:
+                async with httpx.AsyncClient(base_url=node.url, headers={"X-Api-Key": INTERNAL_KEY}, timeout=60) as operator:
                     killed = await operator.post(f"/diagnostics/actors/{address}/kill")
                 assert killed.status_code == 200
                 await lines.wait_for(address, "idle")
@@ -156,7 +156,7 @@ async def test_the_tree_shows_a_session_made_busy_killed_restarted_and_passivate
 async def test_doctor_asks_the_running_server_and_tells_a_wrong_key_from_a_sick_server(
     tmp_path: Path, pg_dsn: str
 ) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running_node(tmp_path / "node", database_url=pg_dsn) as node:
             env = environment(node, tmp_path)
             well = await understudy(env, "doctor", "--json", "--quick")
@@ -171,7 +171,7 @@ async def test_doctor_asks_the_running_server_and_tells_a_wrong_key_from_a_sick_
 
 
 async def test_serve_says_where_it_is_and_a_second_one_says_why_it_cannot_be(tmp_path: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running_node(tmp_path / "node") as node:
             env = {**node.environment, "HOME": str(tmp_path)}
             assert f"Understudy is ready on {node.url} (model builtin/rehearsal" in node.log
@@ -191,7 +191,7 @@ async def test_serve_says_where_it_is_and_a_second_one_says_why_it_cannot_be(tmp
 
 async def test_serve_says_which_address_it_cannot_listen_on(tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         refused = await understudy(
             env, "serve", "--host", "203.0.113.5", "--port", "8081", "--data-dir", str(tmp_path / "data")
         )
@@ -201,7 +201,7 @@ async def test_serve_says_which_address_it_cannot_listen_on(tmp_path: Path) -> N
 
 
 async def test_a_second_signal_ends_a_server_that_still_drains_and_leaves_no_database_behind(tmp_path: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with (
             stand_in(Behaviour(tokens=10_000, gap_ms=50)) as provider,
             running_node(tmp_path / "node", environment=speaking_through(provider)) as node,

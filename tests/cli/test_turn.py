@@ -58,7 +58,7 @@ async def test_each_event_is_shown_once_and_in_order_wherever_the_connection_is_
         if mid_frame and cut < TOTAL:
             await exchange.raw(b"event: content\nid: ses_1:99\ndata: {")
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with scripted(answer) as server, Api(server.url) as api:
             follower = Follower(api)
             last = await follower.turn.run()
@@ -80,7 +80,7 @@ async def test_a_connection_lost_before_the_first_event_asks_again_under_the_sam
         if tries > 1:
             await exchange.event("done", 1)
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with scripted(answer) as server, Api(server.url) as api:
             follower = Follower(api)
             await follower.turn.run()
@@ -104,7 +104,7 @@ async def test_a_server_that_is_restarting_is_waited_for_as_long_as_it_says() ->
             case _:
                 await serve_from(exchange, upto=TOTAL)
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with scripted(answer) as server, Api(server.url) as api:
             follower = Follower(api)
             await follower.turn.run()
@@ -121,7 +121,7 @@ async def test_a_parting_word_of_the_connection_is_not_the_end_of_the_turn() -> 
         await serve_from(exchange, upto=5 if tries == 1 else TOTAL)
         await exchange.raw(b'event: error\ndata: {"message": "stopping", "code": "INTERRUPTED"}\n\n')
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with scripted(answer) as server, Api(server.url) as api:
             follower = Follower(api)
             last = await follower.turn.run()
@@ -133,7 +133,7 @@ async def test_a_stream_that_always_ends_early_is_given_up() -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.open_events()
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with scripted(answer) as server, Api(server.url) as api:
             with pytest.raises(Unreachable, match="keeps ending the stream"):
                 await Follower(api).turn.run()
@@ -146,7 +146,7 @@ async def test_a_server_that_never_comes_back_is_given_up_with_a_sentence() -> N
         await exchange.event("content", 1, content="x")
         server.stop()
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with scripted(answer) as server, Api(server.url) as api:
             follower = Follower(api)
             with pytest.raises(Unreachable, match="no server answers at"):
@@ -158,7 +158,7 @@ async def test_a_refusal_before_the_first_byte_is_raised_at_once() -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.json(429, {"error": "Too many requests", "code": "RATE_LIMIT"}, **{"Retry-After": "7"})
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with scripted(answer) as server, Api(server.url) as api:
             with pytest.raises(ApiError, match="Too many requests") as caught:
                 await Follower(api).turn.run()
@@ -169,7 +169,7 @@ async def test_a_refusal_before_the_first_byte_is_raised_at_once() -> None:
 async def test_nobody_at_the_address_is_told_at_once() -> None:
     async with scripted(refuse) as server:
         gone = server.url
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with Api(gone) as api:
             with pytest.raises(Unreachable, match="start one with: understudy serve"):
                 await Follower(api).turn.run()
@@ -187,7 +187,7 @@ async def test_an_access_token_that_ran_out_is_renewed_unseen(tmp_path: Path) ->
                 await exchange.json(401, {"error": "expired", "code": "UNAUTHENTICATED"})
 
     store = CredentialStore(tmp_path / "credentials.json")
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with scripted(answer) as server, Api(server.url, store=store) as api:
             store.put(server.url, Credentials("m@example.org", "access-1", "refresh-1"))
             follower = Follower(api)
@@ -198,7 +198,7 @@ async def test_an_access_token_that_ran_out_is_renewed_unseen(tmp_path: Path) ->
 
 async def test_a_login_that_cannot_be_renewed_is_forgotten(tmp_path: Path) -> None:
     store = CredentialStore(tmp_path / "credentials.json")
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with scripted(refuse) as server, Api(server.url, store=store) as api:
             store.put(server.url, Credentials("m@example.org", "access-1", "refresh-1"))
             with pytest.raises(ApiError, match="no"):
@@ -220,7 +220,7 @@ async def test_a_cancel_waits_until_the_session_is_known_and_names_it() -> None:
             await exchange.json(200, {})
             cancelled.set()
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with scripted(answer) as server, Api(server.url) as api:
             follower = Follower(api)
             async with trio.open_nursery() as nursery:

@@ -232,7 +232,7 @@ async def test_two_that_grant_each_other_at_once_do_not_wait_for_each_other_and_
         answer = await giver.call("POST", f"/workspaces/{giver.workspace_id}/grants", asked)
         answers.append(answer.status_code)
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(grant, two.mira, two.noor)
             nursery.start_soon(grant, two.noor, two.mira)

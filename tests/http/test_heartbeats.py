@@ -60,7 +60,7 @@ def problem(response: httpx.Response) -> tuple[int, str, list[str]]:
 
 async def ended(mira: Caller, heartbeat_id: str, count: int) -> list[dict[str, Any]]:
     """The runs that have ended, newest first, once there are so many."""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while True:
             runs = (await mira.get(f"{ROOT}/{heartbeat_id}/runs")).json()["runs"]
             found: list[dict[str, Any]] = [run for run in runs if run["status"] != "running"]

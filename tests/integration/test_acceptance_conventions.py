@@ -60,7 +60,7 @@ class House:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[tuple[httpx.AsyncClient, tuple[Documented, ...]]]:
         """A client, and what there is to ask. The body has a minute."""
-        with trio.fail_after(60):
+        with trio.fail_after(110):
             async with connect(self.node.url) as http:
                 yield http, await documented(http)
 

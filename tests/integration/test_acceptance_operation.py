@@ -49,7 +49,7 @@ async def test_10_a_job_fails_twice_and_succeeds_a_pending_one_is_cancelled_and_
     node: Node, dsn: str
 ) -> None:
     async with connect(node.url) as http:
-        with trio.fail_after(60):
+        with trio.fail_after(110):
             mira = await register(http)
 
             async def enqueue(run_at: str | None = None, **payload: Any) -> str:
@@ -93,7 +93,7 @@ async def test_11_a_provider_that_fails_five_times_is_left_alone_then_tried_unti
 ) -> None:
     agent = {"id": "asked", "model": {"provider": "openai", "modelId": "fake"}, "systemPromptTemplate": "Answer."}
     async with stand_in(DOWN, port=PROVIDER) as provider, connect(node.url) as http:
-        with trio.fail_after(60):
+        with trio.fail_after(110):
             mira = await register(http)
             await ask(mira, "POST", "/agents", agent)
 
@@ -136,7 +136,7 @@ async def test_11_a_provider_that_fails_five_times_is_left_alone_then_tried_unti
 
 async def test_13_a_batch_with_somebody_unknown_succeeds_in_part(node: Node) -> None:
     async with connect(node.url) as http:
-        with trio.fail_after(60):
+        with trio.fail_after(110):
             mira = await register(http)
             batch = {"uids": [mira.uid, "usr_nobody"], "agentId": "chad", "taskMessage": "hello"}
             key = {"X-Api-Key": INTERNAL_KEY, "X-Idempotency-Key": "monday"}

@@ -51,7 +51,7 @@ def node(dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 @asynccontextmanager
 async def a_user_of(node: Node) -> AsyncGenerator[Client]:
     """Somebody new; the body has a minute."""
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with connect(node.url) as http:
             yield await register(http)
 
@@ -143,7 +143,7 @@ async def test_3_the_thirty_first_chat_in_a_minute_is_told_when_to_come_back(nod
 
 async def test_4_a_refresh_token_that_comes_again_ends_its_whole_family_and_is_told_of(node: Node, dsn: str) -> None:
     async with connect(node.url) as http:
-        with trio.fail_after(60):
+        with trio.fail_after(110):
             account = {"email": some_email(), "password": PASSWORD}
             registered = (await http.post("/auth/register", json=account)).json()
             stolen = {"refreshToken": registered["refreshToken"]}

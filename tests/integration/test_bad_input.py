@@ -306,7 +306,7 @@ def lines_of(node: Node, since: int) -> list[dict[str, Any]]:
 
 
 async def test_bad_input_is_named_changes_nothing_and_leaves_one_line(tmp_path: Path, pg_dsn: str) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running_node(tmp_path, database_url=pg_dsn) as node, connect(node.url) as http:
             scene = await set_up(http)
             cases = [*bodies(), *addresses(scene), *tokens(scene)]

@@ -27,7 +27,7 @@ agents:
 async def test_agents_of_understudy_toml_and_astra_yml_are_there_for_everybody(tmp_path: Path, pg_dsn: str) -> None:
     (tmp_path / "understudy.toml").write_text(TOML)
     (tmp_path / "astra.yml").write_text(YAML)
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running_node(tmp_path, database_url=pg_dsn) as node, connect(node.url) as http:
             mira = await register(http)
             listed = (await http.get("/agents", headers=mira.headers)).json()["agents"]
@@ -48,7 +48,7 @@ async def test_a_file_with_an_agent_that_cannot_be_run_keeps_the_server_from_sta
     tmp_path: Path, pg_dsn: str
 ) -> None:
     (tmp_path / "understudy.toml").write_text('[[agents]]\nid = "x"\nsystemPromptTemplate = "{{#if y}}"\n')
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running_node(tmp_path, database_url=pg_dsn, start=False) as node:
             node.spawn()
             assert node.process is not None

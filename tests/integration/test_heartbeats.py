@@ -108,7 +108,7 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path, pg_dsn: str) -> AsyncIterator[World]:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         pool = Pool(pg_dsn, min_size=0, max_size=4)
         await pool.open()
         async with (

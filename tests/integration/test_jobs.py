@@ -36,7 +36,7 @@ async def reaches(client: Client, job_id: str, status: str) -> dict[str, Any]:
 
 
 async def test_an_agent_runs_in_the_background_and_a_stop_gives_its_job_back(tmp_path: Path, pg_dsn: str) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running_node(tmp_path, database_url=pg_dsn) as node:
             async with connect(node.url) as http:
                 mira = await register(http)
@@ -120,7 +120,7 @@ async def test_killed_in_the_middle_of_two_hundred_jobs_each_is_done_once_and_no
 @pytest.mark.slow
 async def test_a_server_that_was_paused_for_too_long_changes_nothing_when_it_wakes(tmp_path: Path, pg_dsn: str) -> None:
     environment = {"UNDERSTUDY_JOB_LEASE": "1s"}
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running_node(tmp_path / "one", database_url=pg_dsn, environment=environment) as one:
             async with connect(one.url) as http:
                 mira = await register(http)

@@ -10,7 +10,7 @@ from tests.support.provider import stand_in
 
 
 async def test_what_is_told_in_one_session_is_known_in_the_next_also_after_a_crash(tmp_path: Path, pg_dsn: str) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running_node(tmp_path, database_url=pg_dsn) as node, connect(node.url) as http:
             mira, noor = await register(http), await register(http)
             told = (await mira.chat("what is 23*19, and remember that I like tea")).json()
@@ -40,7 +40,7 @@ async def test_what_is_told_in_one_session_is_known_in_the_next_also_after_a_cra
 async def test_what_is_said_in_passing_is_learned_after_the_answer(tmp_path: Path, pg_dsn: str) -> None:
     said = "Hi! My name is Mira and I prefer green tea. We decided to deploy on Tuesdays. Anna works for Acme."
     environment = {"UNDERSTUDY_MEMORY_EXTRACTION": "model"}
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with (
             running_node(tmp_path, database_url=pg_dsn, environment=environment) as node,
             connect(node.url) as http,
@@ -63,7 +63,7 @@ async def test_what_is_said_in_passing_is_learned_after_the_answer(tmp_path: Pat
 
 
 async def test_a_memory_profile_hides_a_remembered_decision(tmp_path: Path, pg_dsn: str) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running_node(tmp_path, database_url=pg_dsn) as node, connect(node.url) as http:
             mira = await register(http)
             await mira.chat("remember that we decided to deploy on Tuesdays")
@@ -86,7 +86,7 @@ async def test_a_prompt_that_asks_is_told_what_is_remembered_of_the_user(tmp_pat
         "systemPromptTemplate": "Serve {{user.profile.name}}.{{#if memory}} Know:\n{{memory}}{{/if}}",
         "tools": {"allow": ["memory_search"]},
     }
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with stand_in() as provider:
             environment = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": provider.base_url}
             async with (

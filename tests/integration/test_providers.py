@@ -26,7 +26,7 @@ def environment_of(name: str, provider: StandIn) -> dict[str, str]:
 async def test_an_agent_calculates_then_its_provider_fails_until_it_is_left_alone(
     name: str, tmp_path: Path, pg_dsn: str
 ) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with (
             stand_in() as provider,
             running_node(tmp_path, database_url=pg_dsn, environment=environment_of(name, provider)) as node,
@@ -66,7 +66,7 @@ async def test_an_agent_calculates_then_its_provider_fails_until_it_is_left_alon
 async def test_an_agents_fallback_answers_for_a_provider_that_is_down_and_its_endpoint_is_guarded(
     tmp_path: Path, pg_dsn: str
 ) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with stand_in(LEAVE_ME) as down, stand_in(Behaviour(text="at your service")) as up:
             environment = {
                 **environment_of("claude", up),

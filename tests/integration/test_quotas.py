@@ -96,7 +96,7 @@ async def test_a_users_budget_is_over_all_agents_and_nobody_elses(tmp_path: Path
         return answer.status_code, answer.json().get("code")
 
     brief_rules(tmp_path)
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         environment = {"USER_TOKEN_BUDGET_MONTHLY": "4400", "UNDERSTUDY_MODEL": "builtin/rehearsal"}
         async with (
             running_node(tmp_path, database_url=pg_dsn, environment=environment) as node,

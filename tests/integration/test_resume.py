@@ -52,7 +52,7 @@ async def test_a_stream_dropped_at_a_hundred_random_points_shows_each_event_exac
 async def test_an_event_id_of_another_session_or_from_the_future_is_refused_and_starts_nothing(
     tmp_path: Path, pg_dsn: str
 ) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running_node(tmp_path, database_url=pg_dsn) as node, connect(node.url) as http:
             client, stranger = await register(http), await register(http)
             session_id = (await client.chat("hello")).json()["sessionId"]

@@ -36,7 +36,7 @@ async def test_a_skill_is_taught_used_changed_and_broken_without_disturbing_a_tu
     file = tmp_path / "data" / "skills" / "house" / "SKILL.md"
     file.parent.mkdir(parents=True)
     file.write_text(f"{SKILL}Keep to the OLD rules.")
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with (
             stand_in() as provider,
             running_node(tmp_path, database_url=pg_dsn, environment=provider_environment(provider)) as node,

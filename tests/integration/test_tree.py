@@ -30,7 +30,7 @@ async def next_gone(watch: EventStream, address: str) -> None:
 
 
 async def test_a_session_is_seen_made_busy_killed_restarted_and_passivated(tmp_path: Path, pg_dsn: str) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with stand_in(Behaviour(tokens=2000, gap_ms=5)) as provider:
             environment = {**provider_environment(provider), "UNDERSTUDY_SESSION_IDLE_AFTER": "1s"}
             async with (

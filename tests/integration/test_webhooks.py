@@ -52,7 +52,7 @@ async def history(client: Client, webhook: Mapping[str, Any], limit: int = 50) -
 
 
 async def test_a_conversation_is_told_of_signed_and_again_until_it_is_taken(tmp_path: Path, pg_dsn: str) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with (
             receiving(500, 500) as receiver,
             receiving(503) as answers,

@@ -52,7 +52,7 @@ async def test_an_agent_is_shared_used_on_the_receiver_s_bill_and_ends_with_its_
     tmp_path: Path, pg_dsn: str
 ) -> None:
     async with running_node(tmp_path, database_url=pg_dsn) as node, connect(node.url) as http:
-        with trio.fail_after(60):
+        with trio.fail_after(110):
             giver, receiver = await team(http), await team(http)
             assert (await giver.call("POST", "/agents", AGENT)).status_code == 201
             assert await receiver.chat() == (403, "FORBIDDEN")

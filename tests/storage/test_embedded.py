@@ -57,7 +57,7 @@ async def test_a_database_is_made_once_and_what_was_in_it_is_there_at_the_next_s
     data_dir = fast_directory("understudy-")
     told: list[str] = []
     try:
-        with trio.fail_after(60):
+        with trio.fail_after(110):
             async with EmbeddedPostgres(data_dir, progress=told.append) as server:
                 assert await answers(server)
                 connection = await Connection.connect(server.conninfo, autocommit=True)
@@ -74,7 +74,7 @@ async def test_a_database_is_made_once_and_what_was_in_it_is_there_at_the_next_s
 
 
 async def test_a_second_start_is_quick(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         began = trio.current_time()
         async with EmbeddedPostgres(data_dir) as server:
             assert trio.current_time() - began < 10
@@ -82,7 +82,7 @@ async def test_a_second_start_is_quick(data_dir: Path) -> None:
 
 
 async def test_starting_twice_and_stopping_twice_are_harmless(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         server = EmbeddedPostgres(data_dir)
         await server.start()
         pid = server.pid
@@ -98,7 +98,7 @@ async def test_starting_twice_and_stopping_twice_are_harmless(data_dir: Path) ->
 
 
 async def test_a_cancelled_start_is_taken_up_by_the_next(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         server = EmbeddedPostgres(data_dir)
         for milliseconds in range(0, 60, 4):
             with trio.move_on_after(milliseconds / 1000):
@@ -109,7 +109,7 @@ async def test_a_cancelled_start_is_taken_up_by_the_next(data_dir: Path) -> None
 
 
 async def test_a_directory_in_use_by_another_live_process_is_refused_in_one_sentence(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         other, pid = start_predecessor(data_dir)
         try:
             with pytest.raises(DataDirectoryInUse) as refused:
@@ -124,7 +124,7 @@ async def test_a_directory_in_use_by_another_live_process_is_refused_in_one_sent
 
 
 async def test_no_server_outlives_a_killed_process_and_the_next_start_comes_up_at_once(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         other, pid = start_predecessor(data_dir)
         other.kill()
         other.wait()
@@ -138,7 +138,7 @@ async def test_no_server_outlives_a_killed_process_and_the_next_start_comes_up_a
 
 
 async def test_a_server_whose_guardian_was_killed_too_is_stopped_before_a_new_one_starts(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         other, pid = start_predecessor(data_dir)
         guardian = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         other.send_signal(signal.SIGSTOP)  # or else it would see the guardian die, and put things in order
@@ -152,7 +152,7 @@ async def test_a_server_whose_guardian_was_killed_too_is_stopped_before_a_new_on
 
 
 async def test_a_killed_server_recovers_at_the_next_start(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         server = EmbeddedPostgres(data_dir)
         await server.start()
         connection = await Connection.connect(server.conninfo, autocommit=True)
@@ -175,7 +175,7 @@ async def test_stale_lock_files_that_name_another_living_process_are_removed(dat
     lines = [str(os.getpid()), str(pgdata), "1700000000", "5432", str(pgdata), "", "123 456", "ready"]
     (pgdata / "postmaster.pid").write_text("\n".join(lines) + "\n")
     (pgdata / ".s.PGSQL.5432.lock").write_text("\n".join(lines[:5]) + "\n")
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with EmbeddedPostgres(data_dir) as server:
             assert await answers(server)
 
@@ -183,7 +183,7 @@ async def test_stale_lock_files_that_name_another_living_process_are_removed(dat
 async def test_a_half_written_lock_file_is_no_obstacle(data_dir: Path) -> None:
     (data_dir / "postgres" / "postmaster.pid").write_text("")
     assert read_postmaster(data_dir / "postgres") is None
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with EmbeddedPostgres(data_dir) as server:
             assert await answers(server)
 
@@ -193,7 +193,7 @@ async def test_making_the_database_that_was_cut_short_is_begun_again() -> None:
     try:
         (data_dir / "postgres.making" / "base").mkdir(parents=True)
         (data_dir / "postgres.making" / "PG_VERSION").write_text("18\n")
-        with trio.fail_after(60):
+        with trio.fail_after(110):
             async with EmbeddedPostgres(data_dir) as server:
                 assert await answers(server)
     finally:
@@ -203,20 +203,20 @@ async def test_making_the_database_that_was_cut_short_is_begun_again() -> None:
 async def test_a_directory_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "thesis.txt").write_text("precious")
-    with trio.fail_after(60), pytest.raises(EmbeddedError, match="neither empty nor a PostgreSQL database"):
+    with trio.fail_after(110), pytest.raises(EmbeddedError, match="neither empty nor a PostgreSQL database"):
         await EmbeddedPostgres(tmp_path).start()
     assert (tmp_path / "postgres" / "thesis.txt").read_text() == "precious"
 
 
 async def test_a_database_of_another_version_is_refused(data_dir: Path) -> None:
     (data_dir / "postgres" / "PG_VERSION").write_text("16\n")
-    with trio.fail_after(60), pytest.raises(EmbeddedError, match="made by PostgreSQL 16"):
+    with trio.fail_after(110), pytest.raises(EmbeddedError, match="made by PostgreSQL 16"):
         await EmbeddedPostgres(data_dir).start()
 
 
 async def test_a_server_that_cannot_start_says_why(data_dir: Path) -> None:
     server = EmbeddedPostgres(data_dir, settings={"max_connections": "0"})
-    with trio.fail_after(60), pytest.raises(EmbeddedError, match="max_connections"):
+    with trio.fail_after(110), pytest.raises(EmbeddedError, match="max_connections"):
         await server.start()
     await server.stop()
     assert live_postmaster(server.pgdata) is None
@@ -226,7 +226,7 @@ async def test_a_path_too_long_for_a_socket_gets_a_short_private_one(data_dir: P
     deep = data_dir / ("long" * 30)
     deep.mkdir()
     (data_dir / "postgres").rename(deep / "postgres")
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with EmbeddedPostgres(deep) as server:
             assert await answers(server)
             directory = Path(str(server.conninfo).split("host=")[1].split()[0])
@@ -238,7 +238,7 @@ async def test_a_socket_directory_that_is_somebody_elses_is_refused(data_dir: Pa
     deep = data_dir / ("long" * 30)
     deep.mkdir()
     (data_dir / "postgres").rename(deep / "postgres")
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with EmbeddedPostgres(deep) as server:
             directory = Path(str(server.conninfo).split("host=")[1].split()[0])
         directory.chmod(0o777)
@@ -249,7 +249,7 @@ async def test_a_socket_directory_that_is_somebody_elses_is_refused(data_dir: Pa
 
 @AS_ROOT
 async def test_as_root_the_server_runs_as_somebody_unprivileged(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with EmbeddedPostgres(data_dir) as server:
             status = Path(f"/proc/{server.pid}/status").read_text()
             assert "Uid:\t0" not in status
@@ -261,7 +261,7 @@ async def test_as_root_in_a_directory_nobody_else_may_enter_the_server_runs_and_
     closed = fast_directory("understudy-")
     closed.chmod(0o700)
     try:
-        with trio.fail_after(60):
+        with trio.fail_after(110):
             async with EmbeddedPostgres(closed / "data") as server:
                 assert await answers(server)
                 assert closed.stat().st_mode & 0o777 == 0o700
@@ -275,5 +275,5 @@ async def test_as_root_in_a_directory_nobody_else_may_enter_the_server_runs_and_
 
 
 async def test_a_directory_that_cannot_be_written_is_refused() -> None:
-    with trio.fail_after(60), pytest.raises(EmbeddedError, match="cannot be used"):
+    with trio.fail_after(110), pytest.raises(EmbeddedError, match="cannot be used"):
         await EmbeddedPostgres(Path("/proc/understudy")).start()

@@ -80,7 +80,7 @@ async def test_writes_whose_connection_is_cut_are_written_once(store: Store, pg_
         await insist(closed(session, begin.turn_id))
         written.append(begin.turn_id)
 
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cut)
             async with trio.open_nursery() as writers:
@@ -98,7 +98,7 @@ async def test_writes_whose_connection_is_cut_are_written_once(store: Store, pg_
 async def test_a_journal_without_a_server_says_so_within_its_bound() -> None:
     pool = Pool("host=127.0.0.1 port=1", min_size=0)
     await pool.open()
-    with trio.fail_after(10), pytest.raises(StoreUnavailable):
+    with trio.fail_after(30), pytest.raises(StoreUnavailable):
         await Journal(pool).write([()], timeout=0.3)
     await pool.close()
 
@@ -114,7 +114,7 @@ async def test_two_journals_on_the_same_sessions_do_not_deadlock(store: Store, p
                 groups.reverse()
             assert await journal.write(groups) == (None, None)
 
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write, store.journal, 1)
             nursery.start_soon(write, other, 101)
@@ -128,7 +128,7 @@ async def test_the_epoch_guards_a_session_that_is_claimed_while_it_is_written(st
         for number in range(1, 200):
             outcomes.extend(await store.journal.write([(events(session, number),)]))
 
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)
             await trio.sleep(0.05)

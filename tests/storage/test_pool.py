@@ -67,7 +67,7 @@ async def test_no_more_connections_than_the_limit_and_waiters_are_served_in_orde
 
 
 async def test_whoever_waits_too_long_is_told_that_the_store_is_unavailable(small: Pool) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with small.connection(), small.connection():
             began = trio.current_time()
             with pytest.raises(StoreUnavailable, match="busy"):
@@ -104,7 +104,7 @@ async def test_tending_keeps_the_minimum_ready_and_retires_the_old(pg_dsn: str) 
     await pool.tend()
     assert (pool.statistics().size, pool.statistics().idle) == (2, 2)
     made = pool.statistics().made
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while pool.statistics().made == made:
             await trio.sleep(0.05)
             await pool.tend()
@@ -113,7 +113,7 @@ async def test_tending_keeps_the_minimum_ready_and_retires_the_old(pg_dsn: str) 
 
 
 async def test_a_closed_pool_makes_callers_wait_until_it_is_opened_again(small: Pool) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         await backend(small)
         await small.close()
         assert small.statistics().size == 0
@@ -171,7 +171,7 @@ async def test_no_connection_is_lost_wherever_its_user_is_cancelled(pg_dsn: str,
             except (ZeroDivisionError, psycopg.OperationalError):
                 continue
 
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with trio.open_nursery() as nursery:
             for _ in range(12):
                 nursery.start_soon(use_again)
@@ -187,7 +187,7 @@ async def test_no_connection_is_lost_wherever_its_user_is_cancelled(pg_dsn: str,
 
 
 async def test_users_wait_for_a_server_that_comes_back_and_give_up_on_one_that_does_not(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with EmbeddedPostgres(data_dir) as server:
             pool = Pool(server.conninfo, min_size=0, max_size=4, timeout=5.0)
             await pool.open()

@@ -115,7 +115,7 @@ async def serving_platform(
     around: Callable[[Repositories], Repositories] = lambda store: store,
     **settings: Any,
 ) -> AsyncIterator[Platform]:
-    """Serve the application on a socket, with the actors that need neither sessions nor models. The body has 20 s.
+    """Serve the application on a socket, with the actors that need neither sessions nor models. The body has 60 s.
 
     What *around* makes of the repositories is what the actors are given; *settings* are those of `HttpSettings`.
     """

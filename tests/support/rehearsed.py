@@ -42,7 +42,7 @@ async def add_sessions(platform: Platform, *, word_delay: float = 0.0) -> None:
 
 async def audited(platform: Platform, event: str) -> AuditEntry:
     """The newest line of that kind, once it is there: what is only told to the audit log is written a moment later."""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while True:
             lines, _ = await platform.store.audit.list(AuditFilter(event=event), limit=1)
             if lines:

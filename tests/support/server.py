@@ -32,8 +32,8 @@ class Running:
 
 @asynccontextmanager
 async def serving(app: Any, limits: WireLimits | None = None) -> AsyncIterator[Running]:
-    """Serve *app* on a free port of the loopback interface; leaving closes every connection. The body has 20 s."""
-    with trio.fail_after(20), socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+    """Serve *app* on a free port of the loopback interface; leaving closes every connection. The body has 60 s."""
+    with trio.fail_after(60), socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         server = Server(app, [listener], limits)
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve)

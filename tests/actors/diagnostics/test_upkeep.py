@@ -51,7 +51,7 @@ class Counted:
 
 
 async def found(check: Check, *actors: ChildSpec | SupervisorSpec) -> CheckResult:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with ActorSystem("test") as system:
             for actor in actors:
                 await system.spawn(actor)

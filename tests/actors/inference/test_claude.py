@@ -38,7 +38,7 @@ def request(*messages: ChatMessage, **more: Any) -> ModelRequest:
 
 
 async def ask(client: ClaudeClient, asked: ModelRequest) -> list[ModelEvent]:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with client.stream(asked) as events:
             return [one async for one in events]
 

@@ -35,7 +35,7 @@ def request(*messages: ChatMessage, model: str = "gemini-2.5-flash", **more: Any
 
 
 async def ask(client: GeminiClient, asked: ModelRequest) -> list[ModelEvent]:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with client.stream(asked) as events:
             return [one async for one in events]
 

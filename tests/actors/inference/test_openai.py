@@ -52,7 +52,7 @@ async def client_of() -> AsyncIterator[MakeClient]:
 
 
 async def ask(client: OpenAIClient, request: ModelRequest = REQUEST) -> list[ModelEvent]:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with client.stream(request) as events:
             return [one async for one in events]
 
@@ -459,7 +459,7 @@ async def test_a_flood_is_not_read_further_once_the_reader_has_left(client_of: M
         async with client_of(provider).stream(REQUEST) as events:
             async for _ in events:
                 break
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await provider.connections[0].closed.wait()
 
 

@@ -44,7 +44,7 @@ async def serving(*answers: bytes, close: bool = False) -> AsyncIterator[Server]
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         server.origin = Origin("http", "127.0.0.1", listener.socket.getsockname()[1])
         nursery.start_soon(trio.serve_listeners, server.serve, [listener])
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             yield server
         nursery.cancel_scope.cancel()
 
@@ -175,7 +175,7 @@ async def test_an_answer_to_a_request_that_was_not_read_to_its_end_is_still_foun
         nursery.start_soon(trio.serve_listeners, serve, [listener])
         server = Server([], close=True)
         server.origin = Origin("http", "127.0.0.1", listener.socket.getsockname()[1])
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             assert await post(client, server, b"x" * 5_000_000) == (413, b"big")
         nursery.cancel_scope.cancel()
 

@@ -78,7 +78,7 @@ async def system() -> AsyncIterator[ActorSystem]:
 
 async def states(system: ActorSystem, uid: str = "usr_1", workspace: str = "ws_1") -> dict[str, str]:
     await wait_all_tasks_blocked(0.001)
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         listed = await system.ask(PRESENCE, ListPresence(uid, workspace))
     return {presence.session_id: presence.state for presence in listed}
 

@@ -45,7 +45,7 @@ async def test_a_turn_with_a_tool_leaves_a_charge_for_each_inference_and_a_span_
         yield ToolCallCompleted(0, "tc_1", "calculator", '{"expression": "23*19", "apiKey": "sk-1"}')
         yield Finished("tool_calls", Usage(1_000, 20), "claude-sonnet-4-5")
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with stage(script, agent=attrs.evolve(CLAUDE, tools=("calculator",))) as it:
             await it.chat("what is 23*19?")
             trace, (first, second) = await traced(it)
@@ -62,7 +62,7 @@ async def test_a_turn_with_a_tool_leaves_a_charge_for_each_inference_and_a_span_
 
 
 async def test_a_model_without_a_price_is_marked_and_not_free() -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with stage(agent=attrs.evolve(CHAD, provider="custom")) as it:
             await it.chat("hello")
             trace, (charge,) = await traced(it)
@@ -74,7 +74,7 @@ async def test_an_answer_that_is_cut_short_is_billed_as_estimated() -> None:
         yield TextDelta("x" * 400)
         await trio.sleep_forever()
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with stage(script, agent=CLAUDE) as it:
             turn = await it.start("hello")
             async with it.system.subscribe(f"session/{turn.session_id}", after=turn.after) as events:
@@ -96,7 +96,7 @@ async def test_a_provider_that_never_answered_is_not_paid() -> None:
             raise ProviderFailed("away")
         yield TextDelta("never")
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with stage(script, agent=CLAUDE) as it:
             await it.chat("hello")
             trace, charges = await traced(it)
@@ -113,7 +113,7 @@ async def test_whoever_asked_is_named_in_the_trace_also_of_a_turn_that_had_to_wa
         async for event in say("hello"):
             yield event
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with stage(script) as it, trio.open_nursery() as nursery:
             for number in (1, 2):
                 with it.system.context(request_id=f"req-{number}", trace=f"00-{number:032x}-{7:016x}-01"):

@@ -108,7 +108,7 @@ async def test_a_model_that_is_faster_than_the_disk_has_to_wait() -> None:
     recorder = Recorder(SESSION, "trn_1", log, FlakyWriter([]), lambda: NOW)
     for _ in range(BACKLOG + 1):
         recorder.text("word ")
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(recorder.wait_room)
             await trio.testing.wait_all_tasks_blocked()

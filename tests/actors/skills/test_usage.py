@@ -47,7 +47,7 @@ async def stage() -> AsyncIterator[Stage]:
 @asynccontextmanager
 async def staged() -> AsyncIterator[Stage]:
     store, clock = MemoryStore(), WallClock()
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with ActorSystem("test") as system:
             usage = skill_usage_spec(LIBRARY, store.skill_usage, now=clock, fresh=0.0)
             await system.spawn(SupervisorSpec("tools", children=(usage,)))

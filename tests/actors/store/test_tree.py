@@ -67,7 +67,7 @@ async def running(data_dir: Path) -> AsyncIterator[Branch]:
 
 
 async def test_a_fresh_branch_serves_reads_and_writes_and_says_that_it_is_up(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running(data_dir) as branch:
             session = await branch.store.session()
             begin = opened(session)
@@ -80,7 +80,7 @@ async def test_a_fresh_branch_serves_reads_and_writes_and_says_that_it_is_up(dat
 
 
 async def test_writes_of_many_callers_share_commits(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running(data_dir) as branch:
             session = await branch.store.session()
             async with trio.open_nursery() as nursery:
@@ -95,7 +95,7 @@ async def test_writes_of_many_callers_share_commits(data_dir: Path) -> None:
 
 
 async def test_published_facts_reach_their_consumer_and_leave_the_outbox(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running(data_dir) as branch:
             while not await listeners(branch.pool):  # else they wait for its next look
                 await trio.sleep(0.01)
@@ -224,7 +224,7 @@ async def test_a_branch_on_a_server_of_ones_own_has_no_server_below_it(pg_dsn: s
 
 async def test_a_server_that_refuses_us_ends_the_start_at_once_and_says_why(pg_dsn: str, tmp_path: Path) -> None:
     wrong = make_conninfo(pg_dsn, dbname="no_such_database")
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with ActorSystem("test") as system:
             with pytest.raises(ActorCrashed) as refused:
                 await system.spawn(storage_tree(Pool("", max_size=4), tmp_path, wrong))
@@ -285,7 +285,7 @@ async def test_a_hint_from_the_database_wakes_the_outbox_before_its_next_look(pg
 
 
 async def test_a_second_branch_on_the_same_directory_does_not_start_and_says_why(data_dir: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(110):
         async with running(data_dir):
             async with ActorSystem("second") as second:
                 with pytest.raises(ActorCrashed) as refused:
@@ -298,5 +298,5 @@ async def test_a_second_branch_on_the_same_directory_does_not_start_and_says_why
 
 async def test_the_writer_gives_up_after_its_bound_when_there_is_no_journal() -> None:
     async with ActorSystem("empty") as system:
-        with trio.fail_after(10), pytest.raises(StoreUnavailable):
+        with trio.fail_after(30), pytest.raises(StoreUnavailable):
             await JournalWriter(system, timeout=0.2).write(Published(new_id("out"), "t", None, b"", START))

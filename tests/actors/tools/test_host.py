@@ -13,7 +13,7 @@ SPECS = (ToolSpec("clock", "tells the time", {"type": "object"}), ToolSpec("lamp
 
 @pytest.mark.parametrize("killed", [False, True])
 async def test_it_lists_the_tools_and_counts_their_runs_since_it_started(killed: bool) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with ActorSystem("test") as system:
             await system.spawn(SupervisorSpec("tools", children=(tool_host_spec(lambda: SPECS),)))
             if killed:

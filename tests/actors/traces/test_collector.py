@@ -23,7 +23,7 @@ def at(url: str, headers: Sequence[tuple[str, str]] = ()) -> Iterator[HttpCollec
 
 
 async def test_a_request_goes_below_the_endpoint_with_the_headers_that_were_given() -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with receiving() as receiver:
             with at(f"{receiver.url}/otlp", [("api-key", "s3cret"), ("x-tenant", "ours")]) as collector:
                 assert await collector.send(b'{"resourceSpans":[]}') == Taken()
@@ -36,7 +36,7 @@ async def test_a_request_goes_below_the_endpoint_with_the_headers_that_were_give
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 async def test_a_collector_that_has_no_time_is_away(status: int) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with receiving(status) as receiver:
             with at(receiver.url) as collector, pytest.raises(CollectorAway, match=str(status)):
                 await collector.send(b"{}")
@@ -44,7 +44,7 @@ async def test_a_collector_that_has_no_time_is_away(status: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 413, 500])
 async def test_other_answers_are_refusals_and_no_redirect_is_followed(status: int) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with receiving(status) as receiver:
             with at(receiver.url) as collector, pytest.raises(CollectorRefused, match=str(status)):
                 await collector.send(b"{}")
@@ -53,7 +53,7 @@ async def test_other_answers_are_refusals_and_no_redirect_is_followed(status: in
 
 async def test_nobody_there_is_away_and_somebody_there_again_is_found() -> None:
     port = free_port()
-    with trio.fail_after(10), at(f"http://127.0.0.1:{port}") as collector:
+    with trio.fail_after(30), at(f"http://127.0.0.1:{port}") as collector:
         with pytest.raises(CollectorAway):
             await collector.send(b"{}")
         async with receiving(port=port) as receiver:
@@ -78,7 +78,7 @@ async def test_a_collector_that_speaks_something_else_is_away_and_one_that_rejec
             head = b"" if taken is None else b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
             await stream.send_all(head + body)
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
             with at(f"http://127.0.0.1:{listener.socket.getsockname()[1]}") as collector:

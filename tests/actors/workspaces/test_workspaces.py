@@ -77,7 +77,7 @@ async def system(books: Books) -> AsyncIterator[ActorSystem]:
 async def resolve(
     system: ActorSystem, workspace_id: str | None = None, needs: WorkspaceRole = MEMBER, uid: str = "usr_1"
 ) -> WorkspaceView:
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         return await system.ask(WORKSPACES, ResolveWorkspace(uid, workspace_id, needs))
 
 
