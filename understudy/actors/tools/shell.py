@@ -15,6 +15,7 @@ from typing import Annotated
 import trio
 from msgspec import Meta
 
+from understudy.actors.lifeline import Lifeline
 from understudy.actors.tools.files import WORKSPACE
 from understudy.actors.tools.messages import ToolContext
 from understudy.actors.tools.tool import Arguments, Tool, ToolFailed
@@ -73,11 +74,17 @@ async def run_limited(command: str, folder: Path, largest: int) -> tuple[int, by
     """Run *command* in a session of its own: its status, what it printed, and whether it was ended for printing more.
 
     When this returns, raises or is cancelled, the command's process group is gone; what left the group by itself
-    (``setsid``) is not followed.
+    (``setsid``) is not followed. When this server is killed, the group is, too.
     """
+    with Lifeline() as lifeline:
+        return await _run(lifeline, command, folder, largest)
+
+
+async def _run(lifeline: Lifeline, command: str, folder: Path, largest: int) -> tuple[int, bytes, bool]:
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     process = await trio.lowlevel.open_process(
-        ["/bin/sh", "-c", _LIMITED, "sh", command],
+        lifeline.command(["/bin/sh", "-c", _LIMITED, "sh", command]),
+        pass_fds=lifeline.inherited,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -4,8 +4,10 @@ The SDK's own transport is not used: it holds a line of any length, and leaves w
 server itself ends in time.
 """
 
+import errno
 import logging
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncGenerator, Mapping
@@ -20,6 +22,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCMessage, jsonrpc_message_adapter
 from pydantic import ValidationError
 
+from understudy.actors.lifeline import Lifeline
 from understudy.actors.mcp.client.chatter import Chatter
 from understudy.actors.mcp.ports import ConnectionLost
 
@@ -47,7 +50,7 @@ class Stdio:
 
     It runs in a session of its own, with what little of our environment a program needs and what its operator gives it.
     Leaving ends it: its standard input is closed, and after *grace* seconds its process group is killed, also when it
-    had ended in time, with all that it may have started there.
+    had ended in time, with all that it may have started there. When we are killed, the group is killed, too.
     """
 
     def __init__(
@@ -85,7 +88,12 @@ class Stdio:
 
     @asynccontextmanager
     async def _run(self) -> AsyncGenerator[_Messages, None]:
-        process = await self._start()
+        with Lifeline() as lifeline:
+            async with self._talk(await self._start(lifeline)) as messages:
+                yield messages
+
+    @asynccontextmanager
+    async def _talk(self, process: trio.Process) -> AsyncGenerator[_Messages, None]:
         try:
             to_client, messages = anyio.create_memory_object_stream[SessionMessage | Exception](0)
             from_client, unsent = anyio.create_memory_object_stream[SessionMessage](MOST_UNSENT)
@@ -102,10 +110,12 @@ class Stdio:
             with trio.CancelScope(shield=True):
                 await self._end(process)
 
-    async def _start(self) -> trio.Process:
+    async def _start(self, lifeline: Lifeline) -> trio.Process:
         try:
+            self._find()
             process = await trio.lowlevel.open_process(
-                list(self._command),
+                lifeline.command(self._command),
+                pass_fds=lifeline.inherited,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -118,6 +128,16 @@ class Stdio:
             raise ConnectionLost(f"it cannot be started: {self._command[0]}: {reason}") from error
         self.pid = process.pid
         return process
+
+    def _find(self) -> None:
+        """Raise OSError, as starting it would, when there is no such program."""
+        program = self._command[0]
+        if "/" in program:
+            program = str((self._cwd or Path.cwd()) / program)
+        if shutil.which(program, path=self._env.get("PATH")) is None:
+            missing = not Path(program).exists()
+            problem = errno.ENOENT if missing or "/" not in program else errno.EACCES
+            raise OSError(problem, os.strerror(problem))
 
     async def _read(
         self,
