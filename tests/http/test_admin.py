@@ -87,7 +87,9 @@ async def test_an_operator_sees_the_process_the_agents_and_what_a_user_does(plat
     for path in ("usage", "sessions", "audit"):
         assert refused(await operator.call("GET", f"/admin/{path}/usr_nobody")) == (404, "NOT_FOUND")
     for month in ("2026-13", "0000-01", "march"):
-        assert refused(await operator.call("GET", f"/admin/usage/{mira.uid}?month={month}")) == (400, "VALIDATION")
+        answer = await operator.call("GET", f"/admin/usage/{mira.uid}?month={month}")
+        assert refused(answer) == (400, "VALIDATION")
+    assert answer.json()["error"] == r"month: must match ^\d{4}-(0[1-9]|1[0-2])$"
 
 
 async def test_a_key_is_shown_once_does_what_its_scopes_say_and_nothing_once_revoked(platform: Platform) -> None:

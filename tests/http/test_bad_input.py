@@ -36,6 +36,13 @@ TABLE = [
     ("null for a message", post(CHAT, json={"message": None}), 400, "VALIDATION", ("message", "wrong_type")),
     ("an empty message", post(CHAT, json={"message": ""}), 400, "VALIDATION", ("message", "too_short")),
     ("a blank message", post(CHAT, json={"message": " \n\t"}), 400, "VALIDATION", ("message", "too_short")),
+    (
+        "two different idempotency keys",
+        post(CHAT, json=HI, headers=AUTH | {"X-Idempotency-Key": "a", "Idempotency-Key": "b"}),
+        400,
+        "VALIDATION",
+        ("X-Idempotency-Key", "contradicts"),
+    ),
     ("10,001 characters", post(CHAT, json={"message": "ü" * 10_001}), 400, "VALIDATION", ("message", "too_long")),
     ("an unknown surface", post(CHAT, json=HI | {"surface": "fax"}), 400, "VALIDATION", ("surface", "invalid_value")),
     ("a long surfaceId", post(CHAT, json=HI | {"surfaceId": "x" * 129}), 400, "VALIDATION", ("surfaceId", "too_long")),

@@ -102,6 +102,7 @@ async def test_a_heartbeat_is_made_with_its_defaults_listed_changed_and_deleted(
     changed = await mira.call("PATCH", path, changes)
     assert changed.status_code == 200, changed.text
     assert {**changes, "intervalMinutes": 10, "name": "News"}.items() <= changed.json().items()
+    assert b'"intervalMinutes":10,' in changed.content  # whole minutes are no fraction to whoever reads integers
     assert (await mira.get(f"{path}/runs")).json() == {"runs": [], "total": 0, "limit": 20, "offset": 0}
 
     deleted = await mira.call("DELETE", path)
@@ -121,6 +122,7 @@ async def test_the_other_names_of_fields_are_taken(mira: Caller) -> None:
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": None}, "name"),
     ({"name": ""}, "name"),
+    ({"name": " \t"}, "name"),
     ({"name": "x" * 101}, "name"),
     ({"type": "carrier pigeon"}, "type"),
     ({"type": None}, "type"),

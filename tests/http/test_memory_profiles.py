@@ -68,6 +68,7 @@ WRONG: list[tuple[Any, str]] = [
     ({}, "name"),
     ({"name": ""}, "name"),
     ({"name": "  "}, "name"),
+    ({"name": "  "}, "name"),
     ({"name": "x" * 101}, "name"),
     ({"name": 1}, "name"),
     ({"name": "x", "description": "x" * 1001}, "description"),

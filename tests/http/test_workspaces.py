@@ -84,6 +84,7 @@ def nested(levels: int) -> Any:
 WRONG: list[tuple[Any, str]] = [
     ({}, "name"),
     ({"name": ""}, "name"),
+    ({"name": " \u00a0"}, "name"),
     ({"name": "x" * 101}, "name"),
     ({"name": "x", "plan": "pro"}, "plan"),
     ({"name": "x", "settings": []}, "settings"),

@@ -150,6 +150,8 @@ def idempotency_key(request: ApiRequest, who: str) -> IdempotencyKey | None:
     key = request.headers.get(name)
     if key is None:
         return None
+    if request.headers.get("Idempotency-Key", key) != key:
+        raise invalid(name, "contradicts", "X-Idempotency-Key and Idempotency-Key say different things; one is enough")
     if not 1 <= len(key) <= 255 or not all("!" <= letter <= "~" for letter in key):
         raise invalid(name, "invalid_value", f"{name} must be 1 to 255 visible ASCII characters", 255)
     scope = f"{who}|{request.tenant or ''}|{request.method} {request.path}"

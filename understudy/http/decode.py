@@ -16,6 +16,7 @@ T = TypeVar("T")
 _AT = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 _LENGTH = re.compile(r"of length (?P<sign><=|>=) (?P<bound>\d+)")
+_FORM = re.compile(r"matching regex '(?P<pattern>.*)'$")
 _NUMBER = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
 _BOUND = re.compile(r"(?P<sign><=|>=|<|>) (?P<bound>-?\d+)")
 
@@ -106,6 +107,12 @@ def _explained(error: msgspec.ValidationError) -> ApiError:
         unit = "character" if "`str`" in text else "item"
         unit += "" if length["bound"] == "1" else "s"
         said = f"must have {'at most' if most else 'at least'} {length['bound']} {unit}"
+    elif form := _FORM.search(text):
+        pattern = form["pattern"].replace("\\\\", "\\")
+        blank = pattern == r"\S"
+        issue, said = (
+            ("too_short", "there must be more than white space") if blank else (issue, f"must match {pattern}")
+        )
     elif "got `" in text or "Expected `object`" in text:
         issue = "wrong_type"
     elif bound := _BOUND.search(text):

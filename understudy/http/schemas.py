@@ -14,6 +14,8 @@ from understudy.actors.session.messages import OnBusy, SessionStatus
 
 Email = Annotated[str, Meta(min_length=3, max_length=254, examples=["mira@example.org"])]
 Password = Annotated[str, Meta(min_length=1, max_length=128)]
+Title = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\S")]
+"""What people call something: not nothing, nor white space alone."""
 Slug = Annotated[str, Meta(min_length=1, max_length=128)]
 Offset = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Moment = Annotated[datetime, Meta(tz=True)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from understudy.actors.identity.messages import KeyScope
-from understudy.http.schemas import Moment, Offset, Session, Slug, Wire
+from understudy.http.schemas import Moment, Offset, Session, Slug, Title, Wire
 
 
 class MemoryUse(Wire, frozen=True):
@@ -112,7 +112,7 @@ class UserAudit(Wire, frozen=True):
 class NewKeyRequest(Wire, frozen=True):
     """Whom a key is for, what it is good for, and until when."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=100, examples=["ci"])]
+    name: Annotated[Title, Meta(examples=["ci"])]
     scopes: Annotated[tuple[KeyScope, ...], Meta(min_length=1, max_length=20)]
     expires_at: Moment | None = None
 

@@ -6,9 +6,8 @@ from typing import Annotated
 from msgspec import UNSET, Meta, UnsetType, field
 
 from understudy.actors.heartbeats.messages import Kind, Method, RunStatus, Trigger
-from understudy.http.schemas import Offset, Wire
+from understudy.http.schemas import Offset, Title, Wire
 
-Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Url = Annotated[str, Meta(min_length=1, max_length=2048, examples=["https://news.example.org/feed.xml"])]
 Feeds = Annotated[list[Url], Meta(min_length=1, max_length=10)]
 Minutes = Annotated[int, Meta(ge=5, le=10_080, examples=[15])]
@@ -32,7 +31,7 @@ class NewHeartbeat(Wire, frozen=True):
     The interval is in minutes or in seconds, not both.
     """
 
-    name: Name
+    name: Title
     type: Kind | None = None
     source: Kind | None = None
     url: Url | None = None
@@ -57,7 +56,7 @@ class NewHeartbeat(Wire, frozen=True):
 class HeartbeatChange(Wire, frozen=True):
     """What is to change; what is left out stays. What kind it is cannot be changed."""
 
-    name: Name | UnsetType = UNSET
+    name: Title | UnsetType = UNSET
     url: Url | UnsetType = UNSET
     feeds: Feeds | UnsetType = UNSET
     interval_minutes: Minutes | UnsetType = UNSET
@@ -109,7 +108,7 @@ class Heartbeat(Wire, frozen=True):
     type: Kind
     url: str
     feeds: list[str]
-    interval_minutes: float
+    interval_minutes: int | float
     interval_seconds: int
     agent_id: str
     prompt: str | None

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from understudy.actors.memory_profiles.messages import LONGEST_DESCRIPTION, LONGEST_NAME, MemoryConfig
 from understudy.http.schemas import Wire
 
-Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, pattern=r"\S")]
 Description = Annotated[str, Meta(max_length=LONGEST_DESCRIPTION)]
 
 

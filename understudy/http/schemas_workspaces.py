@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, UnsetType
 
 from understudy.actors.workspaces.messages import WorkspaceRole
-from understudy.http.schemas import Email, Moment, SessionCounts, Slug, Wire, Workspace
+from understudy.http.schemas import Email, Moment, SessionCounts, Slug, Title, Wire, Workspace
 
-WorkspaceName = Annotated[str, Meta(min_length=1, max_length=100, examples=["Acme support"])]
+WorkspaceName = Annotated[Title, Meta(examples=["Acme support"])]
 AllowList = Annotated[list[Annotated[str, Meta(min_length=1, max_length=264)]], Meta(max_length=100)]
 
 
