@@ -1,5 +1,5 @@
-# ruff: noqa: SLF001  # psycopg's inner names are the business of this file and of `waiting`, and only theirs
-"""psycopg 3 on trio: with `waiting`, the only place that knows how psycopg works inside.
+# ruff: noqa: SLF001  # psycopg's inner names are the business of this file, `finishing` and `waiting`, and only theirs
+"""psycopg 3 on trio: with `finishing` and `waiting`, the only place that knows how psycopg works inside.
 
 psycopg's protocol is written as generators that yield "wait until this socket is readable or writable"; its asyncio
 class supplies little more than the waiting. `Connection` supplies trio's instead, and differs in what cancellation
@@ -13,8 +13,7 @@ Written against psycopg 3.3.9, whose minor version is pinned: the names it overr
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import trio
@@ -27,6 +26,7 @@ from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import make_conninfo, timeout_from_conninfo
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
+from understudy.storage.finishing import Finishing, Pipeline, Transaction
 from understudy.storage.waiting import READY_R, WAIT_R, Lock, describe, ready_now, resolve, wait_conn, wait_ready
 
 RV = TypeVar("RV")
@@ -34,49 +34,10 @@ RV = TypeVar("RV")
 CANCEL_SECONDS = 2.0
 """How long a cancelled task may wait for the server to confirm, before its connection is closed instead."""
 
-CLEANUP_SECONDS = 5.0
-"""How long the end of a transaction or a pipeline may take in a cancelled task, before the connection is closed."""
-
 _TURNS_BEFORE_YIELD = 64
 _ACTIVE = pq.TransactionStatus.ACTIVE
 _IDLE = pq.TransactionStatus.IDLE
 _INTRANS, _INERROR = pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR
-
-
-class _Transaction(AsyncTransaction):
-    """A transaction whose end is never half done: COMMIT and ROLLBACK are waited for, shielded, for a bounded time."""
-
-    _conn: "Connection[Any]"  # type: ignore[mutable-override]  # made only by `Connection.transaction`
-
-    async def __aenter__(self) -> Self:
-        async with self._conn.lock:
-            self._check_enter()
-            try:
-                await self._conn.wait(self._enter_gen())
-            except BaseException as error:
-                if self.pgconn.status == pq.ConnStatus.OK and not isinstance(error, GeneratorExit):
-                    with self._conn.finishing():
-                        await self._conn.wait(self._exit_gen(type(error), error, None))
-                raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> bool:
-        with self._conn.finishing():
-            return await super().__aexit__(exc_type, exc_val, exc_tb)
-
-
-class _Pipeline(AsyncPipeline):
-    """A pipeline that collects its results even when its task is cancelled, so that the connection stays in step."""
-
-    _conn: "Connection[Any]"  # type: ignore[mutable-override]  # made only by `Connection.pipeline`
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> None:
-        with self._conn.finishing():
-            await super().__aexit__(exc_type, exc_val, exc_tb)
 
 
 class Connection(psycopg.AsyncConnection[Row]):
@@ -161,7 +122,7 @@ class Connection(psycopg.AsyncConnection[Row]):
             raise
         except GeneratorExit:
             # The coroutine is being thrown away: nothing can be awaited any more.
-            self._abandon()
+            self.abandon()
             raise
         except BaseException:
             if self.pgconn.transaction_status == _ACTIVE:
@@ -211,19 +172,20 @@ class Connection(psycopg.AsyncConnection[Row]):
                 # Whatever the query itself said (it may have finished, or failed, before the cancel arrived) is of no
                 # interest to a cancelled caller; but a connection still busy after that is not to be trusted.
                 if self.pgconn.transaction_status == _ACTIVE:
-                    self._abandon()
+                    self.abandon()
         if scope.cancelled_caught:
-            self._abandon()
+            self.abandon()
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
+        """Close at once, whatever is in flight. Does not block."""
         if self.pgconn.status != pq.ConnStatus.BAD:
             # Wake whoever still waits on the socket, before its number can mean another connection.
             trio.lowlevel.notify_closing(self.pgconn.socket)
         self.pgconn.finish()
 
-    def finishing(self) -> "_Finishing":
+    def finishing(self) -> Finishing:
         """A scope for protocol clean-up: shielded, and the connection is closed when it takes too long."""
-        return _Finishing(self)
+        return Finishing(self)
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Ask the server to cancel what this connection is doing, over a connection of its own (encrypted as this one).
@@ -245,7 +207,7 @@ class Connection(psycopg.AsyncConnection[Row]):
         self, savepoint_name: str | None = None, force_rollback: bool = False
     ) -> AsyncIterator[AsyncTransaction]:
         """A transaction, or a savepoint inside one; rolled back when the block raises or is cancelled."""
-        tx = _Transaction(self, savepoint_name, force_rollback)
+        tx = Transaction(self, savepoint_name, force_rollback)
         if self._pipeline:
             async with self.pipeline(), tx, self.pipeline():
                 yield tx
@@ -259,7 +221,7 @@ class Connection(psycopg.AsyncConnection[Row]):
         async with self.lock:
             self._check_connection_ok()
             if (pipeline := self._pipeline) is None:
-                pipeline = self._pipeline = _Pipeline(self)
+                pipeline = self._pipeline = Pipeline(self)
         try:
             async with pipeline:
                 yield pipeline
@@ -271,7 +233,7 @@ class Connection(psycopg.AsyncConnection[Row]):
         """Close at once; whoever waits on this connection gets `psycopg.OperationalError`."""
         if not self.closed:
             self._closed = True
-            self._abandon()
+            self.abandon()
 
     async def call(self, statement: bytes, *arguments: bytes | None) -> pq.abc.PGresult:
         """Run one prepared statement with text arguments, without a cursor: what the hot path uses.
@@ -343,27 +305,7 @@ class Connection(psycopg.AsyncConnection[Row]):
                 try:
                     await self.rollback()
                 except psycopg.Error:
-                    self._abandon()
+                    self.abandon()
         if not self.reusable:
             await self.close()
         return not self.closed
-
-
-class _Finishing:
-    """`Connection.finishing`: a shield with a bound, after which the connection is closed and the clean-up fails."""
-
-    def __init__(self, connection: Connection[Any]) -> None:
-        self._connection = connection
-        self._scope = trio.CancelScope(shield=True)
-
-    def __enter__(self) -> None:
-        self._scope.deadline = trio.current_time() + CLEANUP_SECONDS
-        self._scope.__enter__()
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> None:
-        self._scope.__exit__(exc_type, exc_val, exc_tb)
-        if self._scope.cancelled_caught:
-            self._connection._abandon()
-            raise e.OperationalError(f"the server did not answer within {CLEANUP_SECONDS:g} s; connection closed")
