@@ -1,4 +1,7 @@
-"""The settings themselves. To add one, add a field here; flags, loader and reference follow."""
+"""The settings themselves. To add one, add a field here; flags, loader and reference follow.
+
+Longer than most files: it is one list, in the order of the reference page, and nothing but declarations.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,9 @@
-"""`ActorCell`: the task of one actor, from its start to its end, and the loop in between."""
+"""`ActorCell`: the task of one actor, from its start to its end, and the loop in between.
+
+Longer than most files: the loop, and the way past it for an ask that can be served at once, are two readings of the
+same rules, and a change to one is a change to both. How mail comes in is in `mailcell`, what an incarnation owns in
+`linkedcell`, what becomes of it when it has ended in `supervisor`.
+"""
 
 from __future__ import annotations
 

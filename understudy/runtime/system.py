@@ -1,4 +1,8 @@
-"""`ActorSystem`: the root of a tree, its registry, and the door for everybody who is no actor."""
+"""`ActorSystem`: the root of a tree, its registry, and the door for everybody who is no actor.
+
+Longer than most files, since a door has many handles and each says what to expect of it: most only hand on, to
+`registry`, `controls`, `subscription`, `watch` and the cells.
+"""
 
 from __future__ import annotations
 
