@@ -248,9 +248,11 @@ class Cell:
 
     def obituary(self) -> Exception:
         """Return what to tell somebody who wanted something of the dead."""
-        if self.last_word is not None:
-            return self.last_word
-        match self.exit:
+        return self.last_word or self.epitaph(self.exit, "it has stopped")
+
+    def epitaph(self, exit: Exit | None, stopped: str) -> Exception:  # noqa: A002
+        """Return what *exit* was of, as an error; *stopped* says it for an end in order."""
+        match exit:
             case Crashed(error):
                 crashed = ActorCrashed(self.address, f"crashed: {error!r}")
                 crashed.__cause__ = error
@@ -258,7 +260,7 @@ class Cell:
             case Killed(reason):
                 return ActorCrashed(self.address, reason)
             case _:
-                return NotRunning(self.address, "it has stopped")
+                return NotRunning(self.address, stopped)
 
     # -- for the tree --------------------------------------------------------------------------------------------------
 

@@ -10,15 +10,13 @@ import trio
 from understudy.runtime.cell import Cell
 from understudy.runtime.context import HERE
 from understudy.runtime.errors import (
-    ActorCrashed,
     AskCycle,
     LinkedExit,
     MailboxFull,
-    NotRunning,
     RuntimeFault,
     StaleIncarnation,
 )
-from understudy.runtime.exits import Crashed, Exit, Killed, NotFound, is_abnormal
+from understudy.runtime.exits import Crashed, Exit, NotFound, is_abnormal
 from understudy.runtime.mailcell import MailCell
 from understudy.runtime.messages import Outcome, WorkDone
 from understudy.runtime.monitors import Monitor
@@ -273,18 +271,7 @@ class LinkedCell(MailCell):
             slots.append(envelope[3] if isinstance(envelope[3], Slot) else None)
         for slot in slots:
             if slot is not None and slot.live:
-                slot.fail(self._epitaph(exit))
-
-    def _epitaph(self, exit: Exit) -> Exception:  # noqa: A002
-        match exit:
-            case Crashed(error):
-                crashed = ActorCrashed(self.address, f"crashed: {error!r}")
-                crashed.__cause__ = error
-                return crashed
-            case Killed(reason):
-                return ActorCrashed(self.address, reason)
-            case _:
-                return NotRunning(self.address, "it stopped before it answered")
+                slot.fail(self.epitaph(exit, "it stopped before it answered"))
 
     async def _wind_down(self, exit: Exit) -> None:  # noqa: A002
         """End everything that lived with the incarnation; work is waited for."""
