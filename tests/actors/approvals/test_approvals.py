@@ -100,6 +100,7 @@ async def test_a_call_waits_until_somebody_agrees_and_everybody_can_see_that_it_
         requested = next(e.data for e in events if e.type == "approval_requested")
         assert (requested["requestId"], requested["name"]) == (approval.id, "echo")
         assert "[redacted]" in requested["arguments"]
+        assert requested["expiresAt"].endswith("Z")
         assert next(e.data["status"] for e in events if e.type == "approval_decided") == "approved"
         told = [o.item for o in it.store.tables.outbox.values() if o.item.topic == "approval.requested"]
         assert len(told) == 1

@@ -8,6 +8,7 @@ from trio.testing import MockClock
 
 from tests.actors.heartbeats.stage import URL, Beats, now, rss, stage
 from tests.actors.session.stage import KEY
+from understudy.actors.clock import written
 from understudy.actors.errors import Conflict, Forbidden, NotFound
 from understudy.actors.heartbeats.jobs import HEARTBEAT_RUN, heartbeat_job_kinds
 from understudy.actors.jobs.kinds import JobFailed, JobResult, JobRun
@@ -31,7 +32,7 @@ async def test_a_job_has_a_heartbeat_look_now_and_the_next_time_counts_from_ther
         (first,) = await it.settled(beat, 1)
         await trio.sleep(60)
         due = now()
-        assert await run(it, beat) == {"heartbeatId": beat, "dueAt": due.isoformat()}
+        assert await run(it, beat) == {"heartbeatId": beat, "dueAt": written(due)}
         runs = await it.settled(beat, 3, poll=60)
         assert [each.due_at for each in runs] == [first.due_at, due, due + timedelta(hours=1)]
 

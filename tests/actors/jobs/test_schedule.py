@@ -103,8 +103,8 @@ async def test_what_is_due_is_done_and_what_is_new_waits_for_its_first_time(auto
         assert timedelta() <= nightly.created_at - utc("2026-03-02T02:30") < timedelta(seconds=1)
         assert (await stage.system.inspect(SCHEDULE))["nightly"] == {
             "kind": "noop",
-            "last": "2026-03-02T02:30:00+00:00",
-            "next": "2026-03-03T02:30:00+00:00",
+            "last": "2026-03-02T02:30:00Z",
+            "next": "2026-03-03T02:30:00Z",
         }
 
 

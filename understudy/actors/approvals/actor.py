@@ -21,7 +21,7 @@ from understudy.actors.approvals.messages import (
     Withdraw,
 )
 from understudy.actors.approvals.ports import ApprovalStore
-from understudy.actors.clock import utc_now
+from understudy.actors.clock import utc_now, written
 from understudy.actors.errors import Conflict, NotFound
 from understudy.actors.facts import fact
 from understudy.actors.made import made_id
@@ -154,7 +154,7 @@ class Approvals(Server):
                 "agentId": approval.agent_id,
                 "tool": approval.tool,
                 "params": _params(approval.arguments),
-                "expiresAt": approval.expires_at.isoformat(),
+                "expiresAt": written(approval.expires_at),
                 "sessionId": approval.session_id,
                 "turnId": approval.turn_id,
             },

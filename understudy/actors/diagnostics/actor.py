@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import trio
 
-from understudy.actors.clock import utc_now
+from understudy.actors.clock import utc_now, written
 from understudy.actors.diagnostics.check import Check, run_checks, worst
 from understudy.actors.diagnostics.health import Condition, look
 from understudy.actors.diagnostics.messages import (
@@ -176,7 +176,7 @@ def as_json(report: Report) -> Mapping[str, object]:
         "id": report.id,
         "kind": report.kind,
         "status": report.status.value,
-        "startedAt": report.started_at.isoformat().replace("+00:00", "Z"),
+        "startedAt": written(report.started_at),
         "durationMs": report.duration_ms,
         "checks": [
             {

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from understudy.actors.audit.messages import AUDIT, Record, act_of_key
-from understudy.actors.clock import utc_now
+from understudy.actors.clock import utc_now, written
 from understudy.actors.errors import AgentPaused
 from understudy.actors.facts import fact
 from understudy.actors.healing.messages import (
@@ -154,7 +154,7 @@ class Healing(Server):
                     key,
                     consecutiveFailures=failures,
                     error=failure,
-                    until=health.paused_until.isoformat() if health.paused_until else None,
+                    until=written(health.paused_until) if health.paused_until else None,
                 )
             )
         self._unwell[key] = health

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import trio
 
+from understudy.actors.clock import written
 from understudy.actors.heartbeats.messages import Look, Retire
 from understudy.actors.heartbeats.run import Run
 from understudy.actors.heartbeats.schedule import Leave, Take, TakeOver, Wait, following, plan
@@ -84,7 +85,7 @@ class HeartbeatActor(Actor):
     def snapshot(self) -> Mapping[str, object]:
         """What it does, or when it will next."""
         return {
-            "next": self._next.isoformat() if self._next is not None else None,
+            "next": written(self._next) if self._next is not None else None,
             "run": self._running.id if self._running is not None else None,
         }
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from understudy.actors.clock import written
 from understudy.actors.heartbeats.messages import HEARTBEATS, Editor, RunHeartbeat
 from understudy.actors.jobs.kinds import JobFailed, JobKind, JobResult, JobRun
 from understudy.actors.jobs.payloads import Fields, fits, read
@@ -31,6 +32,6 @@ def heartbeat_job_kinds(system: ActorSystem) -> tuple[JobKind, ...]:
             raise JobFailed("a heartbeat belongs to somebody in a workspace", code="VALIDATION")
         editor = Editor(job.workspace_id, job.uid)
         beat = await system.ask(HEARTBEATS, RunHeartbeat(editor, asked.heartbeat_id, job.run_at))
-        return {"heartbeatId": beat.id, "dueAt": beat.next_run_at.isoformat()}
+        return {"heartbeatId": beat.id, "dueAt": written(beat.next_run_at)}
 
     return (JobKind(HEARTBEAT_RUN, run, fits(HeartbeatDue), public=True),)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import attrs
 
-from understudy.actors.clock import utc_now
+from understudy.actors.clock import utc_now, written
 from understudy.actors.jobs.duetimes import last_due, next_due
 from understudy.actors.jobs.kinds import Scheduled
 from understudy.actors.jobs.messages import DISPATCHER, SCHEDULE, LookForJobs
@@ -76,8 +76,8 @@ class Schedule(Actor):
         return {
             name: {
                 "kind": each.kind,
-                "last": self._seen[name].isoformat() if name in self._seen else None,
-                "next": next_due(each, now, self._zone).isoformat(),
+                "last": written(self._seen[name]) if name in self._seen else None,
+                "next": written(next_due(each, now, self._zone)),
             }
             for name, each in self._scheduled.items()
         }

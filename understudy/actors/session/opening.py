@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from understudy.actors.agents.config import AgentConfig
+from understudy.actors.clock import written
 from understudy.actors.costs.quotas import Allowance, allowances
 from understudy.actors.errors import QuotaExceeded as Refused
 from understudy.actors.facts import fact
@@ -189,7 +190,7 @@ class Opening:
                 "quota": asked.scope.split("/")[1],
                 "limit": asked.most,
                 "unit": "microUsd" if asked.money else "tokens",
-                "resetsAt": allowance.ends.isoformat(),
+                "resetsAt": written(allowance.ends),
                 "code": refusal.code,
             },
             at=now,

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 
 import trio
 
+from understudy.actors.clock import written
 from understudy.actors.errors import DomainError
 from understudy.actors.session.chronicle import Chronicle, shown
 from understudy.actors.session.ports import Consent, Tools
@@ -149,7 +150,7 @@ def _shown(asked: Approval) -> dict[str, object]:
         "name": asked.tool,
         "toolCallId": asked.tool_call_id,
         "arguments": shown(asked.arguments),
-        "expiresAt": asked.expires_at.isoformat(),
+        "expiresAt": written(asked.expires_at),
     }
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any, TypeVar
 
 from understudy.actors.audit.messages import act_of
+from understudy.actors.clock import written
 from understudy.actors.errors import Detail, Invalid
 from understudy.actors.made import is_keyed, made_id
 from understudy.actors.workspaces.messages import (
@@ -105,7 +106,7 @@ class Keeper:
             now,
             now,
         )
-        until = message.expires_at.isoformat() if message.expires_at is not None else None
+        until = written(message.expires_at) if message.expires_at is not None else None
         audit = self._audit(
             "workspace.agent_granted",
             author,
