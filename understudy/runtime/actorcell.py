@@ -85,7 +85,7 @@ class ActorCell(LinkedCell):
         self.passivated = False
 
     @property
-    def type_name(self) -> str:  # type: ignore[override]
+    def type_name(self) -> str:
         """The actor's class."""
         return self.spec.actor.__qualname__ if isinstance(self.spec.actor, type) else type(self.actor).__qualname__
 

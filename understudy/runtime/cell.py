@@ -82,7 +82,6 @@ class Cell:
     )
 
     kind: str
-    type_name: str
     is_supervisor: ClassVar[bool] = False
 
     def __init__(self, system: ActorSystem, parent: Supervisor | None, spec: Spec, address: str) -> None:
@@ -120,6 +119,11 @@ class Cell:
         self.intensity: Intensity | None = None
         self.crash: Crash | None = None
         self.last_word: Exception | None = None
+
+    @property
+    def type_name(self) -> str:
+        """The name of the class that runs here."""
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"<{self.type_name} {self.address!r} {self.state.value}>"

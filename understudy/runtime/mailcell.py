@@ -18,7 +18,7 @@ from understudy.runtime.reply import Slot
 
 if TYPE_CHECKING:
     from understudy.runtime.childspec import ChildSpec
-    from understudy.runtime.context import Envelope
+    from understudy.runtime.context import Envelope, Parcel
     from understudy.runtime.messages import Ask
     from understudy.runtime.supervisor import Supervisor
     from understudy.runtime.system import ActorSystem
@@ -214,10 +214,10 @@ class MailCell(Cell):
         """Handle *envelope*, which is `at_hand`, in the asker's own step."""
         raise NotImplementedError
 
-    def put_own(self, message: object, parcel: object) -> None:
+    def put_own(self, message: object, parcel: Parcel) -> None:
         """Queue a timer's message, whatever the limit: the owner's own timers are bound enough."""
         self.mailbox.open()
-        self.mailbox.lane.append((message, self.address, None, parcel, self.system.now()))  # type: ignore[arg-type]
+        self.mailbox.lane.append((message, self.address, None, parcel, self.system.now()))
         self.wake()
 
     def put_system(self, message: object) -> None:

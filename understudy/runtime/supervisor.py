@@ -54,7 +54,7 @@ class Supervisor(Cell):
         self.budget = Intensity(spec.max_restarts, spec.window)
 
     @property
-    def type_name(self) -> str:  # type: ignore[override]
+    def type_name(self) -> str:
         """The kind of supervisor."""
         return type(self).__name__
 
