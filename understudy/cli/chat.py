@@ -79,7 +79,7 @@ def chat(**options: Any) -> int:
 
 def _converse(conversation: "Conversation", agent: str) -> int:
     with contextlib.suppress(ImportError):  # editing and history at the prompt, where Python has it
-        import readline  # noqa: F401
+        import readline  # noqa: F401  # `input` uses it when it is there
     conversation.sign_in.ensure()
     conversation.transcript.note(
         f"{agent} on {conversation.url} - Ctrl-C stops an answer, /reset starts afresh, Ctrl-D leaves"

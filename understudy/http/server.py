@@ -160,7 +160,7 @@ class Server:
             except OSError as error:
                 if error.errno in _OUT_OF_FILES:
                     if not short_of_files:
-                        log.error("out of files: new connections wait", open=len(self._connections))  # noqa: TRY400
+                        log.error("out of files: new connections wait", open=len(self._connections))  # noqa: TRY400  # why is known
                     short_of_files = True
                     await trio.sleep(0.1)
                 # Anything else is a client that left before it was accepted (accept(2)).

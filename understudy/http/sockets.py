@@ -44,5 +44,5 @@ def bind(host: str, port: int) -> tuple[socket.socket, ...]:
 def url_of(sockets: Sequence[socket.socket]) -> str:
     """Where a browser on this machine finds the server."""
     host, port = sockets[0].getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104  # shown, not bound
     return f"http://{shown}:{port}"

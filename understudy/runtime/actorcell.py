@@ -223,7 +223,7 @@ class ActorCell(LinkedCell):
         with trio.CancelScope(deadline=self.system.now() + (self.spec.shutdown or 5.0)) as self.scope:
             try:
                 await actor.stopping(end)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  # any error of an actor is a crash
                 return self._crashed(error)
         if self.scope.cancelled_caught:
             return self.kill_exit or Killed(f"stopping() took longer than {self.spec.shutdown} s")

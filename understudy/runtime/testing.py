@@ -157,7 +157,7 @@ class ChaosMonkey:
 
     async def run(self) -> None:
         """Kill, for ever. Leaves only by cancellation, or when the system has ended."""
-        dice = random.Random(self.seed)  # noqa: S311
+        dice = random.Random(self.seed)  # noqa: S311  # no secret
         while not self.system.ended:
             await trio.sleep(dice.expovariate(self.rate))
             prey = [address for address in self._prey() if address not in self.spare]

@@ -102,7 +102,7 @@ def _reaches(account: Account, pgdata: Path, programs: Path) -> bool:
         str(programs / "postgres"),
     )
     try:
-        tried = subprocess.run(  # noqa: S603
+        tried = subprocess.run(  # noqa: S603  # our own words
             account.command(*script),
             cwd="/",
             stdin=subprocess.DEVNULL,

@@ -156,7 +156,7 @@ class Connection(psycopg.AsyncConnection[Row]):
                     ready = await wait_ready(fd, state)
                 state = gen.send(ready)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            return done.value  # type: ignore[no-any-return]  # likewise
         except (trio.ClosedResourceError, OSError) as error:
             raise e.OperationalError("the connection was closed") from error
 

@@ -125,7 +125,7 @@ class EmbeddedPostgres:
             self._take_directory()
             try:
                 await self._start()
-            except BaseException:
+            except BaseException:  # cancelled too: the directory is nobody's, unless a server runs in it by now
                 if not self.running:
                     self._let_go()
                 raise

@@ -45,7 +45,7 @@ class Transaction(AsyncTransaction):
             self._check_enter()
             try:
                 await self._conn.wait(self._enter_gen())
-            except BaseException as error:
+            except BaseException as error:  # as psycopg does it, but shielded: the BEGIN may have been done
                 if self.pgconn.status == pq.ConnStatus.OK and not isinstance(error, GeneratorExit):
                     with self._conn.finishing():
                         await self._conn.wait(self._exit_gen(type(error), error, None))

@@ -41,7 +41,8 @@ def runs_in(pid: int, pgdata: Path) -> bool:
             return (proc / "cwd").samefile(pgdata)
         except OSError:
             return False
-    listed = run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    asked = ["ps", "-o", "command=", "-p", str(pid)]
+    listed = run(asked, capture_output=True, text=True, check=False)  # noqa: S603  # our own words
     return str(pgdata) in listed.stdout
 
 

@@ -61,7 +61,7 @@ async def wait_conn(gen: PQGenConn[RV], timeout: float | None) -> RV:
                 ready = await wait_ready(fd, state)
                 fd, state = gen.send(ready)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
         except (trio.ClosedResourceError, OSError) as error:
             raise e.OperationalError("the connection was closed") from error
     raise e._WaitTimeout("wait timeout expired")

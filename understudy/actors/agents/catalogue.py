@@ -101,7 +101,7 @@ class Catalogue:
             try:
                 (stored if grant is None else granted)[agent.id] = view_of(agent, grant)
             except Conflict as error:  # one unreadable agent must not hide the others
-                log.error("agent %s of %s left out: %s", agent.id, agent.workspace_id, error)  # noqa: TRY400
+                log.error("agent %s of %s left out: %s", agent.id, agent.workspace_id, error)  # noqa: TRY400  # where is known
         agents = sorted((granted | self._seeds | stored | self._builtin).values(), key=lambda agent: agent.id)
         end = None if message.limit is None else message.offset + message.limit
         return AgentPage(tuple(agents[message.offset : end]), len(agents))

@@ -160,6 +160,6 @@ class Http1Client:
 async def _exchange_on(connection: Connection, target: bytes, headers: Headers, body: bytes) -> Head:
     try:
         return await connection.exchange(target, headers, body)
-    except BaseException:
+    except BaseException:  # cancelled too: behind half an exchange nobody knows whose answer comes next
         connection.close()
         raise

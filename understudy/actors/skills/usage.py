@@ -140,7 +140,7 @@ class SkillUsageCounter(Server):
                 if self._pruned != today:
                     await self._store.prune(today - timedelta(days=DAYS))
                     self._pruned = today
-            except BaseException:
+            except BaseException:  # cancelled too: what is not known to be written is written again
                 self._changed |= changed
                 raise
             for key in [key for key in self._counted if key[0] < today and key not in self._changed]:

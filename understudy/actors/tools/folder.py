@@ -113,7 +113,7 @@ class Folder:
                 with open(descriptor, "wb") as file:
                     file.write(content)
                 os.rename(made, name, src_dir_fd=folder, dst_dir_fd=folder)
-            except BaseException:
+            except BaseException:  # whatever it is, no half of a file is left behind
                 with suppress(OSError):
                     os.unlink(made, dir_fd=folder)
                 raise

@@ -227,7 +227,7 @@ class Workspaces(Server):
             done = await change(message)
         except DomainError:
             raise  # nothing was changed: nobody makes the agents forget what they know by being refused
-        except BaseException:
+        except BaseException:  # it may have been; the telling is shielded, and takes a bounded time
             await self._tell_agents(GrantsChanged())
             raise
         await self._tell_agents(GrantsChanged())
