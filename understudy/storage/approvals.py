@@ -133,7 +133,7 @@ class ApprovalRepository(Repository):
 
     async def prune(self, before: datetime) -> int:
         """Delete decided ones that were requested before *before*; how many."""
-        return await self._count("DELETE FROM approvals WHERE requested_at < %s AND status <> 'pending'", before)
+        return await self._prune("approvals", "requested_at < %s AND status <> 'pending'", before)
 
 
 def _approval(row: Row) -> Approval:

@@ -85,4 +85,4 @@ class CostRepository(Repository):
 
     async def prune_counters(self, before: datetime) -> int:
         """Forget allowances that began before then; returns how many."""
-        return await self._count("DELETE FROM quota_counters WHERE starts < %s AND reserved = 0", before)
+        return await self._prune("quota_counters", "starts < %s AND reserved = 0", before)

@@ -257,7 +257,7 @@ class DeliveryRepository(Repository):
 
     async def prune(self, before: datetime) -> int:
         """Delete deliveries made before then, whatever became of them; how many."""
-        return await self._count("DELETE FROM webhook_deliveries WHERE created_at < %s", before)
+        return await self._prune("webhook_deliveries", "created_at < %s", before)
 
 
 def _claimed(row: Row) -> Claimed:

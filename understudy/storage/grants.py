@@ -140,9 +140,10 @@ class GrantRepository(Repository):
 
     async def purge_expired(self, *, before: datetime) -> int:
         """Delete grants that expired before then, and those of agents that are no more; how many."""
-        return await self._count(
-            "DELETE FROM workspace_agent_grants g WHERE g.expires_at < %s"
-            " OR EXISTS (SELECT FROM agent_configs a WHERE a.key = g.agent_key AND a.deleted_at IS NOT NULL)",
+        return await self._prune(
+            "workspace_agent_grants",
+            "expires_at < %s OR EXISTS (SELECT FROM agent_configs a"
+            " WHERE a.key = workspace_agent_grants.agent_key AND a.deleted_at IS NOT NULL)",
             before,
         )
 

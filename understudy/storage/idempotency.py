@@ -135,9 +135,10 @@ class IdempotencyRepository(Repository):
 
     async def sweep(self, *, now: datetime) -> int:
         """Delete the expired ones, but those of turns that run; how many."""
-        return await self._count(
-            "DELETE FROM idempotency_keys k WHERE expires_at <= %s"
-            " AND NOT EXISTS (SELECT FROM turns t WHERE t.id = k.turn_id AND t.status = 'running')",
+        return await self._prune(
+            "idempotency_keys",
+            "expires_at <= %s AND NOT EXISTS"
+            " (SELECT FROM turns t WHERE t.id = idempotency_keys.turn_id AND t.status = 'running')",
             now,
         )
 

@@ -126,12 +126,10 @@ class KnowledgeRepository(Repository):
     async def let_go(self, now: datetime) -> tuple[int, int]:
         """Delete edges and things of the graph that have grown too weak; how many of each."""
         given: dict[str, object] = {"now": now, "least": LEAST_STRENGTH, "stale": LEFT_AFTER_A_DAY}
-        edges = await self._count(
-            f"DELETE FROM graph_edges WHERE strength * {LEFT.format(since='touched_at')} < %(least)s", **given
-        )
-        things = await self._count(
-            "DELETE FROM memory_entries WHERE tier = 'graph'"
-            f" AND weight * {LEFT.format(since='coalesce(touched_at, created_at)')} < %(least)s",
+        edges = await self._prune("graph_edges", f"strength * {LEFT.format(since='touched_at')} < %(least)s", **given)
+        things = await self._prune(
+            "memory_entries",
+            f"tier = 'graph' AND weight * {LEFT.format(since='coalesce(touched_at, created_at)')} < %(least)s",
             **given,
         )
         return edges, things

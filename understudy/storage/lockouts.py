@@ -78,8 +78,6 @@ class LockoutRepository(Repository):
 
     async def sweep(self, *, before: datetime) -> int:
         """Forget subjects that last failed before *before* and are not locked any more; how many."""
-        return await self._count(
-            "DELETE FROM login_lockouts WHERE last_failure < %s AND (locked_until IS NULL OR locked_until < %s)",
-            before,
-            before,
+        return await self._prune(
+            "login_lockouts", "last_failure < %s AND (locked_until IS NULL OR locked_until < %s)", before, before
         )

@@ -42,7 +42,7 @@ class MemoryIndexRepository(Repository):
 
     async def forget(self, before: datetime) -> int:
         """Let go of vectors that were not used since; how many."""
-        return await self._count("DELETE FROM embeddings WHERE used_at < %s", before)
+        return await self._prune("embeddings", "used_at < %s", before)
 
     async def outdated(
         self, embedder: str, *, limit: int, of: tuple[str, str] | None = None

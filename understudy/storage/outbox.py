@@ -61,7 +61,7 @@ class OutboxRepository(Repository):
 
     async def prune(self, before: datetime) -> int:
         """Delete items delivered before *before*; how many."""
-        return await self._count("DELETE FROM outbox WHERE done_at < %s", before)
+        return await self._prune("outbox", "done_at < %s", before)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Callable[[float], Awaitable[bool]]]:

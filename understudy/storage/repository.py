@@ -15,6 +15,9 @@ from understudy.storage.errors import StoreConflict, StoreUnavailable, Unstorabl
 from understudy.storage.pool import Pool
 from understudy.storage.rowsecurity import Tenant, act_for
 
+PRUNED_AT_ONCE = 1000
+"""Rows that one statement deletes at most, where nobody waits for the end of it."""
+
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
@@ -130,6 +133,24 @@ class Repository:
             return (await connection.execute(query.encode(), named or arguments)).rowcount
 
         return await self._run(work)
+
+    async def _prune(self, table: str, condition: str, *arguments: object, **named: object) -> int:
+        """Delete the rows of *table* that meet *condition*, some at a time; how many.
+
+        Each statement is a transaction of its own, so that however much there is, nobody waits long for a lock and no
+        replica falls behind. Rows that somebody changes meanwhile are left for the next time.
+        """
+        gone = 0
+        while True:
+            some = await self._count(
+                f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("  # noqa: S608  # constants of repositories
+                f"SELECT ctid FROM {table} WHERE {condition} LIMIT {PRUNED_AT_ONCE}))",
+                *arguments,
+                **named,
+            )
+            gone += some
+            if some < PRUNED_AT_ONCE:
+                return gone
 
 
 async def rows(connection: Connection[Any], query: str, *arguments: object, **named: object) -> list[Row]:

@@ -44,4 +44,4 @@ class SkillUsageRepository(Repository):
 
     async def prune(self, before: date) -> int:
         """Forget the days before this one; how many rows it was."""
-        return await self._count("DELETE FROM skill_usage WHERE day < %s", before)
+        return await self._prune("skill_usage", "day < %s", before)

@@ -103,7 +103,7 @@ class TokenRepository(Repository):
 
     async def sweep(self, *, now: datetime) -> int:
         """Delete the expired ones; how many."""
-        return await self._count("DELETE FROM refresh_tokens WHERE expires_at <= %s", now)
+        return await self._prune("refresh_tokens", "expires_at <= %s", now)
 
 
 def _values(token: RefreshToken) -> tuple[object, ...]:

@@ -125,3 +125,16 @@ async def test_what_happens_while_the_database_is_away_is_written_when_it_is_bac
         await written(it)
         (unwell,) = await it.store.health.unwell()
         assert (unwell.failures, unwell.last_error) == (3, "PROVIDER_ERROR")
+
+
+async def test_failures_of_long_ago_are_forgotten_also_of_agents_that_are_no_more() -> None:
+    async with ailing({"bad"}, rules=HealingRules(forget_every=0.01)) as it:
+        await fail(it, 2)
+        await written(it)
+        assert len(await it.store.health.unwell()) == 1
+        it.pass_time(days=8)
+        while await it.store.health.unwell():
+            await trio.lowlevel.checkpoint()
+        await fail(it, 2)
+        assert types(await it.chat("good"))[-1] == "done"
+        assert told(it) == []

@@ -26,6 +26,9 @@ from understudy.storage.entries import Published
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.records import AgentHealth
 
+FORGOTTEN = timedelta(days=7)
+"""After so long a failure is in no row any more."""
+
 Key = tuple[str, str]
 """A workspace and an agent in it."""
 
@@ -48,15 +51,24 @@ class HealthStore(Protocol):
 
 @attrs.frozen
 class HealingRules:
-    """An agent is left alone for ``pause`` seconds after ``most`` failures in a row."""
+    """An agent is left alone for ``pause`` seconds after ``most`` failures in a row.
+
+    Every ``forget_every`` seconds it is looked for failures that are older than `FORGOTTEN`.
+    """
 
     most: int = 3
     pause: float = 900.0
+    forget_every: float = 3600.0
 
 
 @attrs.frozen
 class _Over:
     key: Key
+
+
+@attrs.frozen
+class _Forget:
+    """Time to look for failures of long ago."""
 
 
 class Healing(Server):
@@ -78,6 +90,7 @@ class Healing(Server):
 
     async def started(self) -> None:
         """Learn who is unwell. Raises `StoreUnavailable`; the supervisor then tries again."""
+        self.every(self._rules.forget_every, _Forget())
         for health in await self._store.unwell():
             key = (health.workspace_id, health.agent_id)
             self._unwell[key] = health
@@ -140,6 +153,15 @@ class Healing(Server):
             self._resumed(message.key, "timer")
         else:
             self._arm(message.key, health)
+
+    @receive
+    def forget(self, message: _Forget) -> None:
+        """Let go of failures of long ago: their agents may be no more, and nothing else would ever end them."""
+        del message
+        old = self._now() - FORGOTTEN
+        for key in [k for k, health in self._unwell.items() if health.paused_until is None and health.failed_at < old]:
+            del self._unwell[key]
+            self._write(key)
 
     def _failed(self, key: Key, known: AgentHealth | None, failure: str) -> None:
         now = self._now()
