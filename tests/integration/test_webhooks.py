@@ -78,6 +78,9 @@ async def test_a_conversation_is_told_of_signed_and_again_until_it_is_taken(tmp_
             while (shown := (await history(mira, webhook))[0])["status"] == "pending":
                 await trio.sleep(0.01)
             assert (shown["status"], shown["attempts"], shown["responseStatus"]) == ("success", 3, 200)
+            numbers = (await http.get("/metrics", headers={"Accept": "text/plain"})).text
+            assert 'understudy_webhook_tries_total{outcome="retried"} 2.0' in numbers
+            assert 'understudy_webhook_tries_total{outcome="delivered"} 1.0' in numbers
 
             await the_answer_of_a_chat_is_sent_where_it_was_asked_for(mira, answers.url, answers.wait)
             await the_answer_is_sent_though_the_server_is_killed_in_the_middle(node, mira, answers, silent)

@@ -70,6 +70,29 @@ async def test_each_thing_that_is_behind_is_counted_by_itself(pool: Pool) -> Non
     )
 
 
+async def test_deliveries_are_late_from_when_they_are_due_until_they_are_taken(pool: Pool) -> None:
+    store = Store(Repositories.on(pool), Journal(pool))
+    mira, _ = await store.user()
+    async with pool.connection() as connection:
+        await connection.execute(
+            b"INSERT INTO webhooks (id, uid, url, events, enabled, secret, created_at, updated_at)"
+            b" VALUES ('whk_1', %(u)s, 'https://example.org', '{*}', true, 's', %(start)s, %(start)s)",
+            {"u": mira.id, "start": START},
+        )
+        await connection.execute(
+            b"INSERT INTO webhook_deliveries"
+            b" (id, queue, webhook_id, uid, event_id, event, body, status, next_attempt_at, created_at)"
+            b" SELECT 'dlv_' || n, 'whk_1', 'whk_1', %(u)s, 'evt_' || n, 'e', '{}', 'pending',"
+            b" %(start)s::timestamptz + n * interval '10 min', %(start)s FROM generate_series(1, 9) n",
+            {"u": mira.id, "start": START},
+        )
+    probe = Probe(pool)
+    assert await probe.late_deliveries(START) == (0, 0.0)
+    assert await probe.late_deliveries(LATER) == (6, 3000.0)
+    assert len(await store.repositories.deliveries.claim("whk_1", 5, now=LATER, until=LATER + timedelta(hours=1))) == 5
+    assert await probe.late_deliveries(LATER) == (1, 0.0)
+
+
 async def test_messages_that_are_indexed_by_other_words_are_counted(pool: Pool) -> None:
     store = Store(Repositories.on(pool), Journal(pool))
     session = await store.session()

@@ -169,6 +169,12 @@ class _NothingStored:
         await trio.lowlevel.checkpoint()
         return 0, 0, 0
 
+    async def late_deliveries(self, now: datetime) -> tuple[int, float]:
+        """None."""
+        del now
+        await trio.lowlevel.checkpoint()
+        return 0, 0.0
+
     async def billed(self, since: datetime) -> int:
         """Nothing."""
         del since

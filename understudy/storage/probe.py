@@ -68,6 +68,13 @@ class Probe(Backlogs):
         )
         return int(active), int(sessions), int(messages)
 
+    async def late_deliveries(self, now: datetime) -> tuple[int, float]:
+        """How many deliveries of webhooks are due and not taken, and for how many seconds the one that is longest."""
+        ((due, first),) = await self._rows(
+            "SELECT count(*), min(next_attempt_at) FROM webhook_deliveries WHERE next_attempt_at <= %s", now
+        )
+        return int(due), (now - first).total_seconds() if first is not None else 0.0
+
     async def billed(self, since: datetime) -> int:
         """What all workspaces have spent since then, in micro-dollars."""
         ((spent,),) = await self._rows("SELECT coalesce(sum(cost), 0)::bigint FROM billing_usage WHERE at >= %s", since)

@@ -16,6 +16,7 @@ from understudy.actors.metrics.messages import (
     METRICS,
     CacheUsed,
     CountConnections,
+    DeliveryTried,
     Exposition,
     MetricsView,
     OpenConnections,
@@ -40,6 +41,7 @@ class Counts:
         self.asked = 0
         self.away = False
         self.spent = 2_310_000
+        self.late = (3, 12.5)
         self.billed_since: datetime | None = None
 
     async def totals(self) -> tuple[int, int, int]:
@@ -48,6 +50,10 @@ class Counts:
         if self.away:
             raise StoreUnavailable
         return self.numbers
+
+    async def late_deliveries(self, now: datetime) -> tuple[int, float]:
+        await trio.lowlevel.checkpoint()
+        return self.late
 
     async def billed(self, since: datetime) -> int:
         await trio.lowlevel.checkpoint()
@@ -125,6 +131,18 @@ async def test_turns_requests_and_tokens_are_counted(system: ActorSystem) -> Non
     assert value(found, "understudy_http_requests_total", method="POST", route="/agent/chat", status="409") == 1
     assert value(found, "understudy_http_request_seconds_count", route="/agent/chat") == 2
     assert value(found, "understudy_sessions", status="archived") == 3
+
+
+async def test_tries_to_deliver_are_counted_and_what_is_late_is_told(system: ActorSystem) -> None:
+    for outcome in ("delivered", "retried", "retried", "given_up"):
+        system.tell(METRICS, DeliveryTried(outcome, 0.2))
+    found = await samples(system)
+    assert value(found, "understudy_webhook_tries_total", outcome="delivered") == 1
+    assert value(found, "understudy_webhook_tries_total", outcome="retried") == 2
+    assert value(found, "understudy_webhook_tries_total", outcome="given_up") == 1
+    assert value(found, "understudy_webhook_try_seconds_sum") == pytest.approx(0.8)
+    assert value(found, "understudy_webhook_deliveries_due") == 3
+    assert value(found, "understudy_webhook_lag_seconds") == 12.5
 
 
 @attrs.frozen

@@ -18,6 +18,7 @@ from understudy.actors.metrics.messages import (
     METRICS,
     CacheUsed,
     CountConnections,
+    DeliveryTried,
     Exposition,
     MetricsView,
     OpenConnections,
@@ -60,6 +61,8 @@ class Counted:
     messages: int = 0
     tools: int = 0
     skills: int = 0
+    deliveries_due: int = 0
+    deliveries_late: float = 0.0
 
 
 class Metrics(Server):
@@ -106,6 +109,11 @@ class Metrics(Server):
     def request_served(self, message: RequestServed) -> None:
         """Count it."""
         self._meters.served(message)
+
+    @receive
+    def delivery_tried(self, message: DeliveryTried) -> None:
+        """Count it."""
+        self._meters.tried(message)
 
     @receive
     def cache_used(self, message: CacheUsed) -> None:
@@ -187,11 +195,13 @@ class Metrics(Server):
 
     async def _count_anew(self, last: Counted) -> Counted:
         active, total, messages = last.sessions_active, last.sessions_total, last.messages
+        due, late = last.deliveries_due, last.deliveries_late
         # While the database is away or slow the last numbers are the best there are.
         with trio.move_on_after(PATIENCE), contextlib.suppress(StoreUnavailable):
             active, total, messages = await self._totals.totals()
+            due, late = await self._totals.late_deliveries(self._now())
         tools, skills = await self._tools(last.tools), await self._skills(last.skills)
-        return Counted(trio.current_time(), active, total, messages, tools, skills)
+        return Counted(trio.current_time(), active, total, messages, tools, skills, due, late)
 
     async def _tools(self, last: int) -> int:
         try:
@@ -213,7 +223,7 @@ class _Node(Collector):
         self._metrics = metrics
 
     def collect(self) -> list[Metric]:
-        """Uptime, sessions, messages, tools."""
+        """Uptime, sessions, messages, tools, deliveries that are due."""
         counted = self._metrics.counted
         sessions = GaugeMetricFamily("understudy_sessions", "Sessions in the database.", labels=("status",))
         sessions.add_metric(("active",), counted.sessions_active)
@@ -223,6 +233,16 @@ class _Node(Collector):
             sessions,
             GaugeMetricFamily("understudy_messages", "Messages in the database.", value=counted.messages),
             GaugeMetricFamily("understudy_tools", "Tools that agents can call.", value=counted.tools),
+            GaugeMetricFamily(
+                "understudy_webhook_deliveries_due",
+                "Deliveries to webhooks that are due and that nobody has taken yet.",
+                value=counted.deliveries_due,
+            ),
+            GaugeMetricFamily(
+                "understudy_webhook_lag_seconds",
+                "Seconds for which the delivery that has waited longest is due.",
+                value=counted.deliveries_late,
+            ),
         ]
 
 

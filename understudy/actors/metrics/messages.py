@@ -43,6 +43,17 @@ class RequestServed:
 
 
 @attrs.frozen
+class DeliveryTried:
+    """Tell: one try of a webhook's delivery took so many ``seconds``.
+
+    ``outcome`` is ``delivered``, ``retried`` (it failed and is tried again) or ``given_up`` (it is not).
+    """
+
+    outcome: str
+    seconds: float
+
+
+@attrs.frozen
 class OpenConnections:
     """Tell: how many WebSockets and event streams are open now."""
 

@@ -6,10 +6,17 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from understudy.actors.metrics.messages import CacheUsed, OpenConnections, RequestServed, TurnFinished
+from understudy.actors.metrics.messages import (
+    CacheUsed,
+    DeliveryTried,
+    OpenConnections,
+    RequestServed,
+    TurnFinished,
+)
 
 _REQUEST = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30, 120)
 _TURN = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_DELIVERY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _MOST_ROUTES = 400
 """Routes that get a series of their own; there are fewer, so a client cannot fill the memory with made-up ones."""
 
@@ -45,6 +52,12 @@ class Meters:
         self._connections = Gauge(
             "understudy_open_connections", "Connections open now.", ("kind",), registry=self.registry
         )
+        self._deliveries = Counter(
+            "understudy_webhook_tries", "Tries to deliver to a webhook.", ("outcome",), registry=self.registry
+        )
+        self._delivery_seconds = Histogram(
+            "understudy_webhook_try_seconds", "Seconds that one try took.", buckets=_DELIVERY, registry=self.registry
+        )
         self._routes: set[str] = set()
         self.connections = OpenConnections(websockets=0, streams=0)
         self.cache_hits = self.cache_misses = 0
@@ -71,6 +84,11 @@ class Meters:
         model = turn.model or "none"
         self._tokens.labels("prompt", model).inc(turn.usage.prompt_tokens)
         self._tokens.labels("completion", model).inc(turn.usage.completion_tokens)
+
+    def tried(self, delivery: DeliveryTried) -> None:
+        """Count a try to deliver to a webhook."""
+        self._deliveries.labels(delivery.outcome).inc()
+        self._delivery_seconds.observe(delivery.seconds)
 
     def looked_up(self, used: CacheUsed) -> None:
         """Count look-ups in a cache."""

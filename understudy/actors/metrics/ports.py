@@ -11,6 +11,13 @@ class Totals(Protocol):
         """Active sessions, all sessions, and the messages in them. Raises `StoreUnavailable`."""
         ...
 
+    async def late_deliveries(self, now: datetime) -> tuple[int, float]:
+        """How many deliveries of webhooks are due and not taken, and for how many seconds the one that is longest.
+
+        Raises `StoreUnavailable`.
+        """
+        ...
+
     async def billed(self, since: datetime) -> int:
         """What all workspaces have spent since then, in micro-dollars. Raises `StoreUnavailable`."""
         ...

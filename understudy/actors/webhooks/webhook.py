@@ -10,6 +10,7 @@ import trio
 
 from understudy.actors.clock import utc_now
 from understudy.actors.facts import fact
+from understudy.actors.metrics.messages import METRICS, DeliveryTried
 from understudy.actors.webhooks.events import answer_body
 from understudy.actors.webhooks.messages import Wake
 from understudy.actors.webhooks.ports import DeliveryQueue, Posted, Poster
@@ -186,6 +187,8 @@ class WebhookActor(Actor):
             self._failed += 1
             if not posted.gone:
                 wait = self._schedule.after(taken.step + 1, self.system.rng, callback=taken.turn is not None)
+        outcome = "delivered" if posted.ok else "given_up" if wait is None else "retried"
+        self.system.tell(METRICS, DeliveryTried(outcome, posted.duration_ms / 1000))
         return Attempted(
             taken.id,
             taken.claim,
