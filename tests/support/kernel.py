@@ -103,6 +103,6 @@ class Counter(Actor):
         self.stop()
 
 
-def counter(id: str, diary: list[str] | None = None, **options: object) -> ChildSpec:  # noqa: A002
+def counter(id: str, diary: list[str] | None = None, **options: object) -> ChildSpec:
     """A spec for a `Counter`."""
     return ChildSpec(id, Counter, args=(diary,), **options)  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ def fact(
     workspace_id: str | None,
     data: Mapping[str, object],
     at: datetime,
-    id: str | None = None,  # noqa: A002 - it is the fact's id
+    id: str | None = None,
 ) -> Published:
     """The journal entry of a fact. An ``id`` made from what it tells of makes writing it twice harmless."""
     told = _Told(event, at.astimezone(UTC), uid, workspace_id, dict(data))

@@ -45,7 +45,7 @@ class Operation:
 _ATTRIBUTE = "_understudy_operation"
 
 
-def operation(id: str, auth: Auth, **rest: Any) -> Callable[[View], Any]:  # noqa: A002  # OpenAPI's own word
+def operation(id: str, auth: Auth, **rest: Any) -> Callable[[View], Any]:
     """Describe a view. Its docstring becomes summary and description.
 
     Untyped towards quart, whose routes do not know what a `Reply` is.

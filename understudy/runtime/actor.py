@@ -143,7 +143,7 @@ class Actor:
         """Couple fates: when either incarnation crashes or is killed, the other crashes with `LinkedExit`."""
         self._alive().link(target)
 
-    def stop(self, exit: Exit | None = None) -> None:  # noqa: A002 - the field's word
+    def stop(self, exit: Exit | None = None) -> None:
         """Stop after the current message, with *exit* (default `Normal`). A ``permanent`` child is started again."""
         self._alive().stop_self(exit)
 

@@ -98,11 +98,11 @@ class ActorCell(LinkedCell):
             self.signal = True
             self.wake()
 
-    def stop_self(self, exit: Exit | None) -> None:  # noqa: A002
+    def stop_self(self, exit: Exit | None) -> None:
         """Stop by the actor's own wish."""
         self.stop(Normal() if exit is None else exit)
 
-    def kill(self, exit: Exit | None = None) -> None:  # noqa: A002
+    def kill(self, exit: Exit | None = None) -> None:
         """Cancel whatever the incarnation is doing."""
         if self.running and self.kill_exit is None:
             self.kill_exit = Killed() if exit is None else exit
@@ -229,7 +229,7 @@ class ActorCell(LinkedCell):
             return self.kill_exit or Killed(f"stopping() took longer than {self.spec.shutdown} s")
         return end
 
-    def _over(self, exit: Exit) -> None:  # noqa: A002
+    def _over(self, exit: Exit) -> None:
         wanted = self.mailbox.lane or self.mailbox.waiting
         if exit is IDLE and wanted and self.ending is None and self.kill_exit is None:
             # Mail arrived while the actor was leaving: the next incarnation takes it, and nobody hears of an exit.

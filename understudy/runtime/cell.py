@@ -153,7 +153,7 @@ class Cell:
         """Ask the incarnation to stop. Returns at once."""
         raise NotImplementedError
 
-    def kill(self, exit: Exit | None = None) -> None:  # noqa: A002
+    def kill(self, exit: Exit | None = None) -> None:
         """Cancel the incarnation. Returns at once."""
         raise NotImplementedError
 
@@ -165,7 +165,7 @@ class Cell:
         """Serve user mail again."""
         raise NotImplementedError
 
-    def bury(self, exit: Exit) -> None:  # noqa: A002
+    def bury(self, exit: Exit) -> None:
         """The cell has ended for good: forget the name, then tell everybody who waits for it."""
         if self.state is State.ENDED:
             return
@@ -185,10 +185,10 @@ class Cell:
         if backoff is not None:
             backoff.cancel()
 
-    def _close(self, exit: Exit) -> None:  # noqa: A002
+    def _close(self, exit: Exit) -> None:
         """Answer what still waits for the dead."""
 
-    def _over(self, exit: Exit) -> None:  # noqa: A002
+    def _over(self, exit: Exit) -> None:
         """The incarnation has ended, with everything that was linked to it. Last act of its task."""
         self.running = False
         self.scope = None
@@ -254,7 +254,7 @@ class Cell:
         """Return what to tell somebody who wanted something of the dead."""
         return self.last_word or self.epitaph(self.exit, "it has stopped")
 
-    def epitaph(self, exit: Exit | None, stopped: str) -> Exception:  # noqa: A002
+    def epitaph(self, exit: Exit | None, stopped: str) -> Exception:
         """Return what *exit* was of, as an error; *stopped* says it for an end in order."""
         match exit:
             case Crashed(error):

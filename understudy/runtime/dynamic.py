@@ -131,7 +131,7 @@ class DynamicSupervisor(Supervisor):
             self._child_ended(event)
 
     def _child_ended(self, child: Cell) -> None:
-        exit = child.exit  # noqa: A001  # as everywhere in the kernel
+        exit = child.exit
         if exit is None or not isinstance(child, ActorCell):
             return
         if not child.begun and isinstance(exit, Crashed):

@@ -41,11 +41,11 @@ class Crashed:
 Exit: TypeAlias = Normal | Shutdown | Killed | NotFound | Crashed
 
 
-def is_abnormal(exit: Exit) -> bool:  # noqa: A002 - the field's word for it
+def is_abnormal(exit: Exit) -> bool:
     """Whether *exit* restarts a ``transient`` child and passes along links."""
     return isinstance(exit, Crashed | Killed)
 
 
-def error_of(exit: Exit) -> BaseException | None:  # noqa: A002
+def error_of(exit: Exit) -> BaseException | None:
     """Return the exception behind *exit*, if there is one."""
     return exit.error if isinstance(exit, Crashed) else None

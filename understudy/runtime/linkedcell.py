@@ -262,7 +262,7 @@ class LinkedCell(MailCell):
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    def _fail_promises(self, exit: Exit) -> None:  # noqa: A002
+    def _fail_promises(self, exit: Exit) -> None:
         """Whoever waits for this incarnation learns of its end at once, not at the deadline."""
         slots = [promise._slot for promise in self.deferred or ()]  # noqa: SLF001 - the other half of this module
         self.deferred = None
@@ -273,7 +273,7 @@ class LinkedCell(MailCell):
             if slot is not None and slot.live:
                 slot.fail(self.epitaph(exit, "it stopped before it answered"))
 
-    async def _wind_down(self, exit: Exit) -> None:  # noqa: A002
+    async def _wind_down(self, exit: Exit) -> None:
         """End everything that lived with the incarnation; work is waited for."""
         self._fail_promises(exit)
         for timer in list(self.timers or ()):

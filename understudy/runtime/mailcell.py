@@ -238,7 +238,7 @@ class MailCell(Cell):
             slot.fail(self._full() if why == "overflow" else self.obituary())
         self.system.dead_letters.record(why, self.address, envelope)
 
-    def _close(self, exit: Exit) -> None:  # noqa: A002
+    def _close(self, exit: Exit) -> None:
         """Answer whoever still waits; from now on mail is rerouted or dead."""
         box = self.mailbox
         why = "stopped" if isinstance(self.exit, Normal | Shutdown) else "not_found"

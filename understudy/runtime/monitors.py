@@ -39,7 +39,7 @@ class Monitor:
                 self._target.monitors.pop(self, None)
             self._watcher.forget_monitor(self)
 
-    def tell(self, exit: Exit) -> None:  # noqa: A002
+    def tell(self, exit: Exit) -> None:
         """The target has ended: send the one `Down`."""
         if self.active:
             self.active = False

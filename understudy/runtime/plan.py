@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def restarts(policy: Restart, exit: Exit) -> bool:  # noqa: A002
+def restarts(policy: Restart, exit: Exit) -> bool:
     """Whether a child under *policy* is started again after *exit*."""
     match policy:
         case Restart.PERMANENT:

@@ -109,7 +109,7 @@ class StaticSupervisor(Supervisor):
             await self._child_ended(event)
 
     async def _child_ended(self, child: Cell) -> None:
-        exit = child.exit  # noqa: A001  # as everywhere in the kernel
+        exit = child.exit
         if exit is None or child not in self.children:
             return
         child.expected = True  # from here on the end is dealt with

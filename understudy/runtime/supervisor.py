@@ -30,7 +30,7 @@ WITH_SUPERVISOR = Shutdown("its supervisor stopped")
 class GiveUp(Exception):
     """The budget is spent, or a significant child has gone: this supervisor ends with *exit*."""
 
-    def __init__(self, exit: Exit) -> None:  # noqa: A002
+    def __init__(self, exit: Exit) -> None:
         super().__init__(exit)
         self.exit = exit
 
@@ -67,7 +67,7 @@ class Supervisor(Cell):
             if self.scope is not None:
                 self.scope.cancel()
 
-    def kill(self, exit: Exit | None = None) -> None:  # noqa: A002
+    def kill(self, exit: Exit | None = None) -> None:
         """Cancel it: its children are killed first, and waited for."""
         if self.running and self.kill_exit is None:
             self.kill_exit = Killed() if exit is None else exit
@@ -177,7 +177,7 @@ class Supervisor(Cell):
         child.attempts += 1
         return seconds
 
-    def _give_up(self, child: Cell, exit: Exit) -> GiveUp:  # noqa: A002
+    def _give_up(self, child: Cell, exit: Exit) -> GiveUp:
         error = RestartsExceeded(
             f"{self.address or '/'}: {child.address} was restarted {self.budget.limit} times in {self.budget.window} s"
         )
@@ -194,7 +194,7 @@ class Supervisor(Cell):
         if self.system.telemetry.active:
             self.system.telemetry.restarting(child)
 
-    def bury(self, exit: Exit) -> None:  # noqa: A002
+    def bury(self, exit: Exit) -> None:
         """The supervisor has ended for good, and with it its children."""
         if self.state is State.ENDED:
             return

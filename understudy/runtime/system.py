@@ -374,7 +374,7 @@ class ActorSystem(Controls):
         """Run *fn* in the system's nursery, in a clean context: not in that of whoever happened to cause it."""
         self._clean.run(self._nursery.start_soon, fn, name=name)  # type: ignore[arg-type]  # mypy loses the name
 
-    def root_over(self, exit: Exit) -> None:  # noqa: A002
+    def root_over(self, exit: Exit) -> None:
         """The root has ended, and with it everything."""
         self.exit = exit
         self._root.bury(exit)

@@ -128,7 +128,7 @@ class Telemetry:
         """`actor.start`."""
         self.emit("actor.start", {"seconds": self.now() - cell.since}, _who(cell))
 
-    def stopped(self, cell: Cell, exit: Exit) -> None:  # noqa: A002
+    def stopped(self, cell: Cell, exit: Exit) -> None:
         """`actor.stop`, and `actor.crash` before it where it was one."""
         uptime = self.now() - cell.since
         if isinstance(exit, Crashed):

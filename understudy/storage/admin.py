@@ -55,7 +55,7 @@ class AdminRepository(Repository):
                 by_agent[agent_id] = used
         return UserUsage(total, by_agent)
 
-    async def job(self, type: str, job_id: str) -> Job | None:  # noqa: A002  # what jobs call it
+    async def job(self, type: str, job_id: str) -> Job | None:
         """The node's own job of this type and id: one that belongs to no workspace."""
         query = f"SELECT {COLUMNS} FROM jobs WHERE id = %s AND type = %s AND workspace_id IS NULL"
         row = await self._row(query, job_id, type)

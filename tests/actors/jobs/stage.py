@@ -64,7 +64,7 @@ class Stage:
     workspace: str
     uid: str
 
-    async def enqueue(self, type: str = "bench", **more: Any) -> Job:  # noqa: A002  # the message's word
+    async def enqueue(self, type: str = "bench", **more: Any) -> Job:
         """Put a job of the workspace on the queue."""
         fields = {"uid": self.uid, "workspace_id": self.workspace, "type": type, "public": type != "secret", **more}
         return await self.system.ask(JOBS, EnqueueJob(**fields))

@@ -19,7 +19,7 @@ class Overview(Protocol):
         """What the user used from *since* until just before *until*."""
         ...
 
-    async def job(self, type: str, job_id: str) -> Job | None:  # noqa: A002  # what jobs call it
+    async def job(self, type: str, job_id: str) -> Job | None:
         """The node's own job of this type and id."""
         ...
 

@@ -236,7 +236,7 @@ async def list_keys() -> Reply:
 
 @routes.delete("/keys/<id>")
 @operation("revokeKey", Auth.KEY, scope=WRITE, replies={204: None}, errors=("NOT_FOUND",))
-async def revoke_key(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def revoke_key(id: str) -> Reply:
     """Let an internal key open nothing from now on.
 
     The key of the settings is changed in the settings. Nobody revokes a key that may more than their own.

@@ -60,7 +60,7 @@ class VersionsQuery(schemas.Wire, frozen=True):
     headers=("X-Workspace-Id",),
     errors=READ_ERRORS,
 )
-async def list_versions(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def list_versions(id: str) -> Reply:
     """List an agent's versions, newest first; the present one is among them."""
     request = this_request()
     workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
@@ -79,7 +79,7 @@ async def list_versions(id: str) -> Reply:  # noqa: A002  # the contract's name 
     headers=("X-Workspace-Id",),
     errors=READ_ERRORS,
 )
-async def get_version(id: str, version: int) -> Reply:  # noqa: A002  # the contract's name for it
+async def get_version(id: str, version: int) -> Reply:
     """Read one version of an agent."""
     request = this_request()
     workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
@@ -95,7 +95,7 @@ async def get_version(id: str, version: int) -> Reply:  # noqa: A002  # the cont
     errors=(*CHANGE_ERRORS, "PRECONDITION_FAILED"),
     reply_example=READ_EXAMPLE,
 )
-async def roll_back(id: str, version: int) -> Reply:  # noqa: A002  # the contract's name for it
+async def roll_back(id: str, version: int) -> Reply:
     """Make an agent what it was.
 
     The old configuration becomes a new version, labelled with where it is from; the history loses nothing. Takes the
@@ -128,7 +128,7 @@ async def roll_back(id: str, version: int) -> Reply:  # noqa: A002  # the contra
     errors=("NOT_FOUND", "CONFLICT", "RATE_LIMIT"),
     example={"label": "before the move"},
 )
-async def label_version(id: str, version: int) -> Reply:  # noqa: A002  # the contract's name for it
+async def label_version(id: str, version: int) -> Reply:
     """Give a version a label, or take it away.
 
     Takes the role admin.

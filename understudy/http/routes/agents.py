@@ -125,7 +125,7 @@ async def list_agents() -> Reply:
     errors=READ_ERRORS,
     reply_example=READ_EXAMPLE,
 )
-async def get_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def get_agent(id: str) -> Reply:
     """Read an agent."""
     request = this_request()
     workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
@@ -146,7 +146,7 @@ async def get_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for 
     headers=("X-Workspace-Id",),
     errors=READ_ERRORS,
 )
-async def capabilities(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def capabilities(id: str) -> Reply:
     """See which tools an agent may call, and why."""
     request = this_request()
     workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
@@ -171,7 +171,7 @@ async def capabilities(id: str) -> Reply:  # noqa: A002  # the contract's name f
     example=AGENT_EXAMPLE,
     reply_example=READ_EXAMPLE,
 )
-async def replace_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def replace_agent(id: str) -> Reply:
     """Give an agent another configuration.
 
     The body is the whole configuration; it becomes the next version, and holds from the next turn on. The same
@@ -196,7 +196,7 @@ async def replace_agent(id: str) -> Reply:  # noqa: A002  # the contract's name 
     headers=("X-Workspace-Id", "If-Match"),
     errors=("NOT_FOUND", "RATE_LIMIT", "PRECONDITION_FAILED"),
 )
-async def delete_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def delete_agent(id: str) -> Reply:
     """Delete an agent.
 
     Its sessions can still be read. Takes the role admin.

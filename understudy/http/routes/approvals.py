@@ -88,7 +88,7 @@ async def list_approvals() -> Reply:
     example={"note": "go ahead"},
     reply_example=_DECIDED,
 )
-async def approve(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def approve(id: str) -> Reply:
     """Let a tool call run.
 
     Takes the person whose conversation it is, or the role admin. Answered once the decision is stored; one that was
@@ -108,7 +108,7 @@ async def approve(id: str) -> Reply:  # noqa: A002  # the contract's name for it
     example={"note": "not on a Friday"},
     reply_example={**_DECIDED, "status": "denied", "note": "not on a Friday"},
 )
-async def deny(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def deny(id: str) -> Reply:
     """Refuse a tool call.
 
     The agent is told so, with the note, and goes on without it. Otherwise as approving.

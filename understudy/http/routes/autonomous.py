@@ -150,7 +150,7 @@ async def batch() -> Reply:
 @operation(
     "autonomousJob", Auth.KEY, scope=_SCOPE, replies={200: shapes.BatchJob}, reply_example=_JOB, errors=("NOT_FOUND",)
 )
-async def job(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def job(id: str) -> Reply:
     """See how far a batch is that was given `async=true`."""
     request = this_request()
     await operator(request, _SCOPE)

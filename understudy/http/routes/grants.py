@@ -35,7 +35,7 @@ _NEW_GRANT = {name: GRANT_EXAMPLE[name] for name in ("receivingWorkspaceId", "ag
     example=_NEW_GRANT,
     reply_example=GRANT_EXAMPLE,
 )
-async def grant_agent(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def grant_agent(id: str) -> Reply:
     """Let the members of another workspace run an agent of this one.
 
     What they use is billed to them. The same agent and workspace again change the grant. A `readonly` grant lets them
@@ -64,7 +64,7 @@ async def grant_agent(id: str) -> Reply:  # noqa: A002  # the contract's name fo
     errors=(*ERRORS, "NOT_FOUND"),
     example={"receivingWorkspaceId": "ws_6", "agentId": "ops-helper"},
 )
-async def revoke_grant(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def revoke_grant(id: str) -> Reply:
     """Take a grant back; the next turn is refused.
 
     It is named in the body or in the query: by `grantId`, or by `receivingWorkspaceId` and `agentId`. By its id, the

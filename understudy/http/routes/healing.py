@@ -24,7 +24,7 @@ routes = Blueprint("healing", __name__, url_prefix="/admin/agents")
     example={"workspaceId": "ws_71ab"},
     reply_example={"ok": True, "agentId": "chad", "workspaces": ["ws_71ab"]},
 )
-async def resume(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def resume(id: str) -> Reply:
     """Let a paused agent run again.
 
     An agent that failed several times in a row is paused in that workspace for a while; this ends it at once, in the

@@ -145,7 +145,7 @@ async def create_heartbeat() -> Reply:
     errors=("FORBIDDEN", "NOT_FOUND", "RATE_LIMIT"),
     reply_example={"runs": [_RUN], "total": 1, "limit": 20, "offset": 0},
 )
-async def list_runs(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def list_runs(id: str) -> Reply:
     """List what became of each due time, newest first.
 
     `ok`: looked, no reason to wake anybody. `unchanged`: nothing is new. `triggered`: the agent was woken, in the
@@ -172,7 +172,7 @@ async def list_runs(id: str) -> Reply:  # noqa: A002  # the contract's name for 
     example={"enabled": False},
     reply_example={**_SHOWN, "enabled": False, "nextRunAt": None},
 )
-async def change_heartbeat(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def change_heartbeat(id: str) -> Reply:
     """Change a heartbeat, or switch it on or off.
 
     Switched on again it is due at once, and its errors are forgotten. Only who made it may: it acts as them. Admins may
@@ -200,7 +200,7 @@ async def change_heartbeat(id: str) -> Reply:  # noqa: A002  # the contract's na
     headers=("X-Workspace-Id",),
     errors=("FORBIDDEN", "NOT_FOUND", "RATE_LIMIT"),
 )
-async def delete_heartbeat(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def delete_heartbeat(id: str) -> Reply:
     """Delete a heartbeat with its runs; one that goes on is stopped. Only who made it may, and admins."""
     request = this_request()
     editor = await _editor(request)

@@ -144,7 +144,7 @@ async def list_jobs() -> Reply:
     errors=("NOT_FOUND", "RATE_LIMIT"),
     reply_example=_DONE,
 )
-async def get_job(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def get_job(id: str) -> Reply:
     """Read a job, with its result or its error."""
     request = this_request()
     workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
@@ -168,7 +168,7 @@ async def get_job(id: str) -> Reply:  # noqa: A002  # the contract's name for it
         "result": None,
     },
 )
-async def cancel_job(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def cancel_job(id: str) -> Reply:
     """Cancel a job that is pending.
 
     A running one is a conflict, unless `force=true`: then everything it started is stopped, and nothing of it happens

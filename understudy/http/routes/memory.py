@@ -168,7 +168,7 @@ async def delete_daily(date: str, entryIndex: str) -> Reply:  # noqa: N803  # th
     headers=("X-Workspace-Id",),
     errors=("NOT_FOUND", "RATE_LIMIT"),
 )
-async def forget_entry(id: str) -> Reply:  # noqa: A002  # as other routes call it
+async def forget_entry(id: str) -> Reply:
     """Forget something that a search has found, by its id.
 
     Of whichever tier, as long as it is yours: what was learned of people and procedures, and what you told the

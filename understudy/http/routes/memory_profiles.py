@@ -142,7 +142,7 @@ async def get_assignment(agentId: str) -> Reply:  # noqa: N803  # the contract's
     errors=("NOT_FOUND", "RATE_LIMIT"),
     reply_example=_PROFILE,
 )
-async def get_profile(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def get_profile(id: str) -> Reply:
     """Read a memory profile."""
     request = this_request()
     workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
@@ -160,7 +160,7 @@ async def get_profile(id: str) -> Reply:  # noqa: A002  # the contract's name fo
     example={"config": {"maxContextChunks": 8}},
     reply_example=_PROFILE,
 )
-async def update_profile(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def update_profile(id: str) -> Reply:
     """Change a memory profile.
 
     What the body does not name stays; a `config` is complete: what it leaves out has its default. It holds from the
@@ -181,7 +181,7 @@ async def update_profile(id: str) -> Reply:  # noqa: A002  # the contract's name
     headers=("X-Workspace-Id",),
     errors=("NOT_FOUND", "RATE_LIMIT"),
 )
-async def delete_profile(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def delete_profile(id: str) -> Reply:
     """Delete a memory profile.
 
     Agents that had it remember by the defaults. Takes the role admin.

@@ -129,7 +129,7 @@ async def search_messages() -> Reply:
     reply_example=examples.SESSION_DETAIL,
     errors=("NOT_FOUND", "FORBIDDEN", "RATE_LIMIT"),
 )
-async def get_session(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def get_session(id: str) -> Reply:
     """Read a session with its newest messages.
 
     For older ones ask again with `before` and the id of the first you have. With `workspaceId` its owner and admins
@@ -159,7 +159,7 @@ async def get_session(id: str) -> Reply:  # noqa: A002  # the contract's name fo
     errors=("NOT_FOUND", "FORBIDDEN", "CONFLICT", "RATE_LIMIT"),
     example={"agentId": "researcher", "reason": "it is about sources"},
 )
-async def hand_off(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def hand_off(id: str) -> Reply:
     """Give your session to another agent, who answers from the next message on.
 
     It keeps its id and its messages, and a system message says what happened; from now on it is the conversation with
@@ -194,7 +194,7 @@ async def hand_off(id: str) -> Reply:  # noqa: A002  # the contract's name for i
     headers=("Last-Event-ID",),
     errors=("NOT_FOUND", "RATE_LIMIT"),
 )
-async def session_events(id: str) -> StreamReply:  # noqa: A002  # the contract's name for it
+async def session_events(id: str) -> StreamReply:
     """Read a session's events, from any one on.
 
     What has happened comes first, then what happens; with `follow=false` the stream ends with the newest. Come back
@@ -240,7 +240,7 @@ async def session_events(id: str) -> StreamReply:  # noqa: A002  # the contract'
     },
     errors=("NOT_FOUND",),
 )
-async def cancel(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def cancel(id: str) -> Reply:
     """Stop the running turn, and drop what waits behind it.
 
     The answer comes when the session is quiet: nothing more is read from the provider, and no event of that turn

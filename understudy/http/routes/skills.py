@@ -147,7 +147,7 @@ async def clear_cache() -> Reply:
     errors=("NOT_FOUND", "UNAUTHENTICATED"),
     reply_example=_DETAIL_EXAMPLE,
 )
-async def get_skill(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def get_skill(id: str) -> Reply:
     """Read a skill, with what it tells the model.
 
     The instructions of the built-in skills are everybody's; those of the node's own are shown with an access token, and
@@ -179,7 +179,7 @@ async def get_skill(id: str) -> Reply:  # noqa: A002  # the contract's name for 
     errors=("NOT_FOUND",),
     reply_example=_METRICS_EXAMPLE,
 )
-async def skill_metrics(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def skill_metrics(id: str) -> Reply:
     """See how a skill's tools fared in the last 30 days.
 
     Counts and times, of all users together; days and tools without a call are left out. A run counts for every skill of

@@ -111,7 +111,7 @@ async def list_traces() -> Reply:
     headers=("X-Workspace-Id",),
     errors=("FORBIDDEN", "NOT_FOUND", "RATE_LIMIT"),
 )
-async def get_trace(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def get_trace(id: str) -> Reply:
     """Read how a turn went, part by part.
 
     Arguments of tools are cut at 4 KB, and what is named like a secret is not shown.

@@ -57,7 +57,7 @@ _EXAMPLE = {
     headers=("X-Workspace-Id",),
     errors=("FORBIDDEN", "NOT_FOUND", "RATE_LIMIT"),
 )
-async def usage(id: str) -> Reply:  # noqa: A002  # as in the other routes of agents
+async def usage(id: str) -> Reply:
     """See how much of its quotas an agent has used in the workspace, and when they renew.
 
     `reserved` is what turns under way may need; it becomes `used`, or is given back, when they end. A quota counts the

@@ -125,7 +125,7 @@ async def list_webhooks() -> Reply:
     errors=("NOT_FOUND", "RATE_LIMIT"),
     reply_example=_WEBHOOK,
 )
-async def get_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def get_webhook(id: str) -> Reply:
     """Read a webhook, without its secret."""
     request = this_request()
     owner = await _owner(request)
@@ -142,7 +142,7 @@ async def get_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name fo
     example={"enabled": True, "events": ["*"]},
     reply_example={**_WEBHOOK, "events": ["*"]},
 )
-async def update_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def update_webhook(id: str) -> Reply:
     """Change a webhook.
 
     What the body leaves out stays. After a new `secret`, deliveries are signed with the old one too for 24 hours.
@@ -164,7 +164,7 @@ async def update_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name
 
 @routes.delete("/<id>")
 @operation("deleteWebhook", Auth.JWT, replies={204: None}, errors=("NOT_FOUND", "RATE_LIMIT"))
-async def delete_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def delete_webhook(id: str) -> Reply:
     """Delete a webhook.
 
     What has not been delivered is not any more, and its history is gone.
@@ -184,7 +184,7 @@ async def delete_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name
     errors=("NOT_FOUND", "RATE_LIMIT"),
     reply_example={"deliveries": [_DELIVERY]},
 )
-async def list_deliveries(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def list_deliveries(id: str) -> Reply:
     """See what became of a webhook's deliveries, newest first.
 
     They are kept for 30 days.
@@ -205,7 +205,7 @@ async def list_deliveries(id: str) -> Reply:  # noqa: A002  # the contract's nam
     errors=("NOT_FOUND", "CONFLICT", "RATE_LIMIT"),
     reply_example=_DELIVERY,
 )
-async def replay_delivery(id: str, deliveryId: str) -> Reply:  # noqa: A002, N803  # the contract's names for them
+async def replay_delivery(id: str, deliveryId: str) -> Reply:  # noqa: N803  # the contract's names for them
     """Deliver something once more.
 
     The receiver gets the same id and the same body; all tries are made anew. Not while it is pending (409), nor while
@@ -229,7 +229,7 @@ async def replay_delivery(id: str, deliveryId: str) -> Reply:  # noqa: A002, N80
     errors=("NOT_FOUND", "RATE_LIMIT"),
     reply_example={"delivered": True, "status": 204, "durationMs": 41, "error": None},
 )
-async def test_webhook(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def test_webhook(id: str) -> Reply:
     """Send a test event, `webhook.test`, and see what the receiver says.
 
     It is tried once, within 10 s, also when the webhook is disabled. That it failed is an answer too, and no error.

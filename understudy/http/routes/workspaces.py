@@ -140,7 +140,7 @@ async def list_workspaces() -> Reply:
     errors=ERRORS,
     reply_example={**_WORKSPACE, **_RESTRICTIONS, "members": [_MEMBER], "grants": [GRANT_EXAMPLE]},
 )
-async def get_workspace(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def get_workspace(id: str) -> Reply:
     """Read a workspace that you belong to.
 
     Owners and admins also see its members, its restrictions, and the grants that it gave and was given.
@@ -160,7 +160,7 @@ async def get_workspace(id: str) -> Reply:  # noqa: A002  # the contract's name 
     example={"name": "Acme support", "timezone": "Europe/Vienna"},
     reply_example=_WORKSPACE,
 )
-async def change_workspace(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def change_workspace(id: str) -> Reply:
     """Change a workspace's name, plan or settings.
 
     What the body does not name stays, and a setting that is null is taken away. Settings have at most 16 KB;
@@ -191,7 +191,7 @@ async def change_workspace(id: str) -> Reply:  # noqa: A002  # the contract's na
     example={"email": "mira@example.org", "role": "member"},
     reply_example=_MEMBER,
 )
-async def set_member(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def set_member(id: str) -> Reply:
     """Make somebody a member, or give a member another role.
 
     They are named by `uid` or by `email`, and must have an account. Takes the role admin; only an owner makes an owner
@@ -216,7 +216,7 @@ async def set_member(id: str) -> Reply:  # noqa: A002  # the contract's name for
 
 @routes.delete("/<id>/members/<uid>")
 @operation("removeMember", Auth.JWT, replies={204: None}, errors=(*ERRORS, "NOT_FOUND", "CONFLICT"))
-async def remove_member(id: str, uid: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def remove_member(id: str, uid: str) -> Reply:
     """Remove a member, or leave.
 
     It holds from their next request on. Takes the role admin, and owner to remove an owner; everybody may remove
@@ -237,7 +237,7 @@ async def remove_member(id: str, uid: str) -> Reply:  # noqa: A002  # the contra
     errors=ERRORS,
     reply_example=_STATS,
 )
-async def workspace_stats(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def workspace_stats(id: str) -> Reply:
     """See what was done in the workspace, and what it cost.
 
     `days` counts today, by UTC. Takes the role admin.
@@ -258,7 +258,7 @@ async def workspace_stats(id: str) -> Reply:  # noqa: A002  # the contract's nam
     example=_RESTRICTIONS,
     reply_example=_RESTRICTIONS,
 )
-async def restrict_workspace(id: str) -> Reply:  # noqa: A002  # the contract's name for it
+async def restrict_workspace(id: str) -> Reply:
     """Say on which providers and models agents may run in the workspace.
 
     null, or a list that is left out, is any; an empty list is none. It holds for every turn that begins from now on:

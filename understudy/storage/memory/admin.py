@@ -38,7 +38,7 @@ class MemoryAdmin:
                 by_agent[billed.agent_id] = _sum(by_agent.get(billed.agent_id, NOTHING), usage, billed.charge.cost)
         return UserUsage(total, by_agent)
 
-    async def job(self, type: str, job_id: str) -> Job | None:  # noqa: A002  # what jobs call it
+    async def job(self, type: str, job_id: str) -> Job | None:
         """As the real one."""
         self._tables.check()
         job = self._tables.jobs.get(job_id)
