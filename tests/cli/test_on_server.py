@@ -145,7 +145,9 @@ async def test_the_tree_shows_a_session_made_busy_killed_restarted_and_passivate
                 address = (await lines.wait_for("session/ses_", " streaming")).split()[0]
                 once = await understudy(env, "tree")
                 assert address in once.stdout.decode()
-                async with httpx.AsyncClient(base_url=node.url, headers={"X-Api-Key": INTERNAL_KEY}, timeout=60) as operator:
+                async with httpx.AsyncClient(
+                    base_url=node.url, headers={"X-Api-Key": INTERNAL_KEY}, timeout=60
+                ) as operator:
                     killed = await operator.post(f"/diagnostics/actors/{address}/kill")
                 assert killed.status_code == 200
                 await lines.wait_for(address, "idle")
