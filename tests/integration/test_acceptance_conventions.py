@@ -90,8 +90,9 @@ async def furnished(node: Node, dsn: str) -> tuple[Stage, dict[str, str]]:
         other = await register(http)
     with psycopg.connect(dsn) as connection:
         connection.execute(
-            'INSERT INTO approvals SELECT (json_populate_record(a, \'{"id": "apr_2", "tool_call_id": "tc_2"}\')).*'
-            " FROM approvals a"
+            "INSERT INTO approvals SELECT"
+            " (json_populate_record(a, json_build_object('id', 'apr_' || n, 'tool_call_id', 'tc_' || n))).*"
+            " FROM approvals a, generate_series(2, 4) n"  # two are left to be listed when two were decided
         )
         connection.execute(
             "INSERT INTO heartbeat_runs (id, heartbeat_id, due_at, status, attempt, owner, lease_until, started_at,"

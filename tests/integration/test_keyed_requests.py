@@ -23,7 +23,7 @@ from understudy.storage.pool import Pool
 ENVIRONMENT = {"ALLOW_INSECURE_WEBHOOKS": "true", "UNDERSTUDY_OUTBOUND_ALLOW": "127.0.0.0/8"}
 KILLED = (AGENTS, HEARTBEATS, IDEMPOTENCY, JOBS, MEMORY, MEMORY_PROFILES, WEBHOOKS, WORKSPACES, "storage/journal")
 EACH = 6
-PAUSE, SLOWING = 0.05, 1.02
+PAUSE, SLOWING = 0.05, 1.1
 """The longest pause between two kills at first, and what each kill makes of it: requests get through on any machine."""
 LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 HERE = "http://127.0.0.1:9/"
