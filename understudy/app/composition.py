@@ -9,6 +9,7 @@ import trio
 
 from understudy.actors.agents.messages import AgentView
 from understudy.actors.approvals.consent import Consent
+from understudy.actors.audit.messages import AUDIT, Record
 from understudy.actors.clock import utc_now
 from understudy.actors.costs.prices import PriceBook
 from understudy.actors.diagnostics.messages import DIAGNOSTICS, Draining
@@ -32,13 +33,14 @@ from understudy.actors.skills.library import SkillLibrary
 from understudy.actors.skills.messages import USAGE
 from understudy.actors.store.tree import storage_tree
 from understudy.actors.store.writer import JournalWriter
+from understudy.actors.tools.acting import executed
 from understudy.actors.tools.blackboard import blackboard_tools
 from understudy.actors.tools.builtin import builtin_tools
 from understudy.actors.tools.cache import ToolCache
 from understudy.actors.tools.desk import OFFERED
 from understudy.actors.tools.enqueueing import job_tools
 from understudy.actors.tools.files import file_tools
-from understudy.actors.tools.messages import HOST, ToolRan
+from understudy.actors.tools.messages import HOST, ToolActed, ToolRan
 from understudy.actors.tools.reading import reading_tools
 from understudy.actors.tools.remembering import memory_tools
 from understudy.actors.tools.shell import shell_tools
@@ -118,6 +120,9 @@ async def _run(
                     if report.skills:
                         system.tell(USAGE, report)
 
+                def tool_acted(act: ToolActed) -> None:
+                    system.tell(AUDIT, Record(executed(act, utc_now())))
+
                 cache = ToolCache()
                 tools = [
                     *builtin_tools(outbound),
@@ -131,7 +136,7 @@ async def _run(
                 if settings.shell_tool:
                     tools += shell_tools(settings.data_dir / "workspaces")
                 remote_tools = RemoteTools(server.name for server in mcp_servers)
-                toolbox = Toolbox(tools, report=tool_ran, cache=cache, others=remote_tools)
+                toolbox = Toolbox(tools, report=tool_ran, witness=tool_acted, cache=cache, others=remote_tools)
                 rules = approval_rules(settings)
                 for_people = [tool for tool in tools if tool.name in OFFERED and not rules.covers(tool.name)]
                 for_people.append(chat_tool(system))
@@ -195,7 +200,7 @@ async def _run(
                     providers=clients,
                     tools=toolbox.specs,
                     cache=cache,
-                    desk=Toolbox(for_people, report=tool_ran, cache=cache),
+                    desk=Toolbox(for_people, report=tool_ran, witness=tool_acted, cache=cache),
                     skills=SkillLibrary(builtin.values()),
                     builtin_skills=builtin,
                     skills_folder=settings.data_dir / "skills",

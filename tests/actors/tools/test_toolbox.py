@@ -6,7 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from understudy.actors.tools.messages import ToolContext, ToolRan
+from tests.support.storage import START
+from understudy.actors.tools.acting import executed
+from understudy.actors.tools.messages import ToolActed, ToolContext, ToolRan
 from understudy.actors.tools.tool import Arguments, Tool, ToolFailed
 from understudy.actors.tools.toolbox import OUTPUT_LIMIT, Toolbox
 from understudy.storage.records import ToolCall
@@ -143,3 +145,43 @@ def test_specs_are_those_asked_for_and_carry_a_flat_schema() -> None:
     }
     assert BOX.is_serial("sleep")
     assert not BOX.is_serial("echo")
+
+
+async def test_of_a_tool_that_acts_a_witness_is_told_however_the_run_ended(autojump_clock: MockClock) -> None:
+    seen: list[ToolActed] = []
+    box = Toolbox(
+        [
+            Tool("echo", "", Echo, echo, acts=True),
+            Tool("look", "", Echo, echo),
+            Tool("refuse", "", Echo, refuse, acts=True),
+            Tool("sleep", "", Echo, sleep, timeout=5, acts=True),
+        ],
+        witness=seen.append,
+    )
+    for name, arguments in (
+        ("echo", '{"text":"a"}'),
+        ("look", '{"text":"a"}'),
+        ("nobody", "{}"),
+        ("echo", "{}"),  # it was never run
+        ("refuse", '{"text":"a"}'),
+        ("sleep", '{"text":"9"}'),
+    ):
+        await box.run(call(name, arguments), CONTEXT)
+    with trio.move_on_after(2):
+        await box.run(call("sleep", '{"text":"9"}'), CONTEXT)
+    assert [(act.name, act.ok, act.duration_ms) for act in seen] == [
+        ("echo", True, 0),
+        ("refuse", False, 0),
+        ("sleep", False, 5000),
+        ("sleep", False, 2000),
+    ]
+    assert {act.context for act in seen} == {CONTEXT}
+    (line, *_) = (executed(act, START) for act in seen)
+    assert (line.event, line.severity, line.uid, line.workspace_id, line.session_id) == (
+        "tool.executed",
+        "low",
+        "usr",
+        "ws",
+        "ses",
+    )
+    assert line.metadata == {"tool": "echo", "ok": True, "durationMs": 0, "turn": "trn"}

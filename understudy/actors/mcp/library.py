@@ -28,6 +28,7 @@ class RemoteTool:
 
     serial: ClassVar[bool] = False
     keep: ClassVar[float] = 0.0
+    acts: ClassVar[bool] = True
 
     def __init__(self, offered: OfferedTool, line: Line, name: str, timeout: float) -> None:
         self.name = name

@@ -106,7 +106,15 @@ def file_tools(root: Path) -> list[Tool]:
             FileWrite,
             file_write,
             serial=True,
+            acts=True,
         ),
         Tool("file_list", "List a folder of the workspace.", FileList, file_list),
-        Tool("file_delete", "Delete a file or an empty folder of the workspace.", FileDelete, file_delete, serial=True),
+        Tool(
+            "file_delete",
+            "Delete a file or an empty folder of the workspace.",
+            FileDelete,
+            file_delete,
+            serial=True,
+            acts=True,
+        ),
     ]

@@ -61,6 +61,16 @@ class ToolRan:
 
 
 @attrs.frozen
+class ToolActed:
+    """A tool that acts was run, to its end or not. ``ok`` False: it failed, took too long or was stopped."""
+
+    name: str
+    context: ToolContext
+    ok: bool
+    duration_ms: int
+
+
+@attrs.frozen
 class ToolStatistics:
     """How often a tool ran since the host started, how often it failed, and for how long in all."""
 

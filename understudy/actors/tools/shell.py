@@ -66,6 +66,7 @@ def shell_tools(root: Path, *, seconds: float = SECONDS, largest: int = LARGEST_
             shell_exec,
             timeout=seconds,
             serial=True,
+            acts=True,
         )
     ]
 

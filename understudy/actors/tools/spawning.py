@@ -68,6 +68,7 @@ def spawning_tools(system: ActorSystem) -> list[Tool]:
             AgentSpawn,
             agent_spawn,
             timeout=SECONDS + 10.0,
+            acts=True,
         )
     ]
 

@@ -48,6 +48,11 @@ class AnyTool(Protocol):
         ...
 
     @property
+    def acts(self) -> bool:
+        """Whether a run changes something, or has somebody else do so."""
+        ...
+
+    @property
     def run(self) -> Callable[[Any, ToolContext], Awaitable[str]]:
         """Do it, with arguments that `read` has checked. May raise `ToolFailed`."""
         ...
@@ -62,7 +67,8 @@ class Tool:
     """A tool. ``run`` takes the checked arguments and returns text; it may raise `ToolFailed`.
 
     ``timeout`` is in seconds; ``serial`` tools do not run beside others of the same round. ``keep`` is for how many
-    seconds the same call by the same person may be answered from before; 0 is never, as it must be for what acts.
+    seconds the same call by the same person may be answered from before; 0 is never, as it must be for what acts. What
+    ``acts`` and leaves no line in the audit log by itself gets one from the toolbox.
     """
 
     name: str
@@ -72,6 +78,7 @@ class Tool:
     timeout: float = 30.0
     serial: bool = False
     keep: float = 0.0
+    acts: bool = False
 
     def spec(self) -> ToolSpec:
         """As offered to a model."""

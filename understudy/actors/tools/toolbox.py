@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
 from understudy.actors.inference.messages import ToolSpec
 from understudy.actors.tools.cache import ToolCache
-from understudy.actors.tools.messages import ToolContext, ToolRan, ToolResult
+from understudy.actors.tools.messages import ToolActed, ToolContext, ToolRan, ToolResult
 from understudy.actors.tools.tool import AnyTool, Passing, Tool, ToolFailed
 from understudy.storage.records import ToolCall
 
@@ -32,6 +32,7 @@ class ToolSource(Protocol):
 class Toolbox:
     """The tools of this node, by name. *report* is told of each run (the host's statistics); it must not block.
 
+    *witness* is told of each run of a tool that acts, however it ended; it must not block either.
     *others* are those that come and go; a name of the node's own is never theirs. *cache* keeps the results of tools
     that allow it; without one, none are kept.
     """
@@ -41,6 +42,7 @@ class Toolbox:
         tools: Iterable[Tool],
         *,
         report: Callable[[ToolRan], None] | None = None,
+        witness: Callable[[ToolActed], None] | None = None,
         cache: ToolCache | None = None,
         others: ToolSource | None = None,
     ) -> None:
@@ -48,6 +50,7 @@ class Toolbox:
         self._specs = {name: tool.spec() for name, tool in self._tools.items()}  # a schema takes long to derive
         self._others = others
         self._report = report
+        self._witness = witness
         self._cache = cache
 
     def specs(self, names: Collection[str] | None = None) -> tuple[ToolSpec, ...]:
@@ -94,7 +97,7 @@ class Toolbox:
             if kept is not None:
                 return True, kept, True
             with trio.move_on_after(tool.timeout):
-                text = _as_text(await tool.run(arguments, context))
+                text = await self._do(tool, arguments, context)
                 if cache is not None and not isinstance(text, Passing):
                     cache.put(tool.name, arguments, context, text, tool.keep)
                 return True, text, False
@@ -104,6 +107,18 @@ class Toolbox:
             log.exception("tool %s failed", tool.name)
             return False, f"{tool.name} failed unexpectedly; this was logged", False
         return False, f"{tool.name} took longer than {tool.timeout:g} s and was stopped", False
+
+    async def _do(self, tool: AnyTool, arguments: Any, context: ToolContext) -> str:
+        witness = self._witness
+        if witness is None or not tool.acts:
+            return _as_text(await tool.run(arguments, context))
+        ok, begin = False, trio.current_time()
+        try:
+            text = _as_text(await tool.run(arguments, context))
+            ok = True
+        finally:  # also when it was stopped in the middle, which may be after it has acted
+            witness(ToolActed(tool.name, context, ok, round((trio.current_time() - begin) * 1000)))
+        return text
 
 
 def _as_text(result: object) -> str:
