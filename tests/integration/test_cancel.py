@@ -15,15 +15,6 @@ WORKERS = 4
 P99 = 0.25
 
 
-def provider_environment(provider: StandIn) -> dict[str, str]:
-    """What points a server at the stand-in."""
-    return {
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": provider.base_url,
-        "UNDERSTUDY_MODEL": "openai/fake",
-    }
-
-
 def connection_of(provider: StandIn, prompt: str) -> SeenConnection | None:
     """The provider's connection on which this prompt was answered, if the request got that far."""
     for request in provider.requests:
@@ -78,7 +69,7 @@ async def test_two_hundred_cancels_at_random_moments_answer_fast_and_leave_every
     with trio.fail_after(120):
         async with (
             stand_in(Behaviour(tokens=2000, gap_ms=5)) as provider,
-            running_node(tmp_path, database_url=pg_dsn, environment=provider_environment(provider)) as node,
+            running_node(tmp_path, database_url=pg_dsn, environment=provider.environment) as node,
             connect(node.url) as http,
         ):
             client = await register(http)
@@ -101,7 +92,7 @@ async def test_a_cancelled_turn_drops_what_waits_behind_it_and_the_next_message_
     with trio.fail_after(110):
         async with (
             stand_in(Behaviour(tokens=2000, gap_ms=5)) as provider,
-            running_node(tmp_path, database_url=pg_dsn, environment=provider_environment(provider)) as node,
+            running_node(tmp_path, database_url=pg_dsn, environment=provider.environment) as node,
             connect(node.url) as http,
         ):
             client = await register(http)

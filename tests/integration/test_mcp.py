@@ -9,7 +9,6 @@ from typing import Any
 
 import trio
 
-from tests.integration.test_cancel import provider_environment
 from tests.support.client import connect, operator_get, register
 from tests.support.node import running_node
 from tests.support.provider import Behaviour, StandIn, stand_in
@@ -52,7 +51,7 @@ async def test_an_agent_uses_a_real_server_which_dies_in_the_middle_and_comes_ba
     with trio.fail_after(90):
         async with (
             stand_in() as provider,
-            running_node(tmp_path, database_url=pg_dsn, environment=provider_environment(provider)) as node,
+            running_node(tmp_path, database_url=pg_dsn, environment=provider.environment) as node,
             connect(node.url) as http,
         ):
             assert node.process is not None

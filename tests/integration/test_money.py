@@ -24,9 +24,7 @@ async def test_a_conversation_is_billed_at_the_operators_prices_and_traced(tmp_p
     with trio.fail_after(90):
         async with stand_in() as provider:
             environment = {
-                "OPENAI_API_KEY": "sk-test",
-                "OPENAI_BASE_URL": provider.base_url,
-                "UNDERSTUDY_MODEL": "openai/fake",
+                **provider.environment,
                 "UNDERSTUDY_PRICES_FILE": str(tmp_path / "prices.toml"),
             }
             async with (
@@ -60,9 +58,7 @@ async def test_a_conversation_is_exported_below_its_askers_span_and_never_waits_
     with trio.fail_after(90):
         async with stand_in() as provider, receiving(shut=True) as collector:
             environment = {
-                "OPENAI_API_KEY": "sk-test",
-                "OPENAI_BASE_URL": provider.base_url,
-                "UNDERSTUDY_MODEL": "openai/fake",
+                **provider.environment,
                 "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
                 "OTEL_EXPORTER_OTLP_HEADERS": "api-key=s3cret",
             }

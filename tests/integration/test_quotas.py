@@ -39,55 +39,50 @@ async def test_of_a_hundred_turns_at_once_exactly_those_run_that_the_quota_allow
     told: Counter[int] = Counter()
     brief_rules(tmp_path)
     with trio.fail_after(90):
-        async with stand_in(Behaviour(first_ms=math.inf)) as provider:
-            environment = {
-                "OPENAI_API_KEY": "sk-test",
-                "OPENAI_BASE_URL": provider.base_url,
-                "UNDERSTUDY_MODEL": "openai/fake",
-            }
-            async with (
-                running_node(tmp_path, database_url=pg_dsn, environment=environment) as node,
-                connect(node.url) as http,
-            ):
-                mira = await register(http)
-                assert (await http.post("/agents", json=AGENT, headers=mira.headers)).status_code == 201
-                refused = trio.Event()
+        async with (
+            stand_in(Behaviour(first_ms=math.inf)) as provider,
+            running_node(tmp_path, database_url=pg_dsn, environment=provider.environment) as node,
+            connect(node.url) as http,
+        ):
+            mira = await register(http)
+            assert (await http.post("/agents", json=AGENT, headers=mira.headers)).status_code == 201
+            refused = trio.Event()
 
-                async def chat(number: int) -> None:
-                    answer = await mira.chat("hello", agentId="thrifty", surfaceId=f"s{number}")
-                    told[answer.status_code] += 1
-                    assert (answer.status_code, answer.json()["code"]) == (429, "QUOTA_EXCEEDED")
-                    assert int(answer.headers["retry-after"]) >= 1
-                    if told[429] == 90:
-                        refused.set()
+            async def chat(number: int) -> None:
+                answer = await mira.chat("hello", agentId="thrifty", surfaceId=f"s{number}")
+                told[answer.status_code] += 1
+                assert (answer.status_code, answer.json()["code"]) == (429, "QUOTA_EXCEEDED")
+                assert int(answer.headers["retry-after"]) >= 1
+                if told[429] == 90:
+                    refused.set()
 
-                async with trio.open_nursery() as nursery:
-                    for number in range(100):
-                        nursery.start_soon(chat, number)
-                    await refused.wait()
-                    ((used, reserved),) = counters(pg_dsn, "agent/tokens")
-                    assert (used, 10 * LONGEST < reserved <= 10 * LONGEST + 100) == (0, True)
-                    shown = (await http.get("/agents/thrifty/usage", headers=mira.headers)).json()
-                    (quota,) = [each for each in shown["quotas"] if each["quota"] == "tokens-per-day"]
-                    assert (quota["limit"], quota["used"], quota["reserved"]) == (10 * LONGEST + 100, 0, reserved)
-                    assert quota["remaining"] == 10 * LONGEST + 100 - reserved
-                    nursery.cancel_scope.cancel()
-                node.kill()
-
-                # Whose node died gives back what it had reserved.
-                provider.default = Behaviour()
-                await node.start()
-                assert counters(pg_dsn, "agent/tokens") == [(0, 0)]
-                spent = 0
-                for _ in range(3):
-                    answer = await mira.chat("hello", agentId="thrifty")
-                    assert answer.status_code == 200, answer.text
-                    spent += answer.json()["usage"]["totalTokens"]
-                assert counters(pg_dsn, "agent/tokens") == [(spent, 0)]
+            async with trio.open_nursery() as nursery:
+                for number in range(100):
+                    nursery.start_soon(chat, number)
+                await refused.wait()
+                ((used, reserved),) = counters(pg_dsn, "agent/tokens")
+                assert (used, 10 * LONGEST < reserved <= 10 * LONGEST + 100) == (0, True)
                 shown = (await http.get("/agents/thrifty/usage", headers=mira.headers)).json()
                 (quota,) = [each for each in shown["quotas"] if each["quota"] == "tokens-per-day"]
-                assert (quota["used"], quota["reserved"]) == (spent, 0)
-                assert shown["usage"]["month"]["totalTokens"] == spent
+                assert (quota["limit"], quota["used"], quota["reserved"]) == (10 * LONGEST + 100, 0, reserved)
+                assert quota["remaining"] == 10 * LONGEST + 100 - reserved
+                nursery.cancel_scope.cancel()
+            node.kill()
+
+            # Whose node died gives back what it had reserved.
+            provider.default = Behaviour()
+            await node.start()
+            assert counters(pg_dsn, "agent/tokens") == [(0, 0)]
+            spent = 0
+            for _ in range(3):
+                answer = await mira.chat("hello", agentId="thrifty")
+                assert answer.status_code == 200, answer.text
+                spent += answer.json()["usage"]["totalTokens"]
+            assert counters(pg_dsn, "agent/tokens") == [(spent, 0)]
+            shown = (await http.get("/agents/thrifty/usage", headers=mira.headers)).json()
+            (quota,) = [each for each in shown["quotas"] if each["quota"] == "tokens-per-day"]
+            assert (quota["used"], quota["reserved"]) == (spent, 0)
+            assert shown["usage"]["month"]["totalTokens"] == spent
 
 
 async def test_a_users_budget_is_over_all_agents_and_nobody_elses(tmp_path: Path, pg_dsn: str) -> None:

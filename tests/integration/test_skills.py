@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 import trio
 
-from tests.integration.test_cancel import provider_environment
 from tests.support.client import connect, operator_get, register
 from tests.support.node import running_node
 from tests.support.provider import Behaviour, StandIn, stand_in
@@ -39,7 +38,7 @@ async def test_a_skill_is_taught_used_changed_and_broken_without_disturbing_a_tu
     with trio.fail_after(110):
         async with (
             stand_in() as provider,
-            running_node(tmp_path, database_url=pg_dsn, environment=provider_environment(provider)) as node,
+            running_node(tmp_path, database_url=pg_dsn, environment=provider.environment) as node,
             connect(node.url) as http,
         ):
             mira = await register(http)

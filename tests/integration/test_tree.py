@@ -5,7 +5,6 @@ from typing import Any
 
 import trio
 
-from tests.integration.test_cancel import provider_environment
 from tests.support.client import EventStream, connect, open_events, operator_post, register
 from tests.support.node import INTERNAL_KEY, running_node
 from tests.support.provider import Behaviour, stand_in
@@ -32,7 +31,7 @@ async def next_gone(watch: EventStream, address: str) -> None:
 async def test_a_session_is_seen_made_busy_killed_restarted_and_passivated(tmp_path: Path, pg_dsn: str) -> None:
     with trio.fail_after(110):
         async with stand_in(Behaviour(tokens=2000, gap_ms=5)) as provider:
-            environment = {**provider_environment(provider), "UNDERSTUDY_SESSION_IDLE_AFTER": "1s"}
+            environment = {**provider.environment, "UNDERSTUDY_SESSION_IDLE_AFTER": "1s"}
             async with (
                 running_node(tmp_path, database_url=pg_dsn, environment=environment) as node,
                 connect(node.url) as http,

@@ -31,11 +31,7 @@ FACTS = 1000
 
 def pointed_at(provider: StandIn) -> dict[str, str]:
     """What makes a server ask the stand-in where an agent is on `openai`, and nowhere else."""
-    return {
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": provider.base_url,
-        "UNDERSTUDY_MODEL": "builtin/rehearsal",
-    }
+    return provider.environment | {"UNDERSTUDY_MODEL": "builtin/rehearsal"}
 
 
 async def make(client: Client, url: str, **more: Any) -> dict[str, Any]:

@@ -87,6 +87,11 @@ class StandIn:
         """What a client is configured with."""
         return f"http://127.0.0.1:{self.port}/v1"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a node is started with whose agents think here."""
+        return {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": self.base_url, "UNDERSTUDY_MODEL": "openai/fake"}
+
     def enqueue(self, *behaviours: Behaviour) -> None:
         """Answer the next requests so, in order of arrival."""
         self._queue.extend(behaviours)
