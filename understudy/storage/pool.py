@@ -85,6 +85,7 @@ class Pool:
         self._open = False
         self._size = 0
         self._idle: list[_Pooled] = []
+        self._lent: set[_Pooled] = set()
         self._waiters: deque[_Waiter] = deque()
         self._made = self._lost = 0
         # Rises with every connection lost: an idle one made before is asked whether it still lives when taken.
@@ -133,9 +134,11 @@ class Pool:
         """
         pooled = self._take_ready() or await self._acquire(self.timeout if timeout is None else timeout)
         # No checkpoint from here to the `try`: a connection in hand is always given back.
+        self._lent.add(pooled)
         try:
             yield pooled.connection
         finally:
+            self._lent.discard(pooled)
             await self._release(pooled)
 
     async def ping(self, timeout: float = _PING_SECONDS) -> float:
@@ -146,6 +149,28 @@ class Pool:
             if await connection.answers(max(0.01, began + timeout - trio.current_time())):
                 return trio.current_time() - began
         raise StoreUnavailable(f"the database did not answer within {timeout:g} s")
+
+    async def cut_if_deaf(self, patience: float = _PING_SECONDS) -> bool:
+        """Close what is lent if a new connection is neither made nor refused in *patience* seconds; whether it was so.
+
+        A server that hangs (stopped, or behind a network that swallows everything) refuses nothing, and whoever has
+        asked it would wait for ever: they get psycopg's OperationalError instead. To be called when `ping` has failed.
+        Of a server that is gone they are told by the operating system.
+        """
+        try:
+            with trio.fail_after(patience):
+                connection = await Connection.connect(self.conninfo, autocommit=True)
+        except psycopg.Error:
+            return False
+        except trio.TooSlowError:
+            self._last_error = TimeoutError("it does not answer")
+        else:
+            await connection.close()
+            return False
+        self._generation += 1
+        for pooled in tuple(self._lent):
+            await pooled.connection.close()
+        return True
 
     async def guarded(self, connection: Connection[Any]) -> bool:
         """Whether statements can be limited to a tenant's rows here; asked of *connection*, of this pool, until so."""

@@ -15,9 +15,9 @@ class _TakenBack(Exception):
 class Probe(Backlogs):
     """Small questions to the database. Each raises `StoreUnavailable` when it is away."""
 
-    async def ping(self) -> float:
-        """Whether the server answers; the seconds it took. Gives up after the pool's own second or so."""
-        return await self._pool.ping()
+    async def ping(self, timeout: float = 2.0) -> float:
+        """Whether the server answers; the seconds it took. Gives up after *timeout* seconds."""
+        return await self._pool.ping(timeout)
 
     async def version(self) -> str:
         """The server's name and version, such as ``PostgreSQL 18.0``."""

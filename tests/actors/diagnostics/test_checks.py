@@ -37,7 +37,7 @@ class Probe:
         if self.error is not None:
             raise self.error
 
-    async def ping(self) -> float:
+    async def ping(self, timeout: float = 2.0) -> float:
         await self._answer()
         return 0.001
 

@@ -11,6 +11,8 @@ from understudy.storage.errors import StorageError
 
 WITHIN = 1.0
 """Seconds that an engine has to answer."""
+ANYBODY = 0.9
+"""... of which so many are for the question whether there is anybody."""
 UNKNOWN = "PostgreSQL"
 
 
@@ -33,7 +35,10 @@ class Condition:
 async def look(
     engine: Engine, ws_connections: int, now: Callable[[], datetime], index: Callable[[], str] | None = None
 ) -> Condition:
-    """Ask each engine, side by side. Takes at most `WITHIN` seconds and never raises for an engine's sake.
+    """Ask whether there is anybody, and then each engine, side by side. Never raises for an engine's sake.
+
+    Takes at most `WITHIN` seconds when nobody answers. A question that is given up in the middle takes longer, since
+    its end on the server is waited for: they are therefore asked only when there was somebody a moment ago.
 
     The contract's names stay though one PostgreSQL stands behind both; ``engines`` says so, and of the index what
     *index* adds.
@@ -56,10 +61,11 @@ async def look(
             return
 
     with trio.move_on_after(WITHIN):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask, "postgres", engine.ping)
-            nursery.start_soon(ask, "typesense", engine.search)
-            nursery.start_soon(ask_version)
+        await ask("postgres", lambda: engine.ping(ANYBODY))
+        if checks["postgres"] == "ok":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, "typesense", engine.search)
+                nursery.start_soon(ask_version)
     searching = f"{version} full-text search" + (f", {index()}" if index is not None else "")
     engines = {"typesense": searching, "postgres": version}
     return Condition(checks, engines, ws_connections, now(), trio.current_time())

@@ -10,8 +10,8 @@ from understudy.storage.records import AuditVerdict, DiagnosticRun
 class Reachable(Protocol):
     """Something that can be asked whether it answers."""
 
-    async def ping(self) -> object:
-        """Return when the database answered."""
+    async def ping(self, timeout: float = 2.0) -> object:
+        """Return when the database answered; raises `StorageError` when it has not within *timeout* seconds."""
         ...
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import attrs
+import structlog
 import trio
 
 from understudy.actors.errors import Unavailable
@@ -14,8 +15,11 @@ from understudy.storage.errors import StoreUnavailable
 from understudy.storage.migrate import migrate
 from understudy.storage.pool import Pool
 
+log = structlog.get_logger("understudy.database")
+
 _FIRST_CONTACT_SECONDS = 20.0
 _LOOK_EVERY = 1.0
+_PATIENCE = 2.0
 
 
 _FINAL = ("does not exist", "authentication failed", "no pg_hba.conf entry", "invalid connection option", "missing")
@@ -44,8 +48,16 @@ class DatabaseActor(Server):
     kind: ClassVar[str | None] = "database"
 
     def __init__(
-        self, pool: Pool, conninfo: Callable[[], str | None], lifetime: Lifetime, progress: Callable[[str], None]
+        self,
+        pool: Pool,
+        conninfo: Callable[[], str | None],
+        lifetime: Lifetime,
+        progress: Callable[[str], None],
+        *,
+        patience: float = _PATIENCE,
     ) -> None:
+        """*patience* is in seconds: after twice that a server that answers nobody is given up."""
+        self._patience = patience
         self._pool = pool
         self._conninfo = conninfo
         self._lifetime = lifetime
@@ -105,11 +117,13 @@ class DatabaseActor(Server):
 
     async def _look(self) -> None:
         try:
-            self._latency = await self._pool.ping()
+            self._latency = await self._pool.ping(self._patience)
             self._error = None
             await self._pool.tend()
         except StoreUnavailable as error:
             self._latency, self._error = None, str(error)
+            if await self._pool.cut_if_deaf(self._patience):
+                log.warning("the database does not answer: whoever waits for it is told so", error=self._error)
         finally:
             self._looking = False
         status = "up" if self._error is None else "down"
