@@ -7,6 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.actors.inference.stage import SLOW, ask
 from tests.support.dialects import named
 from tests.support.provider import HEAD, Behaviour, framed, stand_in
 from understudy.actors.inference.claude import ClaudeClient, MessageAssembler
@@ -27,7 +28,6 @@ from understudy.actors.inference.messages import (
 from understudy.actors.inference.timeouts import Timeouts
 from understudy.storage.records import Role, ToolCall, Usage
 
-SLOW = Timeouts(5, 5, 5, 5)
 CALCULATOR = ToolSpec("calculator", "calculates", {"type": "object", "properties": {}})
 THOUGHT = {"type": "thinking", "thinking": "Hm, well.", "signature": "c2lnbmVk"}
 EPHEMERAL = {"type": "ephemeral"}
@@ -35,12 +35,6 @@ EPHEMERAL = {"type": "ephemeral"}
 
 def request(*messages: ChatMessage, **more: Any) -> ModelRequest:
     return ModelRequest("claude", "fake", messages or (ChatMessage(Role.USER, "hi"),), **more)
-
-
-async def ask(client: ClaudeClient, asked: ModelRequest) -> list[ModelEvent]:
-    with trio.fail_after(30):
-        async with client.stream(asked) as events:
-            return [one async for one in events]
 
 
 def assemble(*events: bytes) -> list[ModelEvent]:

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
-import trio
 
+from tests.actors.inference.stage import SLOW, ask
 from tests.support.dialects import CONTENTS, unnamed
 from tests.support.provider import Behaviour, stand_in
 from understudy.actors.inference.errors import UpstreamFailed
@@ -22,22 +22,14 @@ from understudy.actors.inference.messages import (
     ToolCallCompleted,
     ToolSpec,
 )
-from understudy.actors.inference.timeouts import Timeouts
 from understudy.storage.records import Role, ToolCall, Usage
 
-SLOW = Timeouts(5, 5, 5, 5)
 BARE = ToolSpec("now", "tells the time", {})
 CALL = ToolCall("c1", "calculator", '{"expression":"2+2"}')
 
 
 def request(*messages: ChatMessage, model: str = "gemini-2.5-flash", **more: Any) -> ModelRequest:
     return ModelRequest("gemini", model, messages or (ChatMessage(Role.USER, "hi"),), **more)
-
-
-async def ask(client: GeminiClient, asked: ModelRequest) -> list[ModelEvent]:
-    with trio.fail_after(30):
-        async with client.stream(asked) as events:
-            return [one async for one in events]
 
 
 def assemble(*chunks: bytes) -> list[ModelEvent]:
