@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from tests.support.client import Client, connect, next_http_event, register
+from tests.support.feeds import rss
 from tests.support.node import Node, running_node
 from understudy.storage.pool import Pool
 from understudy.storage.repository import rows
@@ -59,12 +60,6 @@ async def site() -> AsyncGenerator[Site, None]:
         it.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
         yield it
         nursery.cancel_scope.cancel()
-
-
-def rss(*names: str) -> bytes:
-    """A feed with an item of each name."""
-    items = "".join(f'<item><title>{name}</title><guid isPermaLink="false">{name}</guid></item>' for name in names)
-    return f'<?xml version="1.0"?><rss version="2.0"><channel><title>t</title>{items}</channel></rss>'.encode()
 
 
 @attrs.define

@@ -1,7 +1,7 @@
 """A stage for heartbeats: the real actors, sessions included, over the memory store, a web that answers on cue, and a
 clock that jumps."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from tests.actors.session.stage import KEY, Script, Stage
+from tests.actors.session.stage import KEY, Line, Script, Stage, say
 from tests.actors.session.stage import stage as session_stage
 from tests.support.storage import START
 from understudy.actors.facts import Fact, read_fact
@@ -25,6 +25,7 @@ from understudy.actors.heartbeats.messages import (
 )
 from understudy.actors.heartbeats.services import HeartbeatServices
 from understudy.actors.heartbeats.tree import heartbeats_spec
+from understudy.actors.inference.messages import ModelEvent
 from understudy.actors.outbound.connection import Origin
 from understudy.actors.outbound.guarded import Fetched, OutboundError, OutboundRefused
 from understudy.actors.workspaces.actor import workspaces_spec
@@ -49,10 +50,21 @@ async def inline(fn: Callable[..., T], *args: object) -> T:
     return fn(*args)
 
 
-def rss(*names: str) -> bytes:
-    """A feed with an item of each name."""
-    items = "".join(f'<item><title>{name}</title><guid isPermaLink="false">{name}</guid></item>' for name in names)
-    return f'<?xml version="1.0"?><rss version="2.0"><channel><title>t</title>{items}</channel></rss>'.encode()
+def words(runs: Sequence[HeartbeatRun]) -> list[str]:
+    """What became of each."""
+    return [run.status.value for run in runs]
+
+
+def slowly(seconds: float) -> Script:
+    """A model that has nothing to say, and takes its time."""
+
+    async def speak(line: Line) -> AsyncIterator[ModelEvent]:
+        del line
+        await trio.sleep(seconds)
+        async for event in say("noted"):
+            yield event
+
+    return speak
 
 
 @attrs.define

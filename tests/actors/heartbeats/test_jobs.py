@@ -6,8 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.actors.heartbeats.stage import URL, Beats, now, rss, stage
+from tests.actors.heartbeats.stage import URL, Beats, now, stage
 from tests.actors.session.stage import KEY
+from tests.support.feeds import rss
 from understudy.actors.clock import written
 from understudy.actors.errors import Conflict, Forbidden, NotFound
 from understudy.actors.heartbeats.jobs import HEARTBEAT_RUN, heartbeat_job_kinds
