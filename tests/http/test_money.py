@@ -1,17 +1,19 @@
 """`/costs` and `/traces` over real sockets, real actors and a real database."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
 import pytest
 
-from tests.support.platform import Caller, Platform, problem
+from tests.support.platform import Caller, Platform, problem, serving_platform
 from tests.support.storage import Store, closed, opened
 from understudy.http.app import create_app
 from understudy.http.openapi import document
 from understudy.http.request import traceparent
 from understudy.storage.journal import Journal
+from understudy.storage.pool import Pool
 from understudy.storage.records import SessionKey, TurnStatus, Usage, WorkspaceRole, new_id
 from understudy.storage.spending import Charge, Reservation, Span, TurnTrace
 
@@ -20,6 +22,14 @@ DEAR = Charge("claude", "opus", Usage(100, 20), NOW, 2_900_001, saved=620_000, t
 CHEAP = Charge("groq", "llama", Usage(10, 2), NOW, 510_000)
 UNKNOWN = Charge("custom", "x", Usage(8, 2), NOW, None)
 SPANS = (Span("context", 0.5, 1.25, {"messages": 3}), Span("inference", 2, 900, {"model": "opus"}))
+
+
+@pytest.fixture
+async def platform(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Platform]:
+    """The platform, whose money is reckoned as if it were `NOW` all the time: no day ends in the middle of a test."""
+    monkeypatch.setattr("understudy.http.routes.costs.utc_now", lambda: NOW)
+    async with serving_platform(pool, now=lambda: NOW) as platform:
+        yield platform
 
 
 async def turn(
@@ -226,7 +236,7 @@ def reserving(caller: Caller, name: str, starts: datetime, amount: int, *, money
 async def test_an_agents_usage_shows_each_quota_what_is_left_of_it_and_when_it_renews(
     platform: Platform, mira: Caller
 ) -> None:
-    now = datetime.now(UTC)
+    now = NOW
     hour = now.replace(minute=0, second=0, microsecond=0)
     day = hour.replace(hour=0)
     assert (await mira.call("POST", "/agents", LIMITED)).status_code == 201
@@ -293,7 +303,7 @@ async def test_an_agent_without_limits_has_no_quotas_and_an_unused_one_has_used_
 
 async def test_an_agents_usage_is_its_workspaces_business(platform: Platform, mira: Caller) -> None:
     assert (await mira.call("POST", "/agents", LIMITED)).status_code == 201
-    await turn(platform, mira, attrs.evolve(DEAR, at=datetime.now(UTC)))
+    await turn(platform, mira, DEAR)
     viewer, stranger = await platform.member(mira, WorkspaceRole.VIEWER), await platform.user()
     assert (await viewer.get("/agents/thrifty/usage")).status_code == 200
     assert problem(await stranger.get("/agents/thrifty/usage")) == (403, "FORBIDDEN")  # as of the agent itself

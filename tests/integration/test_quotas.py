@@ -8,6 +8,7 @@ import psycopg
 import trio
 
 from tests.support.client import Client, connect, register
+from tests.support.clock import day_with_time_left
 from tests.support.completions import Behaviour
 from tests.support.node import running_node
 from tests.support.provider import stand_in
@@ -38,6 +39,7 @@ def counters(dsn: str, scope: str) -> list[tuple[int, int]]:
 async def test_of_a_hundred_turns_at_once_exactly_those_run_that_the_quota_allows(tmp_path: Path, pg_dsn: str) -> None:
     told: Counter[int] = Counter()
     brief_rules(tmp_path)
+    await day_with_time_left()
     with trio.fail_after(90):
         async with (
             stand_in(Behaviour(first_ms=math.inf)) as provider,
@@ -91,6 +93,7 @@ async def test_a_users_budget_is_over_all_agents_and_nobody_elses(tmp_path: Path
         return answer.status_code, answer.json().get("code")
 
     brief_rules(tmp_path)
+    await day_with_time_left()
     with trio.fail_after(110):
         environment = {"USER_TOKEN_BUDGET_MONTHLY": "4400", "UNDERSTUDY_MODEL": "builtin/rehearsal"}
         async with (

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.support.server import Running, serving
 from tests.support.storage import START
 from tests.support.writing import DirectWriter
 from understudy.actors.agents.actor import agents_spec
+from understudy.actors.clock import utc_now
 from understudy.actors.costs.actor import costs_spec
 from understudy.actors.idempotency.actor import idempotency_spec
 from understudy.actors.identity.actor import identity_spec
@@ -113,11 +115,13 @@ async def serving_platform(
     user_rate_limit_max: int = 0,
     skills_folder: Path = NOWHERE,
     around: Callable[[Repositories], Repositories] = lambda store: store,
+    now: Callable[[], datetime] = utc_now,
     **settings: Any,
 ) -> AsyncIterator[Platform]:
     """Serve the application on a socket, with the actors that need neither sessions nor models. The body has 60 s.
 
-    What *around* makes of the repositories is what the actors are given; *settings* are those of `HttpSettings`.
+    What *around* makes of the repositories is what the actors are given; what was spent is reckoned by *now*;
+    *settings* are those of `HttpSettings`.
     """
     store = around(Repositories.on(pool))
     writer = DirectWriter(Journal(pool))
@@ -134,7 +138,7 @@ async def serving_platform(
             memory_profiles_spec(store.memory_profiles),
         ):
             await system.spawn(spec)
-        await system.spawn(costs_spec(store.costs))
+        await system.spawn(costs_spec(store.costs, now))
         await system.spawn(traces_spec(store.traces))
         tools = (
             tool_host_spec(lambda: TOOLS, cache),
