@@ -1,7 +1,6 @@
 """``understudy chat`` as a process of its own, against a stand-in server."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,14 +8,8 @@ from pathlib import Path
 
 import trio
 
+from tests.cli.stage import EMAIL, environment, signed_in
 from tests.support.scripted_server import Exchange, scripted
-
-EMAIL, PASSWORD = "mira@example.org", "correct horse"
-
-
-def environment(home: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
-    return {**kept, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "UNDERSTUDY_PASSWORD": PASSWORD}
 
 
 def command(url: str, *words: str) -> list[str]:
@@ -32,19 +25,6 @@ async def chat(home: Path, url: str, *words: str, stdin: bytes = b"") -> subproc
         check=False,
         env=environment(home),
     )
-
-
-async def signed_in(exchange: Exchange) -> bool:
-    """Answer the questions of signing in; False when it is another."""
-    match exchange.asked.path:
-        case "/auth/login":
-            await exchange.json(401, {"error": "wrong e-mail or password", "code": "UNAUTHENTICATED"})
-        case "/auth/register":
-            await exchange.json(201, {"user": {}, "accessToken": "access-1", "refreshToken": "refresh-1"})
-        case _:
-            assert exchange.asked.headers.get("authorization", "Bearer access-1") == "Bearer access-1"
-            return False
-    return True
 
 
 async def answer_42(exchange: Exchange) -> None:

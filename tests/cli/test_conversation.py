@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from tests.cli.test_chat import EMAIL, PASSWORD, environment, signed_in
+from tests.cli.stage import EMAIL, PASSWORD, environment, signed_in
 from tests.support.scripted_server import Exchange, scripted
 
 

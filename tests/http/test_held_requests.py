@@ -3,8 +3,8 @@
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.http.test_streams import post, stream
 from tests.support.neighbours import AUTH, Api, Consent, CountReaders, serving_api
+from tests.support.requests import post, stream
 from tests.support.server import RawClient
 
 SESSION = "session/ses_mira"

@@ -5,21 +5,10 @@ import pytest
 import trio
 
 from tests.support.neighbours import AUTH, OPERATOR, Api, serving_api
+from tests.support.requests import post, stream
 from tests.support.server import RawClient
 
 SEVEN = ["session_resolved", "content", "content", "tool_call", "tool_call_complete", "tool_result", "done"]
-
-
-def post(path: str, body: str, extra: str = "") -> str:
-    return (
-        f"POST {path} HTTP/1.1\nHost: t\nAuthorization: {AUTH['Authorization']}\n{extra}"
-        f"Content-Length: {len(body.encode())}\n\n{body}"
-    )
-
-
-def stream(message: str, last_event_id: str | None = None) -> str:
-    extra = f"Last-Event-ID: {last_event_id}\n" if last_event_id else ""
-    return post("/agent/chat/stream", f'{{"message":"{message}"}}', extra)
 
 
 def parse(text: bytes) -> list[dict[str, str]]:

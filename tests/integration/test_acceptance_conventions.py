@@ -14,12 +14,12 @@ import psycopg
 import pytest
 import trio
 
-from tests.http.test_operations import PLATFORM, shape
 from tests.support.client import connect, register
 from tests.support.database import TestServer
 from tests.support.document import Documented, documented
 from tests.support.house import BODIES, ENVIRONMENT, Stage, asked, move_in
 from tests.support.node import INTERNAL_KEY, Node, node_of_a_module
+from tests.support.operations import PLATFORM, shape
 from understudy.storage.pool import Pool
 
 SECURITY = {

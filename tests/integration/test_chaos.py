@@ -10,7 +10,7 @@ import psutil
 import pytest
 import trio
 
-from tests.integration.test_crash import Answered, assert_kept
+from tests.support.answered import Answered, assert_kept
 from tests.support.client import CUT_OFF, Client, Line, connect, operator_get, operator_post, register
 from tests.support.node import Node, running_node
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.integration.test_crash import Answered, assert_kept
+from tests.support.answered import Answered, assert_kept
 from tests.support.client import Client, Line, connect, register
 from tests.support.node import running_node
 from understudy.storage.embedded import EmbeddedPostgres

@@ -11,7 +11,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.subscriptions import ToolsListChanged
 
-from tests.actors.mcp.test_servers import PATIENCE, QUICK, Node
+from tests.actors.mcp.stage import PATIENCE, QUICK, Node
 from tests.support.node import free_port
 from tests.support.server import serving
 from understudy.actors.mcp.client.connect import plan

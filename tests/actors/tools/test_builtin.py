@@ -2,23 +2,21 @@
 
 import ipaddress
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import msgspec
 import pytest
 import trio
 
+from tests.actors.tools.stage import CONTEXT, page
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.outbound.readable import readable
 from understudy.actors.tools.builtin import builtin_tools
-from understudy.actors.tools.messages import ToolContext, ToolResult
+from understudy.actors.tools.messages import ToolResult
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.storage.records import ToolCall
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-CONTEXT = ToolContext("ws", "usr", "chad", "ses", "trn", timezone="America/New_York")
 
 
 async def use(name: str, **arguments: object) -> ToolResult:
@@ -26,22 +24,6 @@ async def use(name: str, **arguments: object) -> ToolResult:
     box = Toolbox(builtin_tools(outbound, now=lambda: NOON))
     with trio.fail_after(20):
         return await box.run(ToolCall("c", name, msgspec.json.encode(arguments).decode()), CONTEXT)
-
-
-@asynccontextmanager
-async def page(content_type: str, body: bytes, status: int = 200) -> AsyncIterator[str]:
-    head = f"HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
-
-    async def serve(stream: trio.SocketStream) -> None:
-        async with stream:
-            await stream.receive_some()
-            await stream.send_all(head.encode() + body)
-
-    async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
-        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
-        nursery.cancel_scope.cancel()
 
 
 async def test_the_clock_tells_the_time_where_the_agent_lives() -> None:

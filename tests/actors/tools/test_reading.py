@@ -9,7 +9,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.actors.tools.test_builtin import CONTEXT, page
+from tests.actors.tools.stage import CONTEXT, page
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.tools.messages import ToolResult
 from understudy.actors.tools.reading import feed_text, query_json, reading_tools
