@@ -122,7 +122,7 @@ async def agents() -> Reply:
         )
         for agent in page.agents
     ]
-    link = next_link(request, limit=asked.limit, offset=asked.offset, total=page.total)
+    link = next_link(request, asked, page.total)
     reply = schemas_admin.RegisteredAgents(agents=shown, count=page.total, limit=asked.limit, offset=asked.offset)
     return json(reply, headers=link)
 
@@ -171,7 +171,7 @@ async def sessions(uid: str) -> Reply:
     reply = schemas_admin.UserSessions(
         uid=uid, sessions=shown, total=page.total, limit=asked.limit, offset=asked.offset
     )
-    return json(reply, headers=next_link(request, limit=asked.limit, offset=asked.offset, total=page.total))
+    return json(reply, headers=next_link(request, asked, page.total))
 
 
 @routes.get("/audit/<uid>")

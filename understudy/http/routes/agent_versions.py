@@ -66,7 +66,7 @@ async def list_versions(id: str) -> Reply:
     workspace_id = (await member(request, WorkspaceRole.VIEWER)).workspace_id
     asked = query(request, VersionsQuery)
     page = await request.ask(AGENTS, ListVersions(workspace_id, id, asked.limit, asked.offset))
-    link = next_link(request, limit=asked.limit, offset=asked.offset, total=page.total)
+    link = next_link(request, asked, page.total)
     return json([schemas_agents.AgentVersionEntry(**_entry(version)) for version in page.versions], headers=link)
 
 

@@ -112,7 +112,7 @@ async def list_agents() -> Reply:
     page = await request.ask(AGENTS, ListAgents(workspace_id, asked.limit, asked.offset))
     agents = [agent_shown(agent) for agent in page.agents]
     shown = schemas_agents.AgentList(agents=agents, total=page.total, limit=asked.limit, offset=asked.offset)
-    link = next_link(request, limit=asked.limit, offset=asked.offset, total=page.total)
+    link = next_link(request, asked, page.total)
     return tagged(request, shown, headers=link, cache=CACHE, vary=VARY)
 
 

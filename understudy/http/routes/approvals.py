@@ -74,7 +74,7 @@ async def list_approvals() -> Reply:
         limit=asked.limit,
         offset=asked.offset,
     )
-    return json(shown, headers=next_link(request, limit=asked.limit, offset=asked.offset, total=page.total))
+    return json(shown, headers=next_link(request, asked, page.total))
 
 
 @routes.post("/<id>/approve")

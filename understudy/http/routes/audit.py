@@ -74,7 +74,7 @@ async def read() -> Reply:
     page = await request.ask(AUDIT, ReadAudit(wanted, asked.limit, asked.offset))
     entries = [_entry(line) for line in page.lines]
     reply = schemas_admin.AuditPage(entries=entries, total=page.total, limit=asked.limit, offset=asked.offset)
-    return json(reply, headers=next_link(request, limit=asked.limit, offset=asked.offset, total=page.total))
+    return json(reply, headers=next_link(request, asked, page.total))
 
 
 @routes.get("/verify")

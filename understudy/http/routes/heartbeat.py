@@ -158,7 +158,7 @@ async def list_runs(id: str) -> Reply:
     shown = shapes.RunList(
         runs=[_run(run) for run in page.runs], total=page.total, limit=asked.limit, offset=asked.offset
     )
-    return json(shown, headers=next_link(request, limit=asked.limit, offset=asked.offset, total=page.total))
+    return json(shown, headers=next_link(request, asked, page.total))
 
 
 @routes.patch("/<id>")

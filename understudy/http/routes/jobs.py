@@ -132,7 +132,7 @@ async def list_jobs() -> Reply:
         limit=asked.limit,
         offset=asked.offset,
     )
-    return json(shown, headers=next_link(request, limit=asked.limit, offset=asked.offset, total=page.total))
+    return json(shown, headers=next_link(request, asked, page.total))
 
 
 @routes.get("/<id>")

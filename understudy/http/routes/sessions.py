@@ -70,7 +70,7 @@ async def list_sessions() -> Reply:
     )
     sessions = [schemas.Session(**session_fields(session)) for session in page.sessions]
     reply = schemas.SessionPage(sessions=sessions, total=page.total, limit=asked.limit, offset=asked.offset)
-    return json(reply, headers=next_link(request, limit=asked.limit, offset=asked.offset, total=page.total))
+    return json(reply, headers=next_link(request, asked, page.total))
 
 
 @routes.get("/search/messages")
