@@ -58,7 +58,7 @@ async def test_nothing_answered_is_lost_and_nothing_stays_running_when_the_serve
     tmp_path: Path,
 ) -> None:
     rng = random.Random(20261121)
-    with trio.fail_after(240):
+    with trio.fail_after(550):
         async with running_node(tmp_path) as node:
             async with connect(node.url) as http:
                 client = await register(http)

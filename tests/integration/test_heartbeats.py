@@ -1,5 +1,6 @@
 """Heartbeats on a whole server: real feeds and pages on sockets, and a clock that is moved by moving due times."""
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -29,6 +30,8 @@ class Site:
     url: str = ""
     pages: dict[str, bytes | int] = attrs.field(factory=dict)
     asked: list[str] = attrs.field(factory=list)
+    answers: float = math.inf
+    """How many requests are answered; those after them wait."""
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One connection, one request."""
@@ -40,6 +43,8 @@ class Site:
                     return
                 path, tag = head.target.decode(), ""
                 self.asked.append(path)
+                if len(self.asked) > self.answers:
+                    await trio.sleep_forever()
                 page = self.pages.get(path, 404)
                 if isinstance(page, bytes):
                     tag = f'"{hash(page)}"'
@@ -151,6 +156,7 @@ async def test_a_server_killed_in_the_middle_of_fifty_heartbeats_runs_each_due_t
 ) -> None:
     names = [f"/feed/{number}" for number in range(BEATS)]
     world.site.pages = dict.fromkeys(names, rss("one"))
+    world.site.answers = BEATS // 2
     beats = [await world.make(url=f"{world.site.url}{name}", fireOnFirstRun=True, enabled=False) for name in names]
     async with world.pool.connection() as connection:
         await rows(connection, "UPDATE heartbeat_configs SET next_run_at = clock_timestamp(), enabled = true")
@@ -166,6 +172,7 @@ async def test_a_server_killed_in_the_middle_of_fifty_heartbeats_runs_each_due_t
         ((done,),) = await rows(connection, "SELECT count(*) FROM heartbeat_runs WHERE status <> 'running'")
         assert left > 0, "killed too late to prove anything"
         assert done < BEATS
+        world.site.answers = math.inf
         # As if the lease had passed: half a minute in which nobody renewed it.
         await rows(connection, "UPDATE heartbeat_runs SET lease_until = clock_timestamp() WHERE status = 'running'")
         await world.node.start()

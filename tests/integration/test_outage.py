@@ -42,7 +42,7 @@ async def test_readiness_and_health_turn_503_and_back_and_nothing_acknowledged_i
                     await trio.sleep(0.1)
                 turn += 1
 
-    with trio.fail_after(120):
+    with trio.fail_after(300):
         async with (
             EmbeddedPostgres(tmp_path / "elsewhere") as postgres,
             running_node(tmp_path, database_url=url_of(postgres)) as node,
@@ -60,8 +60,8 @@ async def test_readiness_and_health_turn_503_and_back_and_nothing_acknowledged_i
             async with trio.open_nursery() as nursery:
                 for number in range(CHATS):
                     nursery.start_soon(chat_on, client, f"surface-{number}")
-                await trio.sleep(1)
-                before = len(answered)
+                while len(answered) < CHATS:
+                    await trio.sleep(0.05)
                 await postgres.stop()
                 await node.wait_ready(ready=False)
                 unready = await http.get("/readiness")
@@ -76,7 +76,6 @@ async def test_readiness_and_health_turn_503_and_back_and_nothing_acknowledged_i
                 while len(answered) < after + CHATS:
                     await trio.sleep(0.05)
                 stop.set()
-            assert before > 0
             assert {status for status, _ in refused} <= {502, 503, 504}
             assert all({"error", "code", "requestId"} <= body.keys() for _, body in refused)
             assert node.process is not None

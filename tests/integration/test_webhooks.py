@@ -148,7 +148,7 @@ async def until_in_the_queues(dsn: str) -> None:
 async def test_killed_in_the_middle_of_a_thousand_deliveries_each_arrives_with_its_own_id(
     tmp_path: Path, pg_dsn: str
 ) -> None:
-    with trio.fail_after(90):
+    with trio.fail_after(300):
         async with (
             receiving(shut=True) as receiver,
             running_node(tmp_path, database_url=pg_dsn, environment=ENVIRONMENT) as node,
