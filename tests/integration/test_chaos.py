@@ -33,7 +33,7 @@ async def actors(http: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 async def kill_at_random(url: str, rng: random.Random, killed: Counter[str], answered: list[Answered]) -> None:
-    """Pick a kind, pick one of it, kill it, twenty times a second: until enough were killed and answered all the same."""
+    """Pick a kind, pick one of it, kill it, twenty times a second, until that is enough and chats were answered."""
     async with connect(url) as http:
         pause = 1 / KILLS_PER_SECOND
         alive: list[dict[str, Any]] = []

@@ -1,7 +1,6 @@
 """Heartbeats on a whole server: real feeds and pages on sockets, and a clock that is moved by moving due times."""
 
-import math
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -30,8 +29,8 @@ class Site:
     url: str = ""
     pages: dict[str, bytes | int] = attrs.field(factory=dict)
     asked: list[str] = attrs.field(factory=list)
-    answers: float = math.inf
-    """How many requests are answered; those after them wait."""
+    struck: Callable[[int], None] = lambda count: None
+    """Called with how many requests there have been, before the last of them is answered."""
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One connection, one request."""
@@ -43,8 +42,7 @@ class Site:
                     return
                 path, tag = head.target.decode(), ""
                 self.asked.append(path)
-                if len(self.asked) > self.answers:
-                    await trio.sleep_forever()
+                self.struck(len(self.asked))
                 page = self.pages.get(path, 404)
                 if isinstance(page, bytes):
                     tag = f'"{hash(page)}"'
@@ -156,23 +154,23 @@ async def test_a_server_killed_in_the_middle_of_fifty_heartbeats_runs_each_due_t
 ) -> None:
     names = [f"/feed/{number}" for number in range(BEATS)]
     world.site.pages = dict.fromkeys(names, rss("one"))
-    world.site.answers = BEATS // 2
+    killed = trio.Event()
+
+    def kill(count: int) -> None:
+        if count == BEATS // 2:
+            world.node.kill()
+            killed.set()
+
+    world.site.struck = kill
     beats = [await world.make(url=f"{world.site.url}{name}", fireOnFirstRun=True, enabled=False) for name in names]
     async with world.pool.connection() as connection:
         await rows(connection, "UPDATE heartbeat_configs SET next_run_at = clock_timestamp(), enabled = true")
         due = {row[0]: row[1] for row in await rows(connection, "SELECT id, next_run_at FROM heartbeat_configs")}
-        while True:
-            query = "SELECT count(*) FILTER (WHERE status <> 'running'), count(*) FROM heartbeat_runs"
-            ((done, begun),) = await rows(connection, query)
-            if begun > 0 and done > 5:
-                break
-            await trio.sleep(0.005)
-        world.node.kill()
+        await killed.wait()
         ((left,),) = await rows(connection, "SELECT count(*) FROM heartbeat_runs WHERE status = 'running'")
         ((done,),) = await rows(connection, "SELECT count(*) FROM heartbeat_runs WHERE status <> 'running'")
         assert left > 0, "killed too late to prove anything"
         assert done < BEATS
-        world.site.answers = math.inf
         # As if the lease had passed: half a minute in which nobody renewed it.
         await rows(connection, "UPDATE heartbeat_runs SET lease_until = clock_timestamp() WHERE status = 'running'")
         await world.node.start()
