@@ -59,7 +59,7 @@ async def test_a_new_agent_is_answered_whole_and_found_again(platform: Platform)
         **NEW,
         "model": shown["model"],
         "description": "",
-        "tier": "standard",
+        "tier": None,
         "skills": [],
         "spawn": {"enabled": False, "allowedTargets": [], "maxDepth": 2},
         "fileAccess": {"restricted": True, "allowedPaths": []},

@@ -66,13 +66,17 @@ def test_every_moment_is_in_exactly_one_stretch_of_each_allowance(now: datetime)
 @pytest.mark.parametrize(
     ("tier", "quotas", "found"),
     [
-        ("premium", None, UNLIMITED),
+        (None, None, UNLIMITED),
+        ("free", None, Quotas(None, 100_000, 1_000_000)),
+        ("standard", None, Quotas(None, 2_000_000, 20_000_000)),
+        ("premium", None, Quotas(None, 20_000_000, 200_000_000)),
+        (None, {}, Quotas(None, 2_000_000, 20_000_000)),
         ("free", {}, Quotas(None, 100_000, 1_000_000)),
         ("standard", {"tokens": {"maxPerHour": 5}}, Quotas(5, 2_000_000, 20_000_000)),
         ("premium", {"tokens": {"maxPerDay": 7}, "cost": {"maxPerDay": 0.5}}, Quotas(None, 7, 500_000)),
     ],
 )
-def test_what_the_quotas_leave_open_has_the_tiers_limits(tier: str, quotas: object, found: Quotas) -> None:
+def test_what_the_quotas_leave_open_has_the_tiers_limits(tier: str | None, quotas: object, found: Quotas) -> None:
     model = {"provider": "openai", "modelId": "gpt-4o"}
     document: AgentDocument = from_json({"model": model, "systemPromptTemplate": "x", "tier": tier, "quotas": quotas})
     assert config_of("a", document, ()).quotas == found

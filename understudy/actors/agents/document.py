@@ -39,7 +39,7 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Tier(StrEnum):
-    """Which defaults the agent's quotas have."""
+    """What all turns of the agent may use in a day, where its quotas do not say."""
 
     FREE = "free"
     STANDARD = "standard"
@@ -119,7 +119,7 @@ class CostQuotas(_Part, frozen=True):
 
 
 class AgentQuotas(_Part, frozen=True):
-    """What all turns of the agent may use in an hour or a day of UTC; what is null a day has the tier's."""
+    """What all turns of the agent may use in an hour or a day of UTC; what is null a day, the tier says."""
 
     tokens: TokenQuotas = TokenQuotas()
     cost: CostQuotas = CostQuotas()
@@ -130,7 +130,7 @@ class AgentDocument(_Part, frozen=True, kw_only=True):
 
     display_name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     description: Annotated[str, Meta(max_length=2000)] = ""
-    tier: Tier = Tier.STANDARD
+    tier: Tier | None = None
     model: AgentModel
     system_prompt_template: Annotated[str, Meta(min_length=1, max_length=LONGEST_PROMPT)]
     skills: Names = ()
@@ -165,11 +165,11 @@ TIERS = {Tier.FREE: (100_000, 1.0), Tier.STANDARD: (2_000_000, 20.0), Tier.PREMI
 
 
 def quotas_of(document: AgentDocument) -> Quotas:
-    """What all its turns may use. An agent that has no quotas has no limits: its tier is then of no account."""
-    given = document.quotas
-    if given is None:
+    """What all its turns may use: what its quotas say, and else its tier's. One that names neither has no limits."""
+    if document.quotas is None and document.tier is None:
         return UNLIMITED
-    tokens, dollars = TIERS[document.tier]
+    given = document.quotas or AgentQuotas()
+    tokens, dollars = TIERS[document.tier or Tier.STANDARD]
     if given.cost.max_per_day is not None:
         dollars = given.cost.max_per_day
     return Quotas(given.tokens.max_per_hour, given.tokens.max_per_day or tokens, round(dollars * 1_000_000))
@@ -197,7 +197,7 @@ def config_of(
         tools=tools,
         idle_timeout=minutes * 60.0 if minutes is not None else None,
         daily_reset_hour=session.daily_reset_hour,
-        tier=document.tier.value,
+        tier=(document.tier or Tier.STANDARD).value,
         max_context_tokens=model.max_context_tokens,
         endpoint=model.endpoint,
         thinking_tokens=model.thinking_tokens,
