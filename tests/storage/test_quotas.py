@@ -80,3 +80,42 @@ async def test_each_stretch_of_time_has_an_allowance_of_its_own(store: Store) ->
     await store.write(opened(session, quotas=(Reservation("a", START, 100, 100),)))
     await store.write(opened(session, quotas=(Reservation("a", later, 100, 100),)))
     assert await store.repositories.costs.counter("a", later) == (0, 100)
+
+
+async def test_work_beside_turns_reserves_in_the_same_counters_and_pays_what_it_used(store: Store) -> None:
+    session = await store.session()
+    await store.write(opened(session, quotas=(TOKENS,)))
+    allowances, costs = store.repositories.allowances, store.repositories.costs
+    later = START + timedelta(minutes=10)
+    for _ in range(2):  # a second attempt gives back what the first had reserved
+        await allowances.reserve("learn/trn_1", (TOKENS, MONEY), now=START, lapses_at=later)
+    assert await costs.counter("a:tokens", START) == (0, 20)
+    assert await costs.counter("a:money", START) == (0, 5)
+    for _ in range(2):
+        await allowances.settle("learn/trn_1", (SPENT, SPENT))
+    assert await costs.counter("a:tokens", START) == (8, 10)
+    assert await costs.counter("a:money", START) == (4, 0)
+
+
+async def test_work_that_does_not_fit_reserves_nothing_and_says_what_is_lacking(store: Store) -> None:
+    allowances, costs = store.repositories.allowances, store.repositories.costs
+    for n in range(2):
+        await allowances.reserve(f"learn/{n}", (TOKENS, MONEY), now=START, lapses_at=START + timedelta(minutes=10))
+    with pytest.raises(QuotaExceeded) as refused:
+        await allowances.reserve("learn/2", (TOKENS, MONEY), now=START, lapses_at=START + timedelta(minutes=10))
+    assert refused.value.which == 1
+    assert await costs.counter("a:tokens", START) == (0, 20)
+    session = await store.session()
+    with pytest.raises(QuotaExceeded):
+        await store.write(opened(session, quotas=(MONEY,)))
+
+
+async def test_what_nobody_settles_lapses_and_is_given_back_to_whoever_wants_it(store: Store) -> None:
+    allowances, costs = store.repositories.allowances, store.repositories.costs
+    later = START + timedelta(minutes=10)
+    await allowances.reserve("learn/1", (MONEY,), now=START, lapses_at=later)
+    await allowances.reserve("learn/2", (MONEY,), now=START, lapses_at=later + timedelta(minutes=10))
+    await allowances.reserve("learn/3", (MONEY,), now=later, lapses_at=later + timedelta(minutes=10))
+    assert await costs.counter("a:money", START) == (0, 10)
+    await allowances.settle("learn/1", (SPENT,))
+    assert await costs.counter("a:money", START) == (0, 10), "what has lapsed is not paid"

@@ -12,6 +12,7 @@ from understudy.actors.approvals.consent import Consent
 from understudy.actors.audit.messages import AUDIT, Record
 from understudy.actors.clock import utc_now
 from understudy.actors.costs.prices import PriceBook
+from understudy.actors.costs.purse import Purse
 from understudy.actors.diagnostics.messages import DIAGNOSTICS, Draining
 from understudy.actors.healing.health import Health
 from understudy.actors.heartbeats.services import HeartbeatServices
@@ -143,8 +144,15 @@ async def _run(
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)
                 models = Inference(system, clients, endpoints=endpoints)
+                purse = Purse(stores.allowances, prices, utc_now, settings.user_token_budget)
                 memory = memory_plan(
-                    system, stores, models, prices, embedder=embedder, extraction=settings.memory_extraction
+                    system,
+                    stores,
+                    models,
+                    prices,
+                    embedder=embedder,
+                    extraction=settings.memory_extraction,
+                    purse=purse,
                 )
                 jobs = standard_jobs(system, stores)
                 services = Services(
@@ -178,6 +186,7 @@ async def _run(
                         compaction=stores.compaction,
                         consent=Consent(system, rules, utc_now),
                         health=Health(system) if settings.agent_failures else None,
+                        purse=purse,
                     ),
                     jobs=attrs.evolve(
                         jobs, kinds=(*jobs.kinds, *memory.kinds), scheduled=(*jobs.scheduled, *memory.scheduled)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from understudy.storage.allowances import settle
 from understudy.storage.connection import Connection
 from understudy.storage.entries import Compaction
 from understudy.storage.errors import Fenced
@@ -49,6 +50,8 @@ class CompactionRepository(Repository):
             if not changed:
                 return False
             await bill(connection, wanted.turn_id, wanted.charges)
+            if wanted.holder is not None:
+                await settle(connection, wanted.holder, wanted.charges)
             await publish(connection, *wanted.facts)
             return True
 

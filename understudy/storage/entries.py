@@ -101,7 +101,8 @@ class Compaction:
     """``summary`` stands for all messages of the session up to ``last_message_id``; fenced, and harmless to repeat.
 
     No entry of the journal: see `understudy.storage.compaction`. ``facts`` are told with it. ``charges`` are what the
-    summary cost, billed to ``turn_id``; none where the turn that runs bills them with its end.
+    summary cost, billed to ``turn_id``; none where the turn that runs bills them with its end. What ``holder`` had
+    reserved for them is settled.
     """
 
     session_id: str
@@ -111,3 +112,4 @@ class Compaction:
     summary: str
     facts: tuple[Published, ...] = ()
     charges: tuple[Charge, ...] = ()
+    holder: str | None = None

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import trio
 
+from understudy.storage.allowances import settle
 from understudy.storage.audit import record
 from understudy.storage.compaction import bill
 from understudy.storage.connection import Connection
@@ -64,12 +65,13 @@ class KnowledgeRepository(Repository):
         most_a_day: int,
         now: datetime,
         charges: Sequence[Charge] = (),
+        holder: str | None = None,
     ) -> int | None:
         """Remember *lesson* of a turn, once: how much of it was new, None when the turn was learned from already.
 
         *sift* is asked for the daily entries that are new, *merge* for the profile; a day takes *most_a_day* entries.
         Of the graph and the procedures, what is known already grows stronger and says what the lesson says. *charges*
-        are what it cost, and join the turn's.
+        are what it cost, and join the turn's; what *holder* had reserved for them is settled.
         """
 
         async def work(connection: Connection[Any]) -> int | None:
@@ -85,6 +87,8 @@ class KnowledgeRepository(Repository):
             ):
                 return None
             await bill(connection, turn_id, charges)
+            if holder is not None:
+                await settle(connection, holder, charges)
             learned = await write_daily(connection, lesson.daily, sift, most_a_day, whose)
             if lesson.profile:
                 learned += await write_profile(connection, lesson.profile, merge, uid, now)

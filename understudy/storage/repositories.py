@@ -6,6 +6,7 @@ import attrs
 
 from understudy.storage.admin import AdminRepository
 from understudy.storage.agents import AgentRepository
+from understudy.storage.allowances import AllowanceRepository
 from understudy.storage.approvals import ApprovalRepository
 from understudy.storage.audit import AuditRepository
 from understudy.storage.claims import ClaimRepository
@@ -65,6 +66,7 @@ class Repositories:
     outbox: OutboxRepository
     diagnostics: DiagnosticsRepository
     costs: CostRepository
+    allowances: AllowanceRepository
     traces: TraceRepository
     skill_usage: SkillUsageRepository
     webhooks: WebhookRepository
@@ -103,6 +105,7 @@ class Repositories:
             outbox=OutboxRepository(pool),
             diagnostics=DiagnosticsRepository(pool),
             costs=CostRepository(pool),
+            allowances=AllowanceRepository(pool),
             traces=TraceRepository(pool),
             skill_usage=SkillUsageRepository(pool),
             webhooks=WebhookRepository(pool),

@@ -12,6 +12,7 @@ from understudy.actors.agents.actor import agents_spec
 from understudy.actors.agents.document import AgentDocument, AgentModel
 from understudy.actors.agents.messages import AgentView, Source
 from understudy.actors.costs.prices import PriceBook
+from understudy.actors.costs.purse import Purse
 from understudy.actors.errors import DomainError, ProviderFailed
 from understudy.actors.facts import COMPLETED, fact
 from understudy.actors.inference.messages import Finished, ModelRequest, TextDelta
@@ -33,6 +34,7 @@ from understudy.actors.memory_profiles.messages import (
 from understudy.runtime import Actor, ActorSystem, ChildSpec, SupervisorSpec, receive
 from understudy.storage.memory import MemoryStore
 from understudy.storage.records import MemoryTier, OutboxItem, Role, Session, ToolCall, Usage
+from understudy.storage.spending import Reservation
 
 VALET = AgentView(
     "valet",
@@ -115,9 +117,10 @@ async def stage() -> AsyncIterator[Stage]:
         await system.spawn(agents_spec("builtin/rehearsal", store, seeds=(VALET,)))
         await system.spawn(memory_spec(store.memories, lambda: at(60)))
         await system.spawn(memory_profiles_spec(store.memory_profiles))
-        extraction = Extraction(
-            system, store.sessions, store.knowledge, Listener(model), Vectors(), PriceBook.shipped()
-        )
+        prices = PriceBook.shipped()
+        purse = Purse(store.allowances, prices, lambda: at(60), user_monthly=5_000)
+        listener = Listener(model)
+        extraction = Extraction(system, store.sessions, store.knowledge, listener, Vectors(), prices, purse)
         yield Stage(system, store, model, session, extraction)
 
 
@@ -260,3 +263,35 @@ async def test_the_end_of_a_turn_that_may_teach_something_becomes_one_job_for_it
     assert [(job.uid, job.workspace_id, job.type, job.dedupe_key, job.payload) for job in asked] == [
         (key.uid, key.workspace_id, EXTRACT, turn["turnId"], turn)
     ] * worth
+
+
+async def counter(stage: Stage) -> tuple[int, int]:
+    """What of Mira's allowance of this month is used, and what is spoken for."""
+    scope, month = f"user/tokens-per-month/{stage.session.key.uid}", START.replace(day=1, hour=0, minute=0, second=0)
+    return await stage.store.costs.counter(scope, month)
+
+
+async def test_what_learning_costs_counts_against_the_allowance_once_whatever_comes_of_it(stage: Stage) -> None:
+    stage.model.answer = '{"daily": [{"content": "Mira likes tea"}]}'
+    job = await stage.turn("I like tea very much", agent="valet")
+    for _ in range(2):
+        await stage.run(job)
+    assert await counter(stage) == (120, 0)
+    stage.model.answer = "{}"
+    await stage.learn("what is the time in Lisbon", agent="valet")
+    assert await counter(stage) == (240, 0)
+    stage.model.answer = ProviderFailed("it is down")
+    with pytest.raises(ProviderFailed):
+        await stage.learn("I like coffee even more", agent="valet")
+    assert (await counter(stage))[1] == 0
+
+
+async def test_a_turn_is_not_learned_from_when_its_allowance_does_not_suffice(stage: Stage) -> None:
+    month = START.replace(day=1, hour=0, minute=0, second=0)
+    spent = Reservation(f"user/tokens-per-month/{stage.session.key.uid}", month, 4_900, 5_000)
+    await stage.store.allowances.reserve("trn_running", (spent,), now=START, lapses_at=at(9999))
+    stage.model.answer = '{"daily": [{"content": "Mira likes tea"}]}'
+    assert (await stage.learn("I like tea very much", agent="valet"))["learned"] == 0
+    assert stage.model.asked == []
+    assert await counter(stage) == (0, 4_900)
+    assert await stage.learn("I like tea") == {"learned": 1}, "rules cost nothing"

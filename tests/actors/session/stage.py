@@ -25,7 +25,7 @@ from understudy.storage.records import RunEvent, SessionKey, ToolCall, Usage, Us
 
 KEY = SessionKey("ws_1", "usr_1", "chad", "chat", "main")
 CHAD = AgentConfig("chad", "Chad", "", "test", "script", "You are Chad.", tools=("echo",))
-SERVICES = ("turn_timeout", "window", "thresholds", "ground", "consent", "health", "prices")
+SERVICES = ("turn_timeout", "window", "thresholds", "ground", "consent", "health", "prices", "purse")
 """What of the sessions' services a test may choose; a function is given the stage."""
 BOUND = 20.0
 TERMINAL = frozenset({"done", "error"})

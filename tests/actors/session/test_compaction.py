@@ -1,6 +1,6 @@
 """A conversation that grows too long is told in short, and nothing of it is lost."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import attrs
 import pytest
@@ -8,6 +8,8 @@ import trio
 import trio.lowlevel
 
 from tests.actors.session.stage import CHAD, KEY, Line, Stage, say, stage, text, types
+from understudy.actors.costs.prices import PriceBook
+from understudy.actors.costs.purse import Purse
 from understudy.actors.errors import DomainError, Unavailable
 from understudy.actors.inference.errors import ContextTooLong
 from understudy.actors.inference.messages import Finished, ModelEvent, TextDelta
@@ -160,3 +162,35 @@ async def test_a_message_that_cannot_fit_is_refused_before_anything_is_recorded(
             await it.start("z" * 4000)
         assert refused.value.code == "CONTEXT_TOO_LARGE"
         assert it.store.tables.messages == {}
+
+
+def purse_of(monthly: int) -> Callable[[Stage], Purse]:
+    def purse(it: Stage) -> Purse:
+        return Purse(it.store.allowances, PriceBook.shipped(), it.now, monthly)
+
+    return purse
+
+
+async def counter(it: Stage) -> tuple[int, int]:
+    month = it.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return await it.store.costs.counter(f"user/tokens-per-month/{KEY.uid}", month)
+
+
+async def test_a_summary_beside_the_turns_counts_against_the_allowance() -> None:
+    async with stage(script, agent=SMALL, thresholds=Thresholds(soft=0.5, hard=1.0), purse=purse_of(10_000)) as it:
+        await until_summarised(it, await talk(it, 4))
+        asked = [line for line in it.models.requests if line.messages[0].content.startswith("You keep the minutes")]
+        while (found := await counter(it))[1]:
+            await trio.lowlevel.checkpoint()
+        assert found == (11 * len(asked), 0)
+
+
+async def test_a_summary_that_the_allowance_does_not_suffice_for_is_left_to_a_turn() -> None:
+    marks = Thresholds(soft=0.5, hard=0.9)
+    async with stage(script, agent=SMALL, thresholds=marks, purse=purse_of(100)) as it:
+        session_id = await talk(it, 9)
+        assert (await until_summarised(it, session_id)).session.summary == "Mira likes tea."
+        events = [e.type for e in await it.store.sessions.events(session_id, 0, 1000)]
+        facts = [o.item for o in it.store.tables.outbox.values() if o.item.topic == "agent.compacted"]
+        assert len(facts) == events.count("compacted") > 0, "each was made within a turn"
+        assert await counter(it) == (0, 0)

@@ -95,10 +95,25 @@ def allowances(
     beyond the limit, by itself only. *beside* are characters that are sent beside the conversation and the agent's
     prompt; no more than *most* are sent in all. *now* is UTC, and so are hours, days and months.
     """
+    if user_monthly is None and not config.quotas.limited:
+        return ()
+    usage = _estimate(config, history, len(question) + beside, most)
+    return needs(config, key, usage, now=now, prices=prices, user_monthly=user_monthly)
+
+
+def needs(
+    config: AgentConfig,
+    key: SessionKey,
+    usage: Usage,
+    *,
+    now: datetime,
+    prices: PriceBook,
+    user_monthly: int | None,
+) -> tuple[Allowance, ...]:
+    """What one inference of that *usage* takes of which allowance; none when nothing is limited. *now* is UTC."""
     quotas = config.quotas
     if user_monthly is None and not quotas.limited:
         return ()
-    usage = _estimate(config, history, len(question) + beside, most)
     cost = prices.cost(config.provider, config.model_id, usage, PromptCache()).micros or 0
     tokens, found = usage.total_tokens, []
     for each in bounds(quotas, key.workspace_id, key.agent_id, now=now):

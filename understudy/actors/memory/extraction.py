@@ -8,16 +8,18 @@ import attrs
 import msgspec
 import structlog
 
+from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.asking import Asker
 from understudy.actors.costs.prices import PriceBook
+from understudy.actors.costs.purse import Purse
 from understudy.actors.errors import Forbidden, Invalid, NotFound, TooLarge
 from understudy.actors.facts import COMPLETED, read_fact
 from understudy.actors.jobs.kinds import JobKind, JobResult, JobRun
 from understudy.actors.jobs.messages import JOBS, EnqueueJob
 from understudy.actors.jobs.payloads import Fields, fits, read
 from understudy.actors.memory.lessons import Heard, profile_patch, sift, without
-from understudy.actors.memory.listener import Listener
+from understudy.actors.memory.listener import Listener, question
 from understudy.actors.memory.merging import check_size, merge_patch
 from understudy.actors.memory.messages import LONGEST_ENTRY, MOST_A_DAY, MemoryTier
 from understudy.actors.memory.recall import memory_config
@@ -79,6 +81,7 @@ class Knowledge(Protocol):
         most_a_day: int,
         now: datetime,
         charges: Sequence[Charge] = (),
+        holder: str | None = None,
     ) -> int | None:
         """Remember a lesson, once."""
         ...
@@ -117,7 +120,10 @@ def extraction_consumer(system: Asker, turns: Turns, listener: Listener) -> Cons
 
 @attrs.frozen
 class Extraction:
-    """Learns from turns. ``listener`` hears what is worth it; what is new is written with what hearing it cost."""
+    """Learns from turns. ``listener`` hears what is worth it; what is new is written with what hearing it cost.
+
+    What a model is asked for that is counted against the allowances of its agent and user, with a ``purse``.
+    """
 
     system: Asker
     turns: Turns
@@ -125,6 +131,7 @@ class Extraction:
     listener: Listener
     vectors: Vectors
     prices: PriceBook
+    purse: Purse | None = None
 
     def kind(self) -> JobKind:
         """The type of job."""
@@ -150,6 +157,26 @@ class Extraction:
         if not told:
             return {"learned": 0, "because": "nothing is left of the turn"}
         notes = Chronicle(self.prices, run.now, request_id=None, traceparent=None)
+        if self.purse is None or not self.listener.asks(agent):
+            return await self._learn(run, asked, agent, key, config, told, notes, None)
+        holder = f"learn/{asked.turn_id}"
+        async with self.purse.spending(holder, agent, key, question(agent, told), notes) as suffices:
+            if not suffices:
+                return {"learned": 0, "because": "an allowance does not suffice"}
+            return await self._learn(run, asked, agent, key, config, told, notes, holder)
+
+    async def _learn(
+        self,
+        run: JobRun,
+        asked: ExtractTurn,
+        agent: AgentConfig,
+        key: SessionKey,
+        config: MemoryConfig,
+        told: Sequence[Message],
+        notes: Chronicle,
+        holder: str | None,
+    ) -> JobResult:
+        uid, workspace_id = key.uid, key.workspace_id
         heard = without(await self.listener.hear(agent, told, notes), written_down(told))
         if heard.nothing and not notes.charges:
             return {"learned": 0}
@@ -177,6 +204,7 @@ class Extraction:
             most_a_day=MOST_A_DAY,
             now=now,
             charges=notes.charges,
+            holder=holder,
         )
         return {"learned": learned or 0}
 

@@ -70,31 +70,20 @@ class Listener:
         model's answer is no such JSON. Raises a `DomainError` when the model fails.
         """
         said = [message.content for message in told if message.role is Role.USER]
-        if self._by_rules or config.provider == BUILTIN:
+        if not self.asks(config):
             return await _by_rules(said)
-        answer = await self._ask(config, told, notes)
+        answer = await self._ask(question(config, told), notes)
         heard = read_heard(answer)
         if heard is None:
             log.warning("no JSON from the model that was asked what to remember", agent=config.id)
             return await _by_rules(said)
         return heard
 
-    async def _ask(self, config: AgentConfig, told: Sequence[Message], notes: Chronicle) -> str:
-        exchange = "\n\n".join(
-            f"{message.role.value.upper()}: {message.content}"
-            for message in told
-            if message.role in {Role.USER, Role.ASSISTANT} and message.content
-        )
-        request = ModelRequest(
-            provider=config.provider,
-            model=config.model_id,
-            messages=(ChatMessage(Role.SYSTEM, _PROMPT), ChatMessage(Role.USER, exchange[:LONGEST_TURN])),
-            tools=(),
-            temperature=0.0,
-            max_output_tokens=LONGEST_ANSWER,
-            fallbacks=config.fallbacks,
-            endpoint=config.endpoint,
-        )
+    def asks(self, config: AgentConfig) -> bool:
+        """Whether hearing for this agent asks a model."""
+        return not self._by_rules and config.provider != BUILTIN
+
+    async def _ask(self, request: ModelRequest, notes: Chronicle) -> str:
         text: list[str] = []
         retries = RetryBudget()
         with trio.move_on_after(PATIENCE), notes.inference(request, retries) as note:
@@ -106,6 +95,25 @@ class Listener:
                     elif isinstance(event, Finished):
                         note.finished = event
         return "".join(text)
+
+
+def question(config: AgentConfig, told: Sequence[Message]) -> ModelRequest:
+    """What the agent's model is asked about the messages *told*."""
+    exchange = "\n\n".join(
+        f"{message.role.value.upper()}: {message.content}"
+        for message in told
+        if message.role in {Role.USER, Role.ASSISTANT} and message.content
+    )
+    return ModelRequest(
+        provider=config.provider,
+        model=config.model_id,
+        messages=(ChatMessage(Role.SYSTEM, _PROMPT), ChatMessage(Role.USER, exchange[:LONGEST_TURN])),
+        tools=(),
+        temperature=0.0,
+        max_output_tokens=LONGEST_ANSWER,
+        fallbacks=config.fallbacks,
+        endpoint=config.endpoint,
+    )
 
 
 async def _by_rules(said: Sequence[str]) -> Heard:

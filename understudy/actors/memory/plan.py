@@ -6,6 +6,7 @@ import attrs
 
 from understudy.actors.asking import Asker
 from understudy.actors.costs.prices import PriceBook
+from understudy.actors.costs.purse import Purse
 from understudy.actors.jobs.kinds import JobKind, Scheduled
 from understudy.actors.memory.extraction import Extraction, Knowledge, Turns, extraction_consumer
 from understudy.actors.memory.jobs import MEMORY_SCHEDULE, Entries, Index, Upkeep, memory_job_kinds
@@ -68,17 +69,19 @@ def memory_plan(
     *,
     embedder: Embedder | None = None,
     extraction: str = MODEL,
+    purse: Purse | None = None,
 ) -> MemoryPlan:
     """The plan of a node. Without *embedder* it is the built-in one; with *extraction* `OFF` turns teach nothing.
 
-    What an embedder makes is kept, except the built-in one's: that is made again sooner than read.
+    What an embedder makes is kept, except the built-in one's: that is made again sooner than read. What
+    models are asked counts against allowances with a *purse*.
     """
     vectors = Vectors(embedder, stores.memory_index if embedder is not None else None)
     learning: Extraction | None = None
     consumers: tuple[Consumer, ...] = ()
     if extraction != OFF:
         listener = Listener(models, by_rules=extraction == RULES)
-        learning = Extraction(system, stores.sessions, stores.knowledge, listener, vectors, prices)
+        learning = Extraction(system, stores.sessions, stores.knowledge, listener, vectors, prices, purse)
         consumers = (extraction_consumer(system, stores.sessions, listener),)
     kinds = memory_job_kinds(stores.memories, stores.knowledge, stores.memory_index, vectors, learning)
     return MemoryPlan(vectors, kinds, MEMORY_SCHEDULE, consumers)

@@ -15,6 +15,7 @@ from understudy.actors.inference.retry import RetryBudget
 from understudy.actors.session.chronicle import Chronicle
 from understudy.actors.session.compaction import LONGEST_SUMMARY, cut, extract, oldest_part, summary_request
 from understudy.actors.session.conversation import Conversation
+from understudy.actors.session.ports import CompactionStore
 from understudy.actors.session.recorder import storable
 from understudy.actors.session.services import SessionServices
 from understudy.storage.entries import Compaction, Published
@@ -38,6 +39,21 @@ class Compacted:
     by_model: bool
 
 
+@attrs.frozen
+class _Wanted:
+    """One summary: of which part of what conversation, on whose bill, and whether the model is asked for it."""
+
+    store: CompactionStore
+    session: Session
+    config: AgentConfig
+    conversation: Conversation
+    part: tuple[Message, ...]
+    room: int
+    turn_id: str
+    asked: bool
+    in_turn: bool
+
+
 class Compactor:
     """Makes summaries of one session's conversation."""
 
@@ -59,8 +75,9 @@ class Compactor:
 
         Within a turn, whose *chronicle* notes and bills it, the turn's own messages stay. Without one it is billed to
         *turn_id* with the summary. A model that fails, says nothing or takes longer than `PATIENCE` does not matter:
-        the summary is then a plain extract, and so it is within a turn that has a cap. Cancelled, nothing is changed.
-        Raises `Fenced`. The caller holds the conversation's lock.
+        the summary is then a plain extract, and so it is within a turn that has a cap. Outside of one it is counted
+        against the agent's and the user's allowances; where those do not suffice, nothing is done. Cancelled, nothing
+        is changed. Raises `Fenced`. The caller holds the conversation's lock.
         """
         services = self._services
         if services.compaction is None:
@@ -68,25 +85,41 @@ class Compactor:
         part = tuple(oldest_part(conversation.messages, room, running=chronicle is not None))
         if not part:
             return None
-        notes = chronicle or Chronicle(services.prices, services.now, request_id=None, traceparent=None)
-        began = trio.current_time()
         # It is no language model; and a turn with a cap must not spend it on a summary.
         asked = config.provider != BUILTIN and (chronicle is None or config.budget == TurnBudget())
+        in_turn = chronicle is not None
+        wanted = _Wanted(services.compaction, session, config, conversation, part, room, turn_id, asked, in_turn)
+        notes = chronicle or Chronicle(services.prices, services.now, request_id=None, traceparent=None)
+        budget = retries or RetryBudget()
+        if wanted.in_turn or not asked or services.purse is None:
+            return await self._summarise(wanted, notes, budget)
+        request = summary_request(config, conversation.summary, part, room)
+        holder = f"summary/{turn_id}"
+        async with services.purse.spending(holder, config, session.key, request, notes) as suffices:
+            # Where it does not, a later turn will do it, whose own allowance suffices.
+            return await self._summarise(wanted, notes, budget, holder) if suffices else None
+
+    async def _summarise(
+        self, wanted: _Wanted, notes: Chronicle, retries: RetryBudget, holder: str | None = None
+    ) -> Compacted | None:
+        """Make the summary and store it, with what it cost, for which *holder* has reserved."""
+        session, part, conversation, began = wanted.session, wanted.part, wanted.conversation, trio.current_time()
         written = ""
-        if asked:
-            written = await self._ask(config, conversation.summary, part, room, notes, retries or RetryBudget())
+        if wanted.asked:
+            written = await self._ask(wanted.config, conversation.summary, part, wanted.room, notes, retries)
         summary = cut(written) if written else extract(conversation.summary, part)
         summary = summary.encode("utf-8", "replace").decode()  # half a character, which models may well send
         try:
-            await services.compaction.compact(
+            await wanted.store.compact(
                 Compaction(
                     session.id,
                     session.epoch,
-                    turn_id,
+                    wanted.turn_id,
                     part[-1].id,
                     summary,
                     facts=(self._fact(session, part, by_model=bool(written)),),
-                    charges=() if chronicle is not None else notes.charges,
+                    charges=() if wanted.in_turn else notes.charges,
+                    holder=holder,
                 )
             )
         except StoreUnavailable as error:

@@ -6,6 +6,7 @@ from datetime import datetime
 import attrs
 
 from understudy.actors.costs.prices import PriceBook
+from understudy.actors.costs.purse import Purse
 from understudy.actors.session.compaction import Thresholds
 from understudy.actors.session.ground import Ground
 from understudy.actors.session.ports import (
@@ -26,7 +27,7 @@ class SessionServices:
 
     ``window`` is how many tokens a model reads whose agent does not say; ``thresholds`` say when a conversation is put
     into a summary, which takes a ``compaction`` to keep it. Without ``consent`` every tool runs unasked, and without
-    ``health`` no agent is ever paused.
+    ``health`` no agent is ever paused. The ``purse`` has the allowances for what is asked of models beside turns.
     """
 
     store: SessionStore
@@ -44,3 +45,4 @@ class SessionServices:
     compaction: CompactionStore | None = None
     consent: Consent | None = None
     health: Health | None = None
+    purse: Purse | None = None

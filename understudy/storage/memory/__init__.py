@@ -26,7 +26,7 @@ from understudy.storage.memory.memory_profiles import MemoryMemoryProfiles
 from understudy.storage.memory.onboarding import MemoryOnboarding
 from understudy.storage.memory.retention import MemoryRetention
 from understudy.storage.memory.skills import MemorySkillUsage
-from understudy.storage.memory.spending import MemoryCosts, MemorySnapshots, MemoryTraces
+from understudy.storage.memory.spending import MemoryAllowances, MemoryCosts, MemorySnapshots, MemoryTraces
 from understudy.storage.memory.tables import Tables
 from understudy.storage.memory.webhooks import MemoryWebhooks
 from understudy.storage.memory.workspaces import MemoryWorkspaces
@@ -66,6 +66,7 @@ class MemoryStore:
         self.approvals = MemoryApprovals(tables)
         self.health = MemoryHealth(tables)
         self.costs = MemoryCosts(tables)
+        self.allowances = MemoryAllowances(tables)
         self.traces = MemoryTraces(tables)
         self.snapshots = MemorySnapshots(tables)
         self.jobs = MemoryJobs(tables)

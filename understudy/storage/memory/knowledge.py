@@ -14,6 +14,7 @@ from understudy.storage.learning import (
     RECENT,
     STRENGTH_GAINED,
 )
+from understudy.storage.memory.spending import settle
 from understudy.storage.memory.tables import Billed, Tables
 from understudy.storage.records import AuditEntry, Json, MemoryEntry, MemoryTier, Profile
 from understudy.storage.remembered import Entity, Lesson, Sift
@@ -49,6 +50,7 @@ class MemoryKnowledge:
         most_a_day: int,
         now: datetime,
         charges: Sequence[Charge] = (),
+        holder: str | None = None,
     ) -> int | None:
         """As the real one."""
         self._tables.check()
@@ -56,6 +58,8 @@ class MemoryKnowledge:
             return None
         key = self._tables.sessions[self._tables.turns[turn_id].session_id].key
         self._tables.bill += [Billed(key.workspace_id, key.uid, key.agent_id, charge) for charge in charges]
+        if holder is not None:
+            settle(self._tables, holder, charges)
         mine = [
             entry for entry in self._tables.memories.values() if (entry.workspace_id, entry.uid) == (workspace_id, uid)
         ]

@@ -7,6 +7,7 @@ import attrs
 
 from understudy.storage.entries import Compaction, Published
 from understudy.storage.errors import Fenced
+from understudy.storage.memory.spending import settle
 from understudy.storage.memory.tables import Billed, Outgoing, Tables
 from understudy.storage.records import AgentHealth, Approval, ApprovalStatus, AuditEntry, OutboxItem
 
@@ -39,6 +40,8 @@ class MemoryCompaction:
                 self._tables.messages[message.id] = attrs.evolve(message, compacted=True)
         key = session.key
         self._tables.bill += [Billed(key.workspace_id, key.uid, key.agent_id, charge) for charge in wanted.charges]
+        if wanted.holder is not None:
+            settle(self._tables, wanted.holder, wanted.charges)
         publish(self._tables, wanted.facts)
         return True
 

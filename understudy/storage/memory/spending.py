@@ -7,9 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 import attrs
 
 from understudy.storage.entries import TurnClosed
+from understudy.storage.errors import QuotaExceeded
 from understudy.storage.memory.tables import Billed, Tables
 from understudy.storage.records import Session, Turn, Usage
-from understudy.storage.spending import AgentUse, DailyCost, Reservation, Spent, Trace, TraceFilter
+from understudy.storage.spending import AgentUse, Charge, DailyCost, Reservation, Spent, Trace, TraceFilter
 
 
 def reserve(tables: Tables, turn_id: str, wanted: Sequence[Reservation]) -> int | None:
@@ -25,13 +26,44 @@ def reserve(tables: Tables, turn_id: str, wanted: Sequence[Reservation]) -> int 
     return None
 
 
+def settle(tables: Tables, holder: str, charges: Sequence[Charge]) -> None:
+    """Give back what the holder reserved, and count what was used."""
+    for each in tables.reservations.pop(holder, ()):
+        used, reserved = tables.counters[each.scope, each.starts]
+        spent = [(x.cost or 0) if each.money else x.usage.total_tokens for x in charges]
+        tables.counters[each.scope, each.starts] = (used + sum(spent), reserved - each.amount)
+    tables.lapsing.pop(holder, None)
+
+
+class MemoryAllowances:
+    """See `understudy.storage.allowances.AllowanceRepository`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def reserve(self, holder: str, wanted: Sequence[Reservation], *, now: datetime, lapses_at: datetime) -> None:
+        """As the real one."""
+        self._tables.check()
+        asked = {(each.scope, each.starts) for each in wanted}
+        for other, until in list(self._tables.lapsing.items()):
+            held = {(each.scope, each.starts) for each in self._tables.reservations[other]}
+            if other == holder or (until <= now and held & asked):
+                settle(self._tables, other, ())
+        lacking = reserve(self._tables, holder, wanted)
+        if lacking is not None:
+            raise QuotaExceeded(lacking)
+        self._tables.lapsing[holder] = lapses_at
+
+    async def settle(self, holder: str, charges: Sequence[Charge]) -> None:
+        """As the real one."""
+        self._tables.check()
+        settle(self._tables, holder, charges)
+
+
 def note_spending(tables: Tables, session: Session, turn: Turn, entry: TurnClosed) -> None:
     """What the end of a turn says of its costs and its course."""
     key = session.key
-    for each in tables.reservations.pop(turn.id, ()):
-        used, reserved = tables.counters[each.scope, each.starts]
-        spent = [(x.cost or 0) if each.money else x.usage.total_tokens for x in entry.charges]
-        tables.counters[each.scope, each.starts] = (used + sum(spent), reserved - each.amount)
+    settle(tables, turn.id, entry.charges)
     tables.bill += [Billed(key.workspace_id, key.uid, key.agent_id, charge) for charge in entry.charges]
     if (trace := entry.trace) is None:
         return

@@ -147,6 +147,7 @@ class Tables:
         self.bill: list[Billed] = []
         self.counters: dict[tuple[str, datetime], tuple[int, int]] = {}
         self.reservations: dict[str, tuple[Reservation, ...]] = {}
+        self.lapsing: dict[str, datetime] = {}
         self.traces: dict[str, Trace] = {}
         self.webhooks: dict[str, Webhook] = {}
         self.deliveries: dict[str, Sent] = {}
