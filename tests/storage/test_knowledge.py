@@ -246,3 +246,25 @@ async def test_vectors_are_kept_and_those_of_another_embedder_are_renewed(store:
 @pytest.mark.parametrize("name", ["Anna", " anna ", "ANNA!"])
 def test_a_name_has_one_form(name: str) -> None:
     assert Entity(None, name, EntityType.PERSON).key == "anna"  # type: ignore[arg-type]
+
+
+async def test_what_is_written_down_of_a_conversation_is_kept_once_and_paid_once(store: Store) -> None:
+    session, _ = await ended(store)
+    knowledge, sessions, uid = store.repositories.knowledge, store.repositories.sessions, session.key.uid
+    told = await sessions.messages(session.id, limit=9)
+    first, last = told[0].id, told[-1].id
+    assert await sessions.messages_between(session.id, first, last, uid=uid) == told
+    assert await sessions.messages_between(session.id, first, first, uid=uid) == told[:1]
+    assert await sessions.messages_between(session.id, first, last, uid="usr_eve") == ()
+    assert await sessions.messages_between(session.id, first, "msg_nowhere", uid=uid) == ()
+    tea, may = entry(session, "Mira likes tea"), entry(session, "The launch is in May")
+    audit = attrs.evolve(line(), uid=uid, workspace_id=session.key.workspace_id)
+    charge = Charge("claude", "x", Usage(3, 1), START, 2)
+    more: dict[str, Any] = {"sift": different, "most_a_day": 9, "now": START, "charges": (charge,)}
+    assert not await knowledge.written_down(last)
+    assert await knowledge.write_down(last, (tea, may, tea), audit, **more) == 2
+    assert await knowledge.written_down(last)
+    assert await knowledge.write_down(last, (entry(session, "again"),), audit, **more) is None
+    assert await knowledge.write_down("msg_nowhere", (tea,), audit, **more) is None
+    spent = await store.repositories.costs.spent(session.key.workspace_id, START, at(1))
+    assert spent.total == 2

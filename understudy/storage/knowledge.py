@@ -26,7 +26,7 @@ from understudy.storage.learning import (
 )
 from understudy.storage.memories import lock_memory
 from understudy.storage.memory_search import COLUMNS, read_entry
-from understudy.storage.records import AuditEntry, Json
+from understudy.storage.records import AuditEntry, Json, MemoryEntry
 from understudy.storage.remembered import Entity, EntityType, Lesson, Sift
 from understudy.storage.repository import Repository, rows
 from understudy.storage.spending import Charge
@@ -101,6 +101,55 @@ class KnowledgeRepository(Repository):
                 counted = attrs.evolve(audit, metadata={**audit.metadata, "learned": learned})
                 await record(connection, counted)
             return learned
+
+        return await self._transact(work)
+
+    async def written_down(self, last: str) -> bool:
+        """Whether something, or nothing, was written down of the messages up to this one."""
+        return await self._row("SELECT FROM memory_flushes WHERE message_id = %s", last) is not None
+
+    async def write_down(
+        self,
+        last: str,
+        entries: Sequence[MemoryEntry],
+        audit: AuditEntry,
+        *,
+        sift: Sift,
+        most_a_day: int,
+        now: datetime,
+        charges: Sequence[Charge] = (),
+        holder: str | None = None,
+    ) -> int | None:
+        """Keep what an agent writes down of a conversation up to *last*, once: how much of it was new.
+
+        None when that was done already, or the message is gone. *sift*, *most_a_day*, *charges* and *holder* are as
+        with `learn`; they are billed to the turn of that message, in the workspace and for the person of *audit*.
+        """
+
+        async def work(connection: Connection[Any]) -> int | None:
+            uid, workspace_id = str(audit.uid), str(audit.workspace_id)
+            await lock_memory(connection, uid, workspace_id, "daily")
+            found = await rows(
+                connection,
+                "WITH noted AS (INSERT INTO memory_flushes (message_id, written, created_at)"
+                " SELECT id, 0, %(now)s FROM session_messages WHERE id = %(last)s ON CONFLICT DO NOTHING"
+                " RETURNING message_id)"
+                " SELECT turn_id FROM session_messages JOIN noted ON id = message_id",
+                last=last,
+                now=now,
+            )
+            if not found:
+                return None
+            if found[0][0] is not None:
+                await bill(connection, found[0][0], charges)
+            if holder is not None:
+                await settle(connection, holder, charges)
+            whose: dict[str, object] = {"workspace": workspace_id, "uid": uid, "now": now}
+            written = await write_daily(connection, entries, sift, most_a_day, whose)
+            if written:
+                await rows(connection, "UPDATE memory_flushes SET written = %s WHERE message_id = %s", written, last)
+                await record(connection, attrs.evolve(audit, metadata={**audit.metadata, "written": written}))
+            return written
 
         return await self._transact(work)
 

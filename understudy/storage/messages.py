@@ -51,6 +51,20 @@ class MessageReads(Repository):
         )
         return tuple(map(_message, found))
 
+    async def messages_between(self, session_id: str, first: str, last: str, *, uid: str) -> tuple[Message, ...]:
+        """The messages of the user's session from *first* to *last*, in their order; none of what was taken back."""
+        place = "(SELECT position FROM session_messages WHERE id = %({})s AND session_id = %(session)s)"
+        found = await self._rows(
+            f"SELECT {_COLUMNS} FROM session_messages WHERE session_id = %(session)s AND status <> 'rolled_back'"
+            f" AND position BETWEEN {place.format('first')} AND {place.format('last')}"
+            " AND EXISTS (SELECT FROM sessions WHERE id = %(session)s AND uid = %(uid)s) ORDER BY position",
+            session=session_id,
+            first=first,
+            last=last,
+            uid=uid,
+        )
+        return tuple(map(_message, found))
+
 
 def _message(row: Row) -> Message:
     calls = tuple(ToolCall(**call) for call in _decode_calls(row[8])) if row[8] is not None else ()

@@ -11,6 +11,7 @@ from typing import Protocol
 from understudy.actors.jobs.kinds import JobFailed, JobKind, JobResult, JobRun, Scheduled
 from understudy.actors.jobs.payloads import Fields, fits
 from understudy.actors.memory.extraction import Extraction
+from understudy.actors.memory.flush import Flush
 from understudy.actors.memory.lessons import sift
 from understudy.actors.memory.vectors import Vectors
 from understudy.storage.remembered import Sift, Vector
@@ -79,9 +80,14 @@ class Index(Protocol):
 
 
 def memory_job_kinds(
-    entries: Entries, upkeep: Upkeep, index: Index, vectors: Vectors, extraction: Extraction | None = None
+    entries: Entries,
+    upkeep: Upkeep,
+    index: Index,
+    vectors: Vectors,
+    extraction: Extraction | None = None,
+    flush: Flush | None = None,
 ) -> tuple[JobKind, ...]:
-    """The types of jobs; without *extraction* nothing is learned from turns.
+    """The types of jobs; without *extraction* nothing is learned from turns, without *flush* nothing from summaries.
 
     ``memory.consolidate`` and ``memory.reindex`` are done for everybody when the node asks for them, and for whoever
     else asks, for them alone.
@@ -126,7 +132,7 @@ def memory_job_kinds(
         JobKind(GRAPH_DECAY, graph_decay),
         JobKind(REINDEX, reindex, fits(Nothing), public=True),
     )
-    return (*kinds, extraction.kind()) if extraction is not None else kinds
+    return (*kinds, *(each.kind() for each in (extraction, flush) if each is not None))
 
 
 def _asker(run: JobRun) -> tuple[str, str] | None:

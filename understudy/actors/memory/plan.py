@@ -9,6 +9,7 @@ from understudy.actors.costs.prices import PriceBook
 from understudy.actors.costs.purse import Purse
 from understudy.actors.jobs.kinds import JobKind, Scheduled
 from understudy.actors.memory.extraction import Extraction, Knowledge, Turns, extraction_consumer
+from understudy.actors.memory.flush import Conversations, Flush, Notebook, flush_consumer
 from understudy.actors.memory.jobs import MEMORY_SCHEDULE, Entries, Index, Upkeep, memory_job_kinds
 from understudy.actors.memory.listener import Listener
 from understudy.actors.memory.vectors import Embedder, Kept, Vectors
@@ -19,8 +20,12 @@ MODEL, RULES, OFF = "model", "rules", "off"
 """How it is found out what of a turn is worth remembering."""
 
 
-class _Learned(Knowledge, Upkeep, Protocol):
+class _Learned(Knowledge, Notebook, Upkeep, Protocol):
     """What is known."""
+
+
+class _Said(Turns, Conversations, Protocol):
+    """What was said."""
 
 
 class _Vectors(Index, Kept, Protocol):
@@ -46,7 +51,7 @@ class MemoryStores(Protocol):
         ...
 
     @property
-    def sessions(self) -> Turns:
+    def sessions(self) -> _Said:
         """What was said."""
         ...
 
@@ -78,10 +83,12 @@ def memory_plan(
     """
     vectors = Vectors(embedder, stores.memory_index if embedder is not None else None)
     learning: Extraction | None = None
+    flush: Flush | None = None
     consumers: tuple[Consumer, ...] = ()
     if extraction != OFF:
         listener = Listener(models, by_rules=extraction == RULES)
         learning = Extraction(system, stores.sessions, stores.knowledge, listener, vectors, prices, purse)
-        consumers = (extraction_consumer(system, stores.sessions, listener),)
-    kinds = memory_job_kinds(stores.memories, stores.knowledge, stores.memory_index, vectors, learning)
+        consumers = (extraction_consumer(system, stores.sessions, listener), flush_consumer(system))
+        flush = Flush(system, stores.sessions, stores.knowledge, models, vectors, prices, purse)
+    kinds = memory_job_kinds(stores.memories, stores.knowledge, stores.memory_index, vectors, learning, flush)
     return MemoryPlan(vectors, kinds, MEMORY_SCHEDULE, consumers)

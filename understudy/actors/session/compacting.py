@@ -171,6 +171,8 @@ class Compactor:
                 "sessionId": session.id,
                 "messagesCompacted": len(part),
                 "byModel": by_model,
+                "firstMessageId": part[0].id,
+                "lastMessageId": last,
             },
             at=self._services.now(),
             id=f"evt_{last.removeprefix('msg_')}",

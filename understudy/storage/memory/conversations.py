@@ -187,6 +187,14 @@ class MemorySessions:
         told = await self.messages(session_id, limit=2**31, uid=uid)
         return tuple(message for message in told if message.turn_id == turn_id)
 
+    async def messages_between(self, session_id: str, first: str, last: str, *, uid: str) -> tuple[Message, ...]:
+        """As the real one."""
+        told = await self.messages(session_id, limit=2**31, uid=uid)
+        ids = [message.id for message in told]
+        if first not in ids or last not in ids:
+            return ()
+        return tuple(told[ids.index(first) : ids.index(last) + 1])
+
     async def turn(self, turn_id: str, *, uid: str | None = None) -> Turn | None:
         """As the real one."""
         self._tables.check()

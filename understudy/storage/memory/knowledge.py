@@ -32,6 +32,57 @@ class MemoryKnowledge:
         self._tables.check()
         return {key: entity for key, entity in self._things(workspace_id, uid).items() if key in keys}
 
+    def _learn_daily(
+        self, workspace_id: str, uid: str, entries: Sequence[MemoryEntry], sift: Sift, most: int, now: datetime
+    ) -> int:
+        mine = [
+            entry for entry in self._tables.memories.values() if (entry.workspace_id, entry.uid) == (workspace_id, uid)
+        ]
+        known = [
+            entry.content
+            for entry in mine
+            if entry.tier is MemoryTier.NOTES or (entry.tier is MemoryTier.DAILY and entry.created_at > now - RECENT)
+        ][-MOST_RECENT:]
+        learned = 0
+        for entry in sift(entries, known):
+            if sum(other.tier is MemoryTier.DAILY and other.day == entry.day for other in mine) + learned < most:
+                self._tables.memories[entry.id] = entry
+                learned += 1
+        return learned
+
+    async def written_down(self, last: str) -> bool:
+        """As the real one."""
+        self._tables.check()
+        return last in self._tables.flushes
+
+    async def write_down(
+        self,
+        last: str,
+        entries: Sequence[MemoryEntry],
+        audit: AuditEntry,
+        *,
+        sift: Sift,
+        most_a_day: int,
+        now: datetime,
+        charges: Sequence[Charge] = (),
+        holder: str | None = None,
+    ) -> int | None:
+        """As the real one."""
+        self._tables.check()
+        message = self._tables.messages.get(last)
+        if last in self._tables.flushes or message is None:
+            return None
+        key = self._tables.sessions[message.session_id].key
+        if message.turn_id is not None:
+            self._tables.bill += [Billed(key.workspace_id, key.uid, key.agent_id, charge) for charge in charges]
+        if holder is not None:
+            settle(self._tables, holder, charges)
+        written = self._learn_daily(str(audit.workspace_id), str(audit.uid), entries, sift, most_a_day, now)
+        self._tables.flushes[last] = written
+        if written:
+            self._tables.append_audit(attrs.evolve(audit, metadata={**audit.metadata, "written": written}))
+        return written
+
     async def learned(self, turn_id: str) -> bool:
         """As the real one."""
         self._tables.check()
@@ -60,19 +111,7 @@ class MemoryKnowledge:
         self._tables.bill += [Billed(key.workspace_id, key.uid, key.agent_id, charge) for charge in charges]
         if holder is not None:
             settle(self._tables, holder, charges)
-        mine = [
-            entry for entry in self._tables.memories.values() if (entry.workspace_id, entry.uid) == (workspace_id, uid)
-        ]
-        known = [
-            entry.content
-            for entry in mine
-            if entry.tier is MemoryTier.NOTES or (entry.tier is MemoryTier.DAILY and entry.created_at > now - RECENT)
-        ][-MOST_RECENT:]
-        learned = 0
-        for entry in sift(lesson.daily, known):
-            if sum(other.tier is MemoryTier.DAILY and other.day == entry.day for other in mine) + learned < most_a_day:
-                self._tables.memories[entry.id] = entry
-                learned += 1
+        learned = self._learn_daily(workspace_id, uid, lesson.daily, sift, most_a_day, now)
         if lesson.profile:
             profile = self._tables.profiles.get(uid)
             before = profile.content if profile is not None else {}

@@ -135,6 +135,7 @@ class Tables:
         self.edges: dict[tuple[str, str, Relation], tuple[float, datetime]] = {}
         self.procedures: dict[str, Procedure] = {}
         self.extractions: dict[str, int] = {}
+        self.flushes: dict[str, int] = {}
         self.sessions: dict[str, Session] = {}
         self.next_position: dict[str, int] = {}
         self.turns: dict[str, Turn] = {}

@@ -3,3 +3,10 @@
 
 ALTER TABLE quota_reservations ADD COLUMN lapses_at timestamptz;
 CREATE INDEX quota_reservations_lapsing ON quota_reservations (scope, starts) WHERE lapses_at IS NOT NULL;
+
+-- Conversations whose beginning a summary stands for, and what of it was written down: never twice.
+CREATE TABLE memory_flushes (
+    message_id text PRIMARY KEY REFERENCES session_messages ON DELETE CASCADE,
+    written    integer NOT NULL,
+    created_at timestamptz NOT NULL
+);
