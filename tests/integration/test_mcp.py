@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import trio
 
 from tests.support.client import connect, operator_get, register
@@ -34,9 +36,19 @@ def children_of(pid: int) -> dict[int, str]:
     """The processes below *pid*, by their commands."""
     found: dict[int, str] = {}
     for task in Path(f"/proc/{pid}/task").iterdir():  # a child is its thread's
-        for child in (task / "children").read_text().split():
-            found[int(child)] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        with suppress(OSError):  # the thread has ended
+            for child in (task / "children").read_text().split():
+                with suppress(OSError):  # so has the child
+                    found[int(child)] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     return found
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended, though nobody may have asked how yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 async def test_an_agent_uses_a_real_server_which_dies_in_the_middle_and_comes_back(tmp_path: Path, pg_dsn: str) -> None:
@@ -132,4 +144,5 @@ async def test_an_agent_uses_a_real_server_which_dies_in_the_middle_and_comes_ba
 
             last = children_of(node.process.pid)
             assert await node.stop() == 0
-            assert not [pid for pid in last if Path(f"/proc/{pid}").exists()]
+            while not all(is_gone(pid) for pid in last):
+                await trio.sleep(0.01)

@@ -4,7 +4,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -178,7 +178,8 @@ async def test_a_stopped_server_makes_reads_and_writes_unavailable_until_it_is_b
                 int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and parent(path) == server
             ]
             for backend in backends:
-                os.kill(backend, signal.SIGSTOP)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(backend, signal.SIGSTOP)
             try:
                 impatient = JournalWriter(branch.system, timeout=0.5)
                 with pytest.raises(StoreUnavailable):
@@ -189,7 +190,8 @@ async def test_a_stopped_server_makes_reads_and_writes_unavailable_until_it_is_b
                     await trio.sleep(0.1)
             finally:
                 for stopped in [server, *backends]:
-                    os.kill(stopped, signal.SIGCONT)
+                    with suppress(ProcessLookupError):
+                        os.kill(stopped, signal.SIGCONT)
             await branch.writer.write(events(session, 2))
             while not (await branch.system.ask(DATABASE, Status())).up:
                 await trio.sleep(0.1)
