@@ -1,7 +1,7 @@
 """Fixtures for every test that needs a database, and a bound for every test that is async."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from tests.support.bounded import bound
 from tests.support.database import TestServer, copy_cluster, fast_directory, make_cluster
+from tests.support.leaves import told
 from understudy.storage.pool import Pool
 
 # How long an example takes says more of the machine than of us; what must be fast is measured where it is claimed.
@@ -23,6 +24,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function):
             bound(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say below the stacks of a group of errors what they came down to."""
+    report = yield
+    if report.failed and call.excinfo is not None and isinstance(call.excinfo.value, BaseExceptionGroup):
+        report.sections.append(("What it came down to", told(call.excinfo.value)))
+    return report
 
 
 @pytest.fixture
