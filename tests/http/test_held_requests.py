@@ -3,9 +3,10 @@
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.support.neighbours import AUTH, Api, Consent, CountReaders, serving_api
+from tests.support.neighbours import AUTH, Api, serving_api
 from tests.support.requests import post, stream
 from tests.support.server import RawClient
+from tests.support.talks import Consent, CountReaders
 
 SESSION = "session/ses_mira"
 

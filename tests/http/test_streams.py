@@ -7,6 +7,7 @@ import trio
 from tests.support.neighbours import AUTH, OPERATOR, Api, serving_api
 from tests.support.requests import post, stream
 from tests.support.server import RawClient
+from tests.support.talks import Play
 
 SEVEN = ["session_resolved", "content", "content", "tool_call", "tool_call_complete", "tool_result", "done"]
 
@@ -104,8 +105,6 @@ async def test_a_session_that_crashes_and_comes_back_does_not_break_the_stream()
         got = await anext(chunks)
         await api.system.kill("session/ses_mira")
         talk = await api.system.ensure("session/ses_mira")
-        from tests.support.neighbours import Play
-
         await talk.ask(Play("trn_1", "hi"))
         got += b"".join([chunk async for chunk in chunks])
         ids = [int(event["id"].rpartition(":")[2]) for event in parse(got)]
