@@ -221,7 +221,19 @@ async def test_too_long_says_how_long_it_may_be() -> None:
         (post(CHAT, json=[]), "body: expected an object, got an array"),
         (get("/sessions?limit=101"), "limit: must be at most 100"),
         (get("/sessions/ses_mira/events?after=x"), "after: expected an integer, got a string"),
-        (get("/sessions?status=open"), "status: invalid enum value 'open'"),
+        (get("/sessions?status=open"), "status: must be one of active, archived"),
+        (
+            post("/agent/chat", json=HI | {"onBusy": "fork"}),
+            "onBusy: must be one of enqueue, reject, interrupt, rollback",
+        ),
+        (
+            post("/webhooks", json={"url": "https://e.org", "events": [1]}),
+            "events[0]: expected a string, got an integer",
+        ),
+        (
+            post("/onboarding/setup", json={"agents": ["coder", "butler"]}),
+            "agents[1]: must be one of assistant, researcher, coder",
+        ),
     ],
 )
 async def test_errors_speak_of_json_and_not_of_python(request_: Any, said: str) -> None:

@@ -1,6 +1,7 @@
 """From bytes and query strings to typed values; what is wrong with them is said field by field."""
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -17,6 +18,7 @@ _AT = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 _LENGTH = re.compile(r"of length (?P<sign><=|>=) (?P<bound>\d+)")
 _FORM = re.compile(r"matching regex '(?P<pattern>.*)'$")
+_STEP = re.compile(r"[^.\[\]]+")
 _NUMBER = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
 _BOUND = re.compile(r"(?P<sign><=|>=|<|>) (?P<bound>-?\d+)")
 
@@ -44,7 +46,7 @@ def body(request: ApiRequest, model: type[T]) -> T:
     try:
         value: T = _decoder(model).decode(request.payload)
     except msgspec.ValidationError as error:
-        raise _explained(error) from None
+        raise _explained(error, model) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise invalid("body", "malformed_json", "The body is not valid JSON") from None
     if b"\\u0000" in request.payload:
@@ -89,10 +91,46 @@ def query(request: ApiRequest, model: type[T]) -> T:
     try:
         return msgspec.convert(values, model, strict=False)
     except msgspec.ValidationError as error:
-        raise _explained(error) from None
+        raise _explained(error, model) from None
 
 
-def _explained(error: msgspec.ValidationError) -> ApiError:
+def _choices(model: type[Any], path: str) -> tuple[str, ...]:
+    """The values of the enumeration at *path* of a *model*, as they are written; none when there is none."""
+    found: list[Any] = [msgspec.inspect.type_info(model)]
+    for step in _STEP.findall(path):
+        found = [inside for each in found for inside in _inside(each, step)]
+    return tuple(
+        str(choice.value) for each in _parts(found) if isinstance(each, msgspec.inspect.EnumType) for choice in each.cls
+    )
+
+
+def _parts(types: Iterable[Any]) -> Iterator[Any]:
+    """The types themselves, without what is said about them, and each of a union's."""
+    for each in types:
+        match each:
+            case msgspec.inspect.Metadata():
+                yield from _parts([each.type])
+            case msgspec.inspect.UnionType():
+                yield from _parts(each.types)
+            case _:
+                yield each
+
+
+def _inside(outer: Any, step: str) -> Iterator[Any]:
+    """The types of what a *step* of a path, a field's name or a place, leads to."""
+    for each in _parts([outer]):
+        match each:
+            case msgspec.inspect.StructType():
+                yield from (field.type for field in each.fields if field.encode_name == step)
+            case msgspec.inspect.DictType():
+                yield each.value_type
+            case msgspec.inspect.ListType() | msgspec.inspect.VarTupleType() | msgspec.inspect.SetType():
+                yield each.item_type
+            case _:
+                pass
+
+
+def _explained(error: msgspec.ValidationError, model: type[Any]) -> ApiError:
     text = str(error)
     at = _AT.search(text)
     path = at["path"] if at else ""
@@ -107,6 +145,8 @@ def _explained(error: msgspec.ValidationError) -> ApiError:
         unit = "character" if "`str`" in text else "item"
         unit += "" if length["bound"] == "1" else "s"
         said = f"must have {'at most' if most else 'at least'} {length['bound']} {unit}"
+    elif text.startswith("Invalid enum value") and (choices := _choices(model, path)):
+        said = f"must be one of {', '.join(choices)}"
     elif form := _FORM.search(text):
         pattern = form["pattern"].replace("\\\\", "\\")
         blank = pattern == r"\S"
