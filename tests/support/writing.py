@@ -26,3 +26,7 @@ class DirectWriter:
         (outcome,) = await self._journal.write([entries])
         if outcome is not None:
             raise outcome
+
+    async def write_groups(self, groups: Sequence[tuple[Entry, ...]]) -> Sequence[StorageError | None]:
+        """Write each group; what became of it."""
+        return await self._journal.write(groups)

@@ -20,6 +20,7 @@ from understudy.actors.session.tree import sessions_spec
 from understudy.actors.tools.messages import ToolContext, ToolResult
 from understudy.runtime import Actor, ActorSystem, ChildSpec, Lagged, receive
 from understudy.storage.entries import Entry
+from understudy.storage.errors import StorageError
 from understudy.storage.memory import MemoryStore
 from understudy.storage.records import RunEvent, SessionKey, ToolCall, Usage, User, Workspace
 
@@ -115,6 +116,10 @@ class Writer:
         (problem,) = await self._store.journal.write([entries])
         if problem is not None:
             raise problem
+
+    async def write_groups(self, groups: Sequence[tuple[Entry, ...]]) -> Sequence[StorageError | None]:
+        await trio.lowlevel.checkpoint()
+        return await self._store.journal.write(groups)
 
 
 async def say(*words: str) -> AsyncIterator[ModelEvent]:

@@ -112,7 +112,7 @@ class Opening:
         now, first_seq, is_new = services.now(), log.last_seq, session.message_count == 0
         status = "complete" if self._command is None else COMMAND
         question = Message(new_id("msg"), session.id, turn_id, Role.USER, message.message, now, status=status)
-        recorder = Recorder(session, turn_id, log, services.writer, services.now)
+        recorder = Recorder(session, turn_id, log, services.writer, services.now, services.flusher)
         recorder.add("session_resolved", {"sessionId": session.id, "isNew": is_new, "turnId": turn_id})
         wanted = self._allowances(config, conversation, preface)
         opened = TurnOpened(

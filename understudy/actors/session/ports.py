@@ -9,6 +9,7 @@ from understudy.actors.inference.messages import ModelEvent, ModelRequest, ToolS
 from understudy.actors.inference.retry import RetryBudget
 from understudy.actors.tools.messages import ToolContext, ToolResult
 from understudy.storage.entries import Compaction, Entry, Published
+from understudy.storage.errors import StorageError
 from understudy.storage.records import (
     Approval,
     AuditEntry,
@@ -31,6 +32,17 @@ class Writer(Protocol):
         """Commit *entries* as one group; returns after the commit.
 
         Cancelled means: perhaps written. Raises `StoreUnavailable`, `Fenced`, `StoreConflict`.
+        """
+        ...
+
+
+class GroupWriter(Writer, Protocol):
+    """The journal, also for many groups at once."""
+
+    async def write_groups(self, groups: Sequence[tuple[Entry, ...]]) -> Sequence[StorageError | None]:
+        """Commit each of *groups*, whole or not at all; what became of each, in order: None when it is committed.
+
+        Bounded. Cancelled means: perhaps written. Raises `StoreUnavailable`: all of them may be written again.
         """
         ...
 

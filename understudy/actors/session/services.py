@@ -8,16 +8,17 @@ import attrs
 from understudy.actors.costs.prices import PriceBook
 from understudy.actors.costs.purse import Purse
 from understudy.actors.session.compaction import Thresholds
+from understudy.actors.session.flusher import Flusher
 from understudy.actors.session.ground import Ground
 from understudy.actors.session.ports import (
     CompactionStore,
     Consent,
+    GroupWriter,
     Health,
     ModelStreams,
     Recall,
     SessionStore,
     Tools,
-    Writer,
 )
 
 
@@ -31,7 +32,7 @@ class SessionServices:
     """
 
     store: SessionStore
-    writer: Writer
+    writer: GroupWriter
     models: ModelStreams
     tools: Tools
     now: Callable[[], datetime]
@@ -46,3 +47,5 @@ class SessionServices:
     consent: Consent | None = None
     health: Health | None = None
     purse: Purse | None = None
+    flusher: Flusher = attrs.field(default=attrs.Factory(lambda self: Flusher(self.writer), takes_self=True))
+    """Commits what the turns say meanwhile."""

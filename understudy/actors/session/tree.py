@@ -1,6 +1,7 @@
 """The part of the tree that sessions live in."""
 
 from understudy.actors.session.directory import Directory
+from understudy.actors.session.flusher import FlusherActor
 from understudy.actors.session.messages import DIRECTORY
 from understudy.actors.session.recovery import Recovery
 from understudy.actors.session.services import SessionServices
@@ -17,7 +18,7 @@ RECOVERY_TIMEOUT = 300.0
 def sessions_spec(
     services: SessionServices, *, idle_after: float = 300.0, max_sessions: int = 100_000, partitions: int = 16
 ) -> SupervisorSpec:
-    """The supervisor of all sessions: the directory first, then the live sessions, then recovery.
+    """The supervisor of all sessions: what commits their words first, the directory, the live sessions, then recovery.
 
     *idle_after* is how long (seconds) a session stays in memory with nothing to do.
     """
@@ -29,6 +30,7 @@ def sessions_spec(
     return SupervisorSpec(
         parent,
         children=(
+            ChildSpec("flusher", FlusherActor, args=(services.flusher,)),
             ChildSpec(directory, Directory, args=(services.store, services.now)),
             DynamicSpec(
                 "live",

@@ -11,7 +11,7 @@ from datetime import datetime
 import trio
 
 from understudy.actors.agents.config import AgentConfig
-from understudy.actors.errors import ContextTooLarge, DomainError
+from understudy.actors.errors import ContextTooLarge
 from understudy.actors.inference.errors import ContextTooLong
 from understudy.actors.inference.messages import (
     Finished,
@@ -110,16 +110,12 @@ class Turn:
         if self.recital is not None:
             self._say(self.recital)
             return
-        refusal: DomainError | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._recorder.keep_flushing)
+        with trio.CancelScope() as broken:
+            self._recorder.open(broken.cancel)
             try:
                 await self._rounds()
-            except DomainError as error:  # kept out of the nursery, which would wrap it in a group
-                refusal = error
-            nursery.cancel_scope.cancel()
-        if refusal is not None:
-            raise refusal
+            finally:
+                await self._recorder.close()  # shielded, and bounded by one commit
 
     async def _rounds(self) -> None:
         await self._prompt.remember()

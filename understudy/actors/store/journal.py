@@ -1,12 +1,13 @@
 """Group commit: what everybody wants written, in one transaction after the other."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
+import attrs
 import trio
 
-from understudy.actors.store.messages import Write
+from understudy.actors.store.messages import Write, WriteGroups
 from understudy.runtime import Actor, Deferred, Exit, receive
 from understudy.storage.entries import Entry
 from understudy.storage.errors import StorageError, StoreUnavailable
@@ -29,7 +30,7 @@ class JournalActor(Actor):
         self._batch = batch
         self._limit = limit
         self._patience = patience
-        self._queue: deque[tuple[Deferred[StorageError | None], tuple[Entry, ...]]] = deque()
+        self._queue: deque[_Asked] = deque()
         self._wake = trio.Event()
         self._quiet = trio.Event()
         self._commits = self._groups = 0
@@ -52,13 +53,27 @@ class JournalActor(Actor):
         if len(self._queue) >= self._limit:
             return StoreUnavailable(f"{len(self._queue)} writes are waiting already")
         deferred = self.defer(message)
-        self._queue.append((deferred, message.entries))
-        self._wake.set()
+        self._enqueue(_Asked(deferred, (message.entries,), lambda outcomes: deferred.reply(outcomes[0])))
+        return deferred
+
+    @receive
+    def write_groups(
+        self, message: WriteGroups
+    ) -> Deferred[Sequence[StorageError | None]] | Sequence[StorageError | None]:
+        """Put many groups on the next commit, or refuse them all."""
+        if len(self._queue) >= self._limit:
+            return [StoreUnavailable(f"{len(self._queue)} writes are waiting already")] * len(message.groups)
+        deferred = self.defer(message)
+        self._enqueue(_Asked(deferred, message.groups, deferred.reply))
         return deferred
 
     def snapshot(self) -> Mapping[str, object]:
         """How much is waiting, and how much shared a commit so far."""
         return {"queued": len(self._queue), "commits": self._commits, "groups": self._groups}
+
+    def _enqueue(self, asked: "_Asked") -> None:
+        self._queue.append(asked)
+        self._wake.set()
 
     async def _commit_forever(self) -> None:
         while True:
@@ -70,24 +85,37 @@ class JournalActor(Actor):
             await self._commit()
 
     async def _commit(self) -> None:
-        waiting: list[tuple[Deferred[StorageError | None], tuple[Entry, ...]]] = []
-        while self._queue and len(waiting) < self._batch:
-            deferred, entries = self._queue.popleft()
+        asked: list[_Asked] = []
+        groups: list[tuple[Entry, ...]] = []
+        while self._queue and len(groups) < self._batch:
+            one = self._queue.popleft()
             # Told rather than asked: there is nobody to answer, and it is written all the same.
-            if deferred.deadline is None or not deferred.done:
-                waiting.append((deferred, entries))
-        if not waiting:
+            if one.deferred.deadline is None or not one.deferred.done:
+                asked.append(one)
+                groups.extend(one.groups)
+        if not asked:
             return
         now = trio.current_time()
-        ends = [deferred.deadline for deferred, _ in waiting if deferred.deadline is not None]
+        ends = [one.deferred.deadline for one in asked if one.deferred.deadline is not None]
         patience = min(self._patience, max(ends) - now) if ends else self._patience
         outcomes: Sequence[StorageError | None]
         try:
-            outcomes = await self._journal.write([entries for _, entries in waiting], timeout=max(0.0, patience))
+            outcomes = await self._journal.write(groups, timeout=max(0.0, patience))
         except StoreUnavailable as error:
-            outcomes = [error] * len(waiting)
+            outcomes = [error] * len(groups)
         else:
             self._commits += 1
-            self._groups += len(waiting)
-        for (deferred, _), outcome in zip(waiting, outcomes, strict=True):
-            deferred.reply(outcome)
+            self._groups += len(groups)
+        at = 0
+        for one in asked:
+            one.reply(outcomes[at : at + len(one.groups)])
+            at += len(one.groups)
+
+
+@attrs.frozen
+class _Asked:
+    """Groups that somebody wants written, and how to tell them what became of each."""
+
+    deferred: Deferred[Any]
+    groups: Sequence[tuple[Entry, ...]]
+    reply: Callable[[Sequence[StorageError | None]], object]

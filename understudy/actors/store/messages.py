@@ -1,5 +1,7 @@
 """What can be asked of the supervised parts of storage."""
 
+from collections.abc import Sequence
+
 import attrs
 
 from understudy.runtime import Ask
@@ -22,6 +24,16 @@ class Write(Ask[StorageError | None]):
     """
 
     entries: tuple[Entry, ...]
+
+
+@attrs.frozen
+class WriteGroups(Ask[Sequence[StorageError | None]]):
+    """Commit many groups, each whole or not at all; as `Write` otherwise. Answered with what became of each, in order.
+
+    Ask through `JournalWriter`.
+    """
+
+    groups: Sequence[tuple[Entry, ...]]
 
 
 @attrs.frozen

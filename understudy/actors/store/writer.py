@@ -1,11 +1,16 @@
 """The journal, as actors see it."""
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
 import trio
 
-from understudy.actors.store.messages import JOURNAL, Write
-from understudy.runtime import ActorCrashed, ActorSystem, AskTimeout, MailboxFull, NotRunning
+from understudy.actors.store.messages import JOURNAL, Write, WriteGroups
+from understudy.runtime import ActorCrashed, ActorSystem, Ask, AskTimeout, MailboxFull, NotRunning
 from understudy.storage.entries import Entry
-from understudy.storage.errors import StoreUnavailable
+from understudy.storage.errors import StorageError, StoreUnavailable
+
+R = TypeVar("R")
 
 _PAUSE = 0.02
 
@@ -30,22 +35,36 @@ class JournalWriter:
             StoreConflict: the idempotency key is taken.
             Unstorable: a value breaks a rule of the schema.
         """
-        message = Write(entries)
+        outcome = await self._ask(Write(entries), lambda outcome: outcome)
+        if outcome is not None:
+            raise outcome
+
+    async def write_groups(self, groups: Sequence[tuple[Entry, ...]]) -> Sequence[StorageError | None]:
+        """Commit each of *groups*, whole or not at all; what became of each, in order: None when it is committed.
+
+        Cancelled means: perhaps written. Raises `StoreUnavailable` as `write` does, of them all.
+        """
+        return await self._ask(
+            WriteGroups(groups),
+            lambda outcomes: next((one for one in outcomes if isinstance(one, StoreUnavailable)), None),
+        )
+
+    async def _ask(self, message: Ask[R], failure: Callable[[R], object]) -> R:
+        """Ask the journal until its answer is no *failure* of the database's."""
         deadline = trio.current_time() + self._timeout
         while True:
             try:
-                outcome = await self._system.ask(JOURNAL, message, timeout=max(0.0, deadline - trio.current_time()))
+                answer = await self._system.ask(JOURNAL, message, timeout=max(0.0, deadline - trio.current_time()))
             except AskTimeout as error:
                 raise StoreUnavailable("the journal did not answer in time") from error
             except (ActorCrashed, NotRunning, MailboxFull) as error:
                 if trio.current_time() + _PAUSE >= deadline:
                     raise StoreUnavailable(f"the journal is away: {error}") from error
             else:
-                if outcome is None:
-                    return
-                if not isinstance(outcome, StoreUnavailable):
-                    raise outcome
+                away = failure(answer)
+                if not isinstance(away, StoreUnavailable):
+                    return answer
                 if trio.current_time() + _PAUSE >= deadline:
                     # A new one: the journal answers everybody of a batch with the same.
-                    raise StoreUnavailable(str(outcome), retry_after=outcome.retry_after)
+                    raise StoreUnavailable(str(away), retry_after=away.retry_after)
             await trio.sleep(_PAUSE)
