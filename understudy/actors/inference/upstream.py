@@ -25,6 +25,7 @@ from understudy.actors.outbound.guarded import OutboundFailed, OutboundRefused
 from understudy.actors.outbound.http1 import Http1Client, PoolStatistics, Response
 
 _ERROR_BODY = 16 * 1024
+_BREATH = 8 * 1024  # bytes that are read without waiting before the other tasks have their turn
 _LINGER = 0.05  # seconds granted to the last bytes of a finished response, so that its connection can be kept
 _AFTER_REASON = 2.0  # seconds granted to usage and [DONE] after the finish reason: some servers send neither
 _NOT_KNOWN = re.compile(
@@ -239,6 +240,7 @@ class _Events:
         self._ready: deque[ModelEvent] = deque()
         self._finished = False
         self._spoke = False
+        self._breath = _BREATH
 
     def __aiter__(self) -> "_Events":
         return self
@@ -268,22 +270,37 @@ class _Events:
             with trio.move_on_after(_LINGER), suppress(HttpFault):
                 await self._response.read()
 
+    def _read_ready(self) -> bytes | None:
+        """What has come already, unless so much was read without waiting that it is the others' turn."""
+        if self._breath <= 0:
+            return None
+        data = self._response.read_ready()
+        if data:
+            self._breath -= len(data)
+        return data
+
+    async def _read(self, *, complete: bool) -> bytes:
+        """Wait for what comes next, within its deadline; empty at the end, and when a *complete* answer stays open."""
+        self._breath = _BREATH
+        scope = self._watch.scope()
+        if complete:
+            scope.deadline = min(scope.deadline, trio.current_time() + _AFTER_REASON)
+        with scope:
+            return await self._response.read()
+        if not complete:
+            raise self._watch.expired()
+        return b""
+
     async def _fill(self) -> None:
         """Read once and queue what that gave. Raises `UpstreamFailed` or `UpstreamTimedOut`."""
         assembler = self._assembler
         complete = assembler.complete
-        scope = self._watch.scope()
-        if complete:
-            scope.deadline = min(scope.deadline, trio.current_time() + _AFTER_REASON)
         data = b""
-        with scope:
-            try:
-                data = await self._response.read()
-            except HttpFault as fault:
-                if not complete:
-                    raise UpstreamFailed(f"{self._name} cut its answer short: {fault}", retryable=True) from fault
-        if scope.cancelled_caught and not complete:
-            raise self._watch.expired()
+        try:
+            data = self._read_ready() or await self._read(complete=complete)
+        except HttpFault as fault:
+            if not complete:
+                raise UpstreamFailed(f"{self._name} cut its answer short: {fault}", retryable=True) from fault
         try:
             payloads = self._decoder.feed(data) if data else self._decoder.flush()
         except EventTooLong as error:

@@ -52,6 +52,10 @@ class Response:
         """
         return await self._connection.read_body()
 
+    def read_ready(self) -> bytes | None:
+        """The next bytes of the body if they have come already; None when `read` must wait for them. No checkpoint."""
+        return self._connection.read_ready()
+
     @property
     def ended(self) -> bool:
         """Whether the body was read to its end."""
