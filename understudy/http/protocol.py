@@ -33,6 +33,9 @@ MAX_HEADERS = 32 * 1024
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
+_CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n"
+"""As h11 writes it into the head of a response whose length nobody knows, to a client that understands chunks."""
+
 _COMPLETE = {h11.DONE, h11.MUST_CLOSE, h11.CLOSED}
 
 _REFUSALS = {
@@ -100,6 +103,7 @@ class Http1(H11Protocol):
 
     _head = b""
     _deaf = False
+    _chunked = False
 
     async def handle(self, event: Event) -> None:
         """Take what happened to the socket."""
@@ -112,10 +116,14 @@ class Http1(H11Protocol):
         A head that promises a length waits for its body, so that both leave in one write; the end of a message that
         needs no bytes writes none. The head of a stream leaves at once.
         """
-        if isinstance(event, Response) and event.status_code >= 200:
+        if type(event) is Body and self._chunked and self.connection.our_state is h11.SEND_BODY:
+            # As h11 frames it, without its ten microseconds: a stream is nothing but chunks.
+            await self._write(b"%x\r\n%b\r\n" % (len(event.data), event.data))
+        elif isinstance(event, Response) and event.status_code >= 200:
             headers = event.headers + self.config.response_headers("h11")
             status = event.status_code
             data = self._encode(h11.Response(headers=headers, status_code=status, reason=_REASONS.get(status, b"")))
+            self._chunked = _CHUNKED in data
             if any(name == b"content-length" for name, _ in event.headers):
                 self._head = data
             else:
