@@ -222,3 +222,26 @@ async def test_a_body_without_a_length_lasts_until_the_close(client: Http1Client
 )
 def test_the_host_header_names_the_port_only_when_it_is_not_the_usual_one(url: str, authority: str) -> None:
     assert Origin.of(url).authority == authority
+
+
+async def test_what_has_come_already_is_read_without_waiting_and_never_taken_for_the_end(client: Http1Client) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    for rest, ends in ((b"0\r\n\r\n", True), (b"", False)):
+        async with serving(head + b"3\r\none\r\n3\r\ntwo\r\n" + rest, close=True) as server:
+            wanted = [(b"host", b"x"), (b"content-length", b"0")]
+            response = await client.post(server.origin, b"/", wanted, b"", connect_timeout=5)
+            try:
+                said = b""
+                while len(said) < 6:
+                    piece = response.read_ready()
+                    said += await response.read() if piece is None else piece
+                assert said == b"onetwo"
+                assert response.read_ready() is None
+                if ends:
+                    assert await response.read() == b""
+                    assert response.read_ready() is None
+                else:
+                    with pytest.raises(ConnectionCut):
+                        await response.read()
+            finally:
+                response.release()
