@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from tests.support.platform import Caller, Platform, serving_platform
+from tests.support.receiver import receiving
 from understudy.actors.clock import utc_now
 from understudy.actors.heartbeats.services import HeartbeatServices
 from understudy.actors.heartbeats.tree import heartbeats_spec
@@ -76,9 +77,9 @@ def blade() -> Blade:
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """Everything is somewhere on the Internet."""
-    del host, port
-    return ("93.184.215.14",)
+    """Everything but this machine is somewhere on the Internet."""
+    del port
+    return ("127.0.0.1" if host == "127.0.0.1" else "93.184.215.14",)
 
 
 @pytest.fixture
@@ -94,7 +95,9 @@ async def platform(pool: Pool, blade: Blade) -> AsyncIterator[Platform]:
         store, system = platform.store, platform.system
         blade.system = system
         web = GuardedClient([ipaddress.ip_network("127.0.0.1/32")], resolver=resolve)
-        await system.spawn(webhooks_spec(store.webhooks, Delivering(store.deliveries, GuardedPoster(web))))
+        await system.spawn(
+            webhooks_spec(store.webhooks, Delivering(store.deliveries, GuardedPoster(web, insecure=True)))
+        )
         await system.spawn(heartbeats_spec(HeartbeatServices(store.heartbeats, store.heartbeat_runs, web, utc_now)))
         children: tuple[ChildSpec, ...] = (queue_spec(store.jobs, {NOOP.name: NOOP}),)
         await system.spawn(SupervisorSpec("jobs", children=children))
@@ -151,6 +154,24 @@ async def test_what_a_killed_actor_had_made_is_the_answer_of_the_next_attempt(
         )
         assert other.status_code == status
         assert other.json()["id"] != answer.json()["id"]
+
+
+async def test_a_test_event_whose_result_was_lost_is_sent_once(platform: Platform, blade: Blade) -> None:
+    mira = await platform.user()
+    async with receiving() as receiver:
+        made = (await mira.call("POST", "/webhooks", {"url": receiver.url, "events": ["*"]})).json()
+        path = f"/webhooks/{made['id']}/test"
+        blade.draw("webhooks.record")
+        assert (await mira.call("POST", path, X_Idempotency_Key="k1")).status_code == 503
+        answer = await mira.call("POST", path, X_Idempotency_Key="k1")
+        assert (answer.status_code, answer.json()["delivered"], answer.json()["status"]) == (200, True, 200)
+        assert len(receiver.got) == 1
+        another = await mira.call("POST", path, X_Idempotency_Key="k2")
+        assert (another.status_code, len(receiver.got)) == (200, 2)
+        first, second = (each.headers["webhook-id"] for each in receiver.got)
+        assert first != second
+        history = (await mira.get(f"/webhooks/{made['id']}/deliveries")).json()["deliveries"]
+        assert sorted(each["eventId"] for each in history) == sorted([first, second])
 
 
 async def audit_lines(platform: Platform, caller: Caller) -> int:

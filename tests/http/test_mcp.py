@@ -21,7 +21,7 @@ from understudy.actors.tools.builtin import builtin_tools
 from understudy.actors.tools.desk import AT_ONCE, tool_desk_spec
 from understudy.actors.tools.files import file_tools
 from understudy.actors.tools.messages import DESK, ToolContext
-from understudy.actors.tools.remembering import memory_tools
+from understudy.actors.tools.remembering import MemoryWrite, memory_tools
 from understudy.actors.tools.tool import Arguments, Tool
 from understudy.actors.tools.toolbox import Toolbox
 from understudy.storage.pool import Pool
@@ -40,7 +40,16 @@ class Site:
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
-        self.waiting = 0
+        self.waiting = self.saved = 0
+
+    async def save(self, arguments: Nothing, context: ToolContext) -> str:
+        """Remembers something, and the first time never comes to say so."""
+        (tool,) = (tool for tool in memory_tools(self.platform.system) if tool.name == "memory_write")
+        text = await tool.run(MemoryWrite("Mira likes tea"), context)
+        self.saved += 1
+        if self.saved == 1:
+            await trio.sleep_forever()
+        return text
 
     async def wait(self, arguments: Nothing, context: ToolContext) -> str:
         del arguments, context
@@ -60,6 +69,7 @@ async def site(pool: Pool, tmp_path: Path) -> AsyncIterator[Site]:
             *file_tools(tmp_path),
             *memory_tools(platform.system),
             Tool("wait", "Waits.", Nothing, found.wait),
+            Tool("save", "Saves.", Nothing, found.save),
         ]
         await platform.system.spawn(tool_desk_spec(Toolbox(tools)), under="tools")
         yield found
@@ -98,6 +108,28 @@ async def test_tools_are_listed_and_called_in_either_era(site: Site, mode: str, 
         assert "bad arguments for calculator" in (await said(client, "calculator", expression=7))[1]
         with pytest.raises(MCPError, match="Unknown tool: shell_exec"):
             await client.call_tool("shell_exec", {"command": "ls"})
+
+
+async def test_a_keyed_call_whose_desk_was_killed_in_the_middle_is_done_once(site: Site) -> None:
+    mira = await site.platform.user()
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "save", "arguments": {}}}
+    answers: list[int] = []
+
+    async def ask() -> None:
+        answers.append((await mira.call("POST", "/mcp", call, X_Idempotency_Key="k1", **TAKES)).status_code)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        while not site.saved:
+            await trio.sleep(0.005)
+        await site.platform.system.kill(DESK)
+    await ask()
+    assert (answers, site.saved) == ([503, 200], 2)
+    async with site.platform.pool.connection() as connection:
+        ((remembered,),) = await (
+            await connection.execute("SELECT count(*) FROM memory_entries WHERE uid = %s", (mira.uid,))
+        ).fetchall()
+    assert remembered == 1
 
 
 async def test_people_reach_what_is_theirs_and_nothing_else(site: Site) -> None:

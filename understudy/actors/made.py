@@ -6,6 +6,7 @@ same ids, meets what the first one made, as storage meets its own first attempt,
 
 The seed counts for what an actor does itself for who asked it from outside, in `Server.answer`; and not for what it
 asks of others, nor for what they begin on their own: two notes that an agent takes in one request's turn are two notes.
+The desk is outside, too: it runs the one tool that somebody's request names, and nothing besides.
 """
 
 import base64
@@ -17,6 +18,9 @@ import attrs
 
 from understudy.runtime import current_context
 from understudy.storage.records import new_id
+
+OUTSIDE = frozenset({None, "tools/desk"})
+"""Senders of what is asked from outside."""
 
 _BYTES = 16
 
@@ -34,7 +38,7 @@ _SOURCE: ContextVar[_Source | None] = ContextVar("understudy_made", default=None
 def asked_seed() -> str | None:
     """The seed of the request that is being handled, if it was asked from outside and not by another actor."""
     context = current_context()
-    return context.seed if context.sender is None else None
+    return context.seed if context.sender in OUTSIDE else None
 
 
 def draw_from(seed: str | None, purpose: str) -> None:

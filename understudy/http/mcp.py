@@ -44,6 +44,8 @@ async def exchange(request: ApiRequest, uid: str, workspace_id: str) -> Reply:
     answer = _Answer(request.payload)
     async with manager.run():
         await manager.handle_request(_scope(request), answer.receive, answer.send)
+    if desk.lost is not None and request.seed is not None:
+        raise desk.lost  # whether the tool ran is not known: who has a key may ask again, and it is done once
     return Reply(answer.status, b"".join(answer.body), tuple(answer.headers))
 
 
@@ -54,6 +56,8 @@ class _Desk:
         self._request = request
         self._uid = uid
         self._workspace_id = workspace_id
+        self.lost: RuntimeFault | None = None
+        """Why a tool's result was not heard of."""
 
     async def list_tools(
         self, context: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
@@ -82,18 +86,20 @@ class _Desk:
             result = await self._run(params.name, msgspec.json.encode(params.arguments or {}).decode())
         except DomainError as refusal:
             return _result(refusal.message, failed=True)
-        except RuntimeFault:
+        except RuntimeFault as fault:
+            self.lost = fault
             return _result("the node is busy with something else; try again", failed=True)
         return _result(result.content, failed=not result.ok)
 
     async def _run(self, tool: str, arguments: str) -> ToolResult:
         request, call_id = self._request, uuid4().hex
         try:
-            return await request.node.ask(
-                DESK,
-                RunTool(call_id, self._uid, self._workspace_id, tool, arguments),
-                timeout=max(0.0, request.deadline - trio.current_time()),
-            )
+            with request.on_behalf():
+                return await request.node.ask(
+                    DESK,
+                    RunTool(call_id, self._uid, self._workspace_id, tool, arguments),
+                    timeout=max(0.0, request.deadline - trio.current_time()),
+                )
         except trio.Cancelled:
             request.node.tell(DESK, StopTool(call_id))
             raise

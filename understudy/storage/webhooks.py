@@ -123,6 +123,17 @@ class WebhookRepository(Repository):
         )
         return tuple(map(_delivery, found))
 
+    async def delivery(self, uid: str, webhook_id: str, delivery: str) -> Delivery | None:
+        """One delivery of the webhook, if that is this user's."""
+        found = await self._rows(
+            f"SELECT {_DELIVERY} FROM webhook_deliveries d WHERE {_OF_OWNER} AND d.id = %(delivery)s",
+            uid=uid,
+            webhook=webhook_id,
+            delivery=delivery,
+            tenant=Tenant(uid),
+        )
+        return _delivery(found[0]) if found else None
+
     async def record(self, uid: str, delivery: Delivery, body: str) -> None:
         """Keep a delivery of *body* that has ended already."""
         await self._rows(

@@ -1,16 +1,19 @@
 """`chat`: an agent of the workspace, as a tool for whoever speaks MCP to us."""
 
+import hashlib
 from typing import Annotated
 
 from msgspec import Meta
 
 from understudy.actors.agents.builtin import CHAD
 from understudy.actors.errors import DomainError
+from understudy.actors.made import asked_seed
 from understudy.actors.mcp.messages import CHAT
 from understudy.actors.session.errand import Errand, run_errand
 from understudy.actors.tools.messages import ToolContext
 from understudy.actors.tools.tool import Arguments, Tool, ToolFailed
 from understudy.runtime import ActorSystem, RuntimeFault
+from understudy.storage.records import IdempotencyKey
 
 SURFACE = "mcp"
 SECONDS = 110.0
@@ -31,6 +34,15 @@ class Chat(Arguments, frozen=True):
     ] = "main"
 
 
+def _once(arguments: Chat, context: ToolContext) -> IdempotencyKey | None:
+    """What makes the same request sent again be answered by the first one's turn, if it has a key."""
+    seed = asked_seed()
+    if seed is None:
+        return None
+    digest = hashlib.sha256(arguments.message.encode("utf-8", "surrogatepass")).digest()
+    return IdempotencyKey(f"{context.uid}|{context.workspace_id}|mcp", seed, digest)
+
+
 def chat_tool(system: ActorSystem) -> Tool:
     """The tool. Its turns are turns like any other: limited, recorded, and cancelled with whoever asked."""
 
@@ -43,6 +55,7 @@ def chat_tool(system: ActorSystem) -> Tool:
             surface=SURFACE,
             surface_id=arguments.conversation,
             timeout=SECONDS,
+            idempotency=_once(arguments, context),
         )
         try:
             done = await run_errand(system, errand)

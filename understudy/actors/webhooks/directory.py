@@ -40,7 +40,7 @@ from understudy.actors.webhooks.webhook import Delivering, headers_of
 from understudy.runtime import Deferred, receive
 from understudy.storage.deliveries import Claimed
 from understudy.storage.errors import StoreConflict
-from understudy.storage.records import AuditEntry, new_id
+from understudy.storage.records import AuditEntry
 
 OLD_SECRET = timedelta(hours=24)
 """How long the secret before the present one signs too."""
@@ -193,10 +193,14 @@ class Webhooks(Server):
 
     async def _test(self, message: TestWebhook) -> Tested:
         webhook = await self._get(message.owner.uid, message.webhook_id)
-        now = self._now()
-        told = Fact(new_id("evt"), TEST, now, webhook.uid, webhook.workspace_id, {"webhookId": webhook.id})
+        now, delivery = self._now(), made_id("dlv")
+        if is_keyed() and (sent := await self._store.delivery(webhook.uid, webhook.id, delivery)) is not None:
+            ended = sent.status is DeliveryStatus.SUCCESS
+            return Tested(ended, sent.response_status, sent.duration_ms or 0, sent.error)
+        # An attempt that was killed between the sending and the note of it sends again, under the same ids.
+        told = Fact(made_id("evt"), TEST, now, webhook.uid, webhook.workspace_id, {"webhookId": webhook.id})
         body = envelope(told)
-        trial = Claimed(new_id("dlv"), 1, 0, told.id, TEST, webhook.url, webhook.secrets(now), body)
+        trial = Claimed(delivery, 1, 0, told.id, TEST, webhook.url, webhook.secrets(now), body)
         posted = await self._poster.post(webhook.url, headers_of(trial, body.encode(), now), body.encode())
         status = DeliveryStatus.SUCCESS if posted.ok else DeliveryStatus.FAILED
         result = (1, None, posted.status, posted.duration_ms, posted.error)

@@ -47,6 +47,10 @@ class WebhookStore(Protocol):
         """The newest deliveries."""
         ...
 
+    async def delivery(self, uid: str, webhook_id: str, delivery: str) -> Delivery | None:
+        """One of them."""
+        ...
+
     async def record(self, uid: str, delivery: Delivery, body: str) -> None:
         """Keep a delivery that has ended already."""
         ...

@@ -72,6 +72,11 @@ class MemoryWebhooks:
         sent.sort(key=lambda each: each.id)
         return tuple(_shown(each) for each in sorted(sent, key=lambda each: each.created_at, reverse=True)[:limit])
 
+    async def delivery(self, uid: str, webhook_id: str, delivery: str) -> Delivery | None:
+        """As the real one."""
+        shown = await self.history(uid, webhook_id, limit=2**31)
+        return next((each for each in shown if each.id == delivery), None)
+
     async def record(self, uid: str, delivery: Delivery, body: str) -> None:
         """As the real one."""
         if await self.find(uid, delivery.webhook_id) is None or delivery.id in self._tables.deliveries:
