@@ -4,7 +4,6 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 import trio
@@ -15,8 +14,9 @@ from understudy.actors.inference.openai import DEFAULT_BASE_URL
 from understudy.actors.inference.tree import ProviderConfig
 from understudy.actors.memory.embedder import DIMENSIONS
 from understudy.actors.memory.embedder import NAME as BUILTIN
-from understudy.actors.outbound.connection import HttpFault, Origin
+from understudy.actors.outbound.connection import HttpFault
 from understudy.actors.outbound.http1 import Http1Client
+from understudy.actors.outbound.jsonpost import JsonPoster
 from understudy.storage.remembered import Vector
 
 LEAST_LIKENESS = 0.25
@@ -25,7 +25,6 @@ LARGEST_ANSWER = 8 * 1024 * 1024
 """Bytes."""
 AT_ONCE = 4
 """Requests under way."""
-CONNECT_TIMEOUT = 5.0
 SHORTEST = 1e-290
 """The length below which a vector's numbers are subnormal, or nearly so, and say little of where it points."""
 
@@ -63,18 +62,9 @@ class RemoteEmbedder:
         self.name = f"{provider}/{model}@{DIMENSIONS}"
         self._model = model
         self._provider = provider
-        self._http = http or Http1Client()
-        self._origin = Origin.of(base_url)
-        self._target = f"{urlsplit(base_url).path.rstrip('/')}/embeddings".encode()
+        authorization = [("authorization", f"Bearer {api_key}")] if api_key else []
+        self._poster = JsonPoster(base_url, "/embeddings", authorization, http=http)
         self._slots = trio.CapacityLimiter(AT_ONCE)
-        self._headers = [
-            (b"host", self._origin.authority.encode()),
-            (b"content-type", b"application/json"),
-            (b"accept", b"application/json"),
-            (b"accept-encoding", b"identity"),
-            (b"user-agent", b"understudy"),
-            *([(b"authorization", f"Bearer {api_key}".encode())] if api_key else []),
-        ]
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
         """The vector of each text. Raises `ProviderFailed`; cancelled, the connection is closed."""
@@ -83,34 +73,23 @@ class RemoteEmbedder:
             asked["dimensions"] = DIMENSIONS
         body = msgspec.json.encode(asked)
         async with self._slots:
-            status, answer = await self._post(body)
-        if status != 200:
-            raise ProviderFailed(f"{self._provider} answered {status} to a request for embeddings")
+            try:
+                answer = await self._poster.post(body, LARGEST_ANSWER)
+            except HttpFault as fault:
+                raise ProviderFailed(f"{self._provider} cannot be asked for embeddings: {fault}") from fault
+        if len(answer.body) > LARGEST_ANSWER:
+            raise ProviderFailed(f"{self._provider} answered with too much")
+        if answer.head.status != 200:
+            raise ProviderFailed(f"{self._provider} answered {answer.head.status} to a request for embeddings")
         try:
             # In a thread: fifty vectors of thousands of numbers take a tenth of a second.
-            return await trio.to_thread.run_sync(_read, answer, len(texts))
+            return await trio.to_thread.run_sync(_read, answer.body, len(texts))
         except (msgspec.DecodeError, KeyError, UnicodeError) as error:
             raise ProviderFailed(f"{self._provider} answered with something else than embeddings") from error
 
-    async def _post(self, body: bytes) -> tuple[int, bytes]:
-        headers = [*self._headers, (b"content-length", b"%d" % len(body))]
-        try:
-            response = await self._http.post(self._origin, self._target, headers, body, connect_timeout=CONNECT_TIMEOUT)
-            try:
-                answer = bytearray()
-                while piece := await response.read():
-                    answer += piece
-                    if len(answer) > LARGEST_ANSWER:
-                        raise ProviderFailed(f"{self._provider} answered with too much")
-                return response.head.status, bytes(answer)
-            finally:
-                response.release()
-        except HttpFault as fault:
-            raise ProviderFailed(f"{self._provider} cannot be asked for embeddings: {fault}") from fault
-
     async def aclose(self) -> None:
         """Close the kept connections."""
-        self._http.close()
+        self._poster.close()
         await trio.lowlevel.checkpoint()
 
 

@@ -1,16 +1,15 @@
 """Sending traces to a collector: OTLP over HTTP, in JSON."""
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 import msgspec
 import trio
 
-from understudy.actors.outbound.connection import HttpFault, Origin
+from understudy.actors.outbound.connection import HttpFault
 from understudy.actors.outbound.http1 import Http1Client
+from understudy.actors.outbound.jsonpost import JsonPoster
 from understudy.actors.traces.ports import CollectorAway, CollectorRefused, Taken
 
-CONNECT_TIMEOUT = 5.0
 TIMEOUT = 10.0
 """Seconds for a request to be taken, as in OpenTelemetry's own exporters."""
 LARGEST_ANSWER = 64 * 1024
@@ -43,48 +42,29 @@ class HttpCollector:
     def __init__(
         self, endpoint: str, headers: Sequence[tuple[str, str]] = (), *, http: Http1Client | None = None
     ) -> None:
-        self._http = http or Http1Client(max_idle=1)
-        self._origin = Origin.of(endpoint)
-        self._target = f"{urlsplit(endpoint).path.rstrip('/')}/v1/traces".encode()
-        self._headers = [
-            (b"host", self._origin.authority.encode()),
-            (b"content-type", b"application/json"),
-            (b"accept", b"application/json"),
-            (b"accept-encoding", b"identity"),
-            (b"user-agent", b"understudy"),
-            *((name.encode(), value.encode("latin-1")) for name, value in headers),
-        ]
-        self.place = f"{self._origin.scheme}://{self._origin.authority}"
+        self._poster = JsonPoster(endpoint, "/v1/traces", headers, http=http or Http1Client(max_idle=1))
+        self.place = self._poster.place
         """Where it is, fit to be shown."""
 
     async def send(self, body: bytes) -> Taken:
         """Send one request. Cancelled, its connection is closed. Raises `CollectorAway`, `CollectorRefused`."""
-        headers = [*self._headers, (b"content-length", b"%d" % len(body))]
         try:
             with trio.fail_after(TIMEOUT):
-                response = await self._http.post(
-                    self._origin, self._target, headers, body, connect_timeout=CONNECT_TIMEOUT
-                )
-                try:
-                    status, waits = response.head.status, response.head.header(b"retry-after")
-                    answer = bytearray()
-                    while (piece := await response.read()) and len(answer) <= LARGEST_ANSWER:
-                        answer += piece
-                finally:
-                    response.release()
+                answer = await self._poster.post(body, LARGEST_ANSWER)
         except HttpFault as fault:
             raise CollectorAway(str(fault)) from fault
         except trio.TooSlowError as error:
             raise CollectorAway(f"no answer within {TIMEOUT:g} s") from error
+        status = answer.head.status
         if status in _TRY_AGAIN:
-            raise CollectorAway(f"it answered {status}", _seconds(waits))
+            raise CollectorAway(f"it answered {status}", _seconds(answer.head.header(b"retry-after")))
         if not 200 <= status < 300:
             raise CollectorRefused(f"it answered {status}")
-        return _taken(bytes(answer))
+        return _taken(answer.body)
 
     def close(self) -> None:
         """Close the kept connection. Does not block; may be called twice."""
-        self._http.close()
+        self._poster.close()
 
 
 def _taken(answer: bytes) -> Taken:
