@@ -70,7 +70,7 @@ async def test_whoever_waits_for_a_server_that_hangs_is_told_and_is_served_again
     pg_dsn: str, folder: Path
 ) -> None:
     async with way_to(pg_dsn, folder) as way:
-        pool = Pool(way.dsn, min_size=0, max_size=4, timeout=1.0)
+        pool = Pool(way.dsn, min_size=0, max_size=4)
         await pool.open()
         store = Repository(pool)
         assert await store._row("SELECT 1") == (1,)
@@ -82,6 +82,7 @@ async def test_whoever_waits_for_a_server_that_hangs_is_told_and_is_served_again
             told.append(str(refused.value))
 
         way.shut()
+        pool.timeout = 1.0
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(ask)
@@ -113,7 +114,7 @@ async def test_a_server_that_answers_something_is_not_cut_off(pg_dsn: str) -> No
 
 async def test_the_pools_keeper_notices_by_itself(pg_dsn: str, folder: Path) -> None:
     async with way_to(pg_dsn, folder) as way, ActorSystem("test") as system:
-        pool = Pool(way.dsn, min_size=1, max_size=2, timeout=1.0)
+        pool = Pool(way.dsn, min_size=1, max_size=2)
         args = (pool, lambda: None, Lifetime(migrated=True), print)
         await system.spawn(ChildSpec("database", DatabaseActor, args=args, kwargs={"patience": 0.2}))
         async with pool.connection() as connection:
