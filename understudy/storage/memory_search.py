@@ -3,15 +3,16 @@
 
 from typing import Any
 
+import attrs
+
 from understudy.storage.connection import Connection
+from understudy.storage.memory_words import CANDIDATES, MANY, Bounds
 from understudy.storage.pool import Pool
 from understudy.storage.records import MemoryCategory, MemoryEntry, MemoryHits, MemoryTier
 from understudy.storage.remembered import Scope
 from understudy.storage.repository import Repository, Row, rows
 
 COLUMNS = "id, workspace_id, uid, tier, day, category, content, created_at, weight, embedder, expires_at, touched_at"
-WINDOW = 5_000
-"""Entries of one person, the newest, whose likeness is taken. Older ones are found by their words."""
 MOST_SEEDS = 8
 """Things found otherwise from which the graph is walked."""
 MOST_REACHED = 200
@@ -27,39 +28,49 @@ _LIVE = (
 )
 # Any of the words will do: people ask with more words than what they ask for was written with.
 _ASKED = "SELECT replace(plainto_tsquery('english', %(text)s)::text, ' & ', ' | ')::tsquery AS query"
-# One's own, and what the workspace shares: two questions, for each of which there is an index.
+# The numbers of lists are not proof: whose an entry is, and what is in it, it says itself. Beside the first one stand
+# the best of all that were weighed, whose likeness is taken too however old they are.
 _BY_WORDS = f"""
-WITH asked AS MATERIALIZED ({_ASKED}),
-found AS (
-    (SELECT {COLUMNS}, position, ts_rank(words, query) AS rank FROM memory_entries, asked
-     WHERE uid = %(uid)s AND workspace_id = %(workspace)s AND tier <> 'workspace' AND {_LIVE} AND words @@ query
-     ORDER BY rank DESC, position DESC LIMIT %(limit)s)
-    UNION ALL
-    (SELECT {COLUMNS}, position, ts_rank(words, query) AS rank FROM memory_entries, asked
-     WHERE workspace_id = %(workspace)s AND tier = 'workspace' AND {_LIVE} AND words @@ query
-     ORDER BY rank DESC, position DESC LIMIT %(limit)s)
-)
-SELECT {COLUMNS} FROM found ORDER BY rank DESC, position DESC LIMIT %(limit)s
+{CANDIDATES}
+SELECT {COLUMNS}, CASE row_number() OVER best WHEN 1 THEN (SELECT array_agg(position) FROM candidate) END
+FROM candidate JOIN LATERAL (
+    SELECT {COLUMNS}, words, position FROM memory_entries WHERE position = candidate.position OFFSET 0
+) entry USING (position) JOIN LATERAL (
+    SELECT sum(weight) AS score FROM word WHERE lexeme = ANY (tsvector_to_array(words))
+) weighed ON score > 0
+WHERE workspace_id = %(workspace)s AND (uid = %(uid)s OR tier = 'workspace')
+WINDOW best AS (ORDER BY score DESC, position DESC)
+ORDER BY score DESC, position DESC LIMIT %(limit)s
 """
 # Exact within the window, by an index that has all it needs. Not by an approximate one: that finds the nearest of
-# everybody's, among which there may be none of one's own. The distance is taken once: OFFSET keeps the planner from
-# writing it into every place that names it. The last join is by owner too, for a number may stand for two of them.
+# everybody's, among which there may be none of one's own. What has the words is compared however old it is; so one may
+# be there twice. The distance is taken once: OFFSET keeps the planner from writing it into every place that names it.
+# The last join is by owner too, for a number may stand for two of them.
 _NEWEST = f"""
 SELECT id, position, near FROM memory_entries
 WHERE bucket = hashtextextended(%(workspace)s || '|' || %(owner)s || '|' || %(embedder)s, 0)
   AND near IS NOT NULL AND {_LIVE}
-ORDER BY position DESC LIMIT %(window)s
+ORDER BY position DESC LIMIT %(compared)s
 """
 _BY_VECTOR = f"""
 WITH asked AS MATERIALIZED (SELECT %(embedding)s::real[]::vector::halfvec AS vector),
-best AS (
+likely AS (
     SELECT id, position, likeness FROM (
         SELECT id, position, 1 - (near <=> (SELECT vector FROM asked)) AS likeness FROM (
             ({_NEWEST.replace("%(owner)s", "%(uid)s")})
             UNION ALL ({_NEWEST.replace("%(owner)s", "''")})
+            UNION ALL (
+                SELECT id, position, near FROM unnest(%(worded)s::bigint[]) worded JOIN LATERAL (
+                    SELECT id, position, near, embedder FROM memory_entries WHERE position = worded OFFSET 0
+                ) entry ON embedder = %(embedder)s
+            )
         ) newest OFFSET 0
     ) compared
-    WHERE likeness >= %(least)s AND likeness <> 'NaN' ORDER BY likeness DESC, position DESC LIMIT %(limit)s
+    WHERE likeness >= %(least)s AND likeness <> 'NaN' ORDER BY likeness DESC, position DESC LIMIT 2 * %(limit)s
+),
+best AS (
+    SELECT DISTINCT ON (likeness, position) id, position, likeness FROM likely
+    ORDER BY likeness DESC, position DESC LIMIT %(limit)s
 )
 SELECT {COLUMNS} FROM best JOIN LATERAL (
     SELECT {COLUMNS} FROM memory_entries WHERE id = best.id OFFSET 0  -- one by one: not all of the person's for some
@@ -111,6 +122,7 @@ class MemorySearch(Repository):
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
         self._has_vectors = False
+        self.bounds = Bounds()
 
     async def search(
         self,
@@ -125,8 +137,10 @@ class MemorySearch(Repository):
     ) -> MemoryHits:
         """What has any word of *text*, and what has a cosine of at least *least* with *embedding*; so many of each.
 
-        Likeness is exact over the `WINDOW` newest entries that *embedder* made vectors of. Without pgvector there is no
-        likeness, and the answer says so. *stale* is what is left of an edge's strength after a day.
+        An entry ranks by how many of the words it has and how rare they are, within `bounds`; the newer one first when
+        two are equal. Likeness is exact over the newest entries that *embedder* made vectors of, as many as `bounds`
+        says, and over older ones that have the words. Without pgvector there is no likeness, and the answer says so.
+        *stale* is what is left of an edge's strength after a day.
         """
         tiers = None if scope.tiers == _ALL else [tier.value for tier in scope.tiers]
         given: dict[str, object] = {
@@ -138,15 +152,18 @@ class MemorySearch(Repository):
             "besides": scope.besides,
             "text": text,
             "limit": limit,
+            **attrs.asdict(self.bounds),
         }
-        vector = {"embedder": embedder, "embedding": list(embedding), "least": least, "window": WINDOW}
+        words = {"shelves": sorted(tier.value for tier in scope.tiers - {MemoryTier.SESSION}), "many": MANY}
+        vector = {"embedder": embedder, "embedding": list(embedding), "least": least}
 
         async def work(connection: Connection[Any]) -> MemoryHits:
-            by_words = await _found(connection, _BY_WORDS, **given)
-            by_vector = None
+            worded = await rows(connection, _BY_WORDS, **given, **words)
+            by_words, by_vector = tuple(read_entry(row[:-1]) for row in worded), None
+            also = {"worded": worded[0][-1] if worded else []}
             if await self._vectors(connection):
                 # Without an embedding there is nothing to compare; that is no fault of the server's.
-                by_vector = await _found(connection, _BY_VECTOR, **given, **vector) if embedding else ()
+                by_vector = await _found(connection, _BY_VECTOR, **given, **vector, **also) if embedding else ()
             things = (entry.id for entry in (*(by_vector or ()), *by_words) if entry.tier is MemoryTier.GRAPH)
             seeds = list(dict.fromkeys(things))[:MOST_SEEDS]
             by_graph = await _found(connection, _BY_GRAPH, **given, seeds=seeds, stale=stale) if seeds else ()

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 
@@ -15,6 +16,7 @@ from understudy.storage.memories import chosen, shelf_of
 from understudy.storage.memory.loop import publish
 from understudy.storage.memory.tables import Tables
 from understudy.storage.memory_search import LONGEST_SAID, MOST_SEEDS
+from understudy.storage.memory_words import MANY
 from understudy.storage.records import (
     AuditEntry,
     Json,
@@ -33,7 +35,10 @@ _STOP = frozenset({"a", "and", "are", "at", "do", "for", "i", "in", "is", "it", 
 
 
 class MemoryMemories:
-    """See `understudy.storage.memories.MemoriesRepository`. Its words have no stems but those without an ``s``."""
+    """See `understudy.storage.memories.MemoriesRepository`. Its words have no stems but those without an ``s``.
+
+    A search looks at everything: `memory_words.Bounds` are not for it.
+    """
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -155,13 +160,15 @@ class MemoryMemories:
         self._tables.check()
         asked = _words(text)
         newest_first = [entry for entry in reversed(list(self._tables.memories.values())) if _within(scope, entry)]
-        worded = [(len(asked & _words(entry.content)), entry) for entry in newest_first]
+        worded = [(entry, asked & _words(entry.content)) for entry in newest_first]
+        having = Counter(word for _, words in worded for word in words)
+        weighed = [(math.fsum(math.log1p(MANY / having[word]) for word in words), entry) for entry, words in worded]
         liked = [
             (_cosine(embedding, entry.embedding), entry)
             for entry in newest_first
             if entry.embedder == embedder and embedding
         ]
-        by_words, by_vector = _best(worded, 1, limit), _best(liked, least, limit)
+        by_words, by_vector = _best(weighed, 1e-9, limit), _best(liked, least, limit)
         things = (entry.id for entry in (*by_vector, *by_words) if entry.tier is MemoryTier.GRAPH)
         near = self._walk(list(dict.fromkeys(things))[:MOST_SEEDS], scope.now, stale)
         by_graph = _best([(near.get(entry.id, 0.0), entry) for entry in newest_first], 1e-9, limit)
