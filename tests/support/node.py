@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import attrs
@@ -19,12 +20,19 @@ JWT_SECRET = "test-signing-secret-of-at-least-32-characters"
 START_BOUND = 60.0
 
 
+_PORTS = range(12_000, 32_000)
+"""Below those that the kernel gives to whoever asks for any: what is free stays free until a server is there."""
+
+_next_port = count(os.getpid() * 997)
+
+
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody has, nor gets by chance; another one each time."""
+    while True:
+        port = _PORTS[next(_next_port) % len(_PORTS)]
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @attrs.define
