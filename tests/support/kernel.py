@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 import trio
 
-from understudy.runtime import Actor, Ask, ChildSpec, Exit, Refusal, receive
+from understudy.runtime import (
+    Actor,
+    ActorCrashed,
+    ActorSystem,
+    Ask,
+    Backoff,
+    ChildSpec,
+    Exit,
+    Refusal,
+    Strategy,
+    SupervisorSpec,
+    receive,
+)
+
+NO_WAIT = Backoff(base=0.0)
 
 
 @attrs.frozen
@@ -106,3 +121,18 @@ class Counter(Actor):
 def counter(id: str, diary: list[str] | None = None, **options: object) -> ChildSpec:
     """A spec for a `Counter`."""
     return ChildSpec(id, Counter, args=(diary,), **options)  # type: ignore[arg-type]
+
+
+def trio_of(strategy: Strategy, diary: list[str], **options: object) -> SupervisorSpec:
+    children = [counter(name, diary, poison_after=1000) for name in "abc"]
+    return SupervisorSpec("s", strategy=strategy, children=children, backoff=NO_WAIT, **options)  # type: ignore[arg-type]
+
+
+async def crash(system: ActorSystem, address: str) -> None:
+    with pytest.raises(ActorCrashed):
+        await system.ask(address, Crash())
+
+
+async def settle(system: ActorSystem, *addresses: str) -> None:
+    for address in addresses:
+        await system.ask(address, Get())
