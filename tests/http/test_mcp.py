@@ -123,8 +123,10 @@ async def test_a_keyed_call_whose_desk_was_killed_in_the_middle_is_done_once(sit
         while not site.saved:
             await trio.sleep(0.005)
         await site.platform.system.kill(DESK)
-    await ask()
-    assert (answers, site.saved) == ([503, 200], 2)
+    assert answers == [503]
+    while answers[-1] == 503:  # until there is a desk again
+        await ask()
+    assert (answers[-1], site.saved) == (200, 2)
     async with site.platform.pool.connection() as connection:
         ((remembered,),) = await (
             await connection.execute("SELECT count(*) FROM memory_entries WHERE uid = %s", (mira.uid,))
