@@ -83,9 +83,18 @@ class Flusher:
             outcomes = [error] * len(taken)
             pause = error.retry_after
         finally:
-            for (source, _), outcome in zip(taken, outcomes, strict=True):
-                source.settled(outcome)
+            self._tell(taken, outcomes)
         return pause
+
+    def _tell(self, taken: Sequence[tuple[Source, tuple[Entry, ...]]], outcomes: Sequence[StorageError | None]) -> None:
+        faults: list[Exception] = []
+        for (source, _), outcome in zip(taken, outcomes, strict=True):
+            try:
+                source.settled(outcome)
+            except Exception as fault:  # noqa: BLE001  # one source's fault must not keep the others waiting
+                faults.append(fault)
+        if faults:
+            raise ExceptionGroup("sources failed to hear what became of their words", faults)
 
 
 class FlusherActor(Actor):

@@ -68,7 +68,7 @@ class Recorder:
         self._returned = trio.Event()
         self._offered = self._stuck = False
         self._on_failure: Callable[[], object] | None = None
-        self._failure: StorageError | None = None
+        self._failure: Exception | None = None
 
     def add(self, kind: str, data: dict[str, Any]) -> None:
         """Note an event; it is committed with the next flush. Does not block."""
@@ -189,23 +189,28 @@ class Recorder:
         drafts, events, waiting = self._taken
         self._taken = None
         self._committing = False
+        self._returned.set()
         self._stuck = isinstance(outcome, StoreUnavailable) and self._on_failure is not None
         if outcome is None:
             try:
                 self._publish(events)
             except StaleIncarnation:
                 self._on_failure = None  # the actor was killed meanwhile: its successor reads them from the database
+            except ValueError as fault:  # somebody else has written to the log: the turn's actor must begin anew
+                self._fail(fault)
         else:
             self._take_back(drafts, waiting)
             if not isinstance(outcome, StoreUnavailable):
-                self._failure = outcome
-                if self._on_failure is not None:
-                    self._on_failure()
-        self._returned.set()
+                self._fail(outcome)
         if not self._stuck:
             self._room.set()
         if self._pending and not self._offered:
             self._offer()
+
+    def _fail(self, why: Exception) -> None:
+        self._failure = why
+        if self._on_failure is not None:
+            self._on_failure()
 
     def _offer(self) -> None:
         if self._flusher is not None and self._on_failure is not None and self._failure is None:
