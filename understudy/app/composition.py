@@ -9,7 +9,6 @@ import trio
 
 from understudy.actors.agents.messages import AgentView
 from understudy.actors.approvals.consent import Consent
-from understudy.actors.audit.messages import AUDIT, Record
 from understudy.actors.clock import utc_now
 from understudy.actors.costs.prices import PriceBook
 from understudy.actors.costs.purse import Purse
@@ -20,8 +19,6 @@ from understudy.actors.inference.endpoints import Endpoints
 from understudy.actors.inference.gateway import Inference
 from understudy.actors.inference.tree import open_clients
 from understudy.actors.jobs.standard import standard_jobs
-from understudy.actors.mcp.chatting import chat_tool
-from understudy.actors.mcp.library import RemoteTools
 from understudy.actors.mcp.tree import McpServerPlan
 from understudy.actors.memory.plan import memory_plan
 from understudy.actors.memory.recall import Recall
@@ -31,22 +28,8 @@ from understudy.actors.session.ground import Ground
 from understudy.actors.session.services import SessionServices
 from understudy.actors.skills.folders import builtin_skills
 from understudy.actors.skills.library import SkillLibrary
-from understudy.actors.skills.messages import USAGE
 from understudy.actors.store.tree import storage_tree
 from understudy.actors.store.writer import JournalWriter
-from understudy.actors.tools.acting import executed
-from understudy.actors.tools.blackboard import blackboard_tools
-from understudy.actors.tools.builtin import builtin_tools
-from understudy.actors.tools.cache import ToolCache
-from understudy.actors.tools.desk import OFFERED
-from understudy.actors.tools.enqueueing import job_tools
-from understudy.actors.tools.files import file_tools
-from understudy.actors.tools.messages import HOST, ToolActed, ToolRan
-from understudy.actors.tools.reading import reading_tools
-from understudy.actors.tools.remembering import memory_tools
-from understudy.actors.tools.shell import shell_tools
-from understudy.actors.tools.spawning import spawning_tools
-from understudy.actors.tools.toolbox import Toolbox
 from understudy.actors.traces.waiting import trace_consumer
 from understudy.actors.tree import Services, node_tree
 from understudy.actors.webhooks.callbacks import callback_consumer
@@ -65,6 +48,7 @@ from understudy.app.configured import (
     http_settings,
     model_timeouts,
 )
+from understudy.app.toolkit import toolkit
 from understudy.config import Settings
 from understudy.http.app import create_app
 from understudy.http.listener import Listener
@@ -115,32 +99,8 @@ async def _run(
     try:
         async with ActorSystem("understudy") as system:
             try:
-
-                def tool_ran(report: ToolRan) -> None:
-                    system.tell(HOST, report)
-                    if report.skills:
-                        system.tell(USAGE, report)
-
-                def tool_acted(act: ToolActed) -> None:
-                    system.tell(AUDIT, Record(executed(act, utc_now())))
-
-                cache = ToolCache()
-                tools = [
-                    *builtin_tools(outbound),
-                    *reading_tools(outbound),
-                    *file_tools(settings.data_dir / "workspaces"),
-                    *memory_tools(system),
-                    *job_tools(system),
-                    *spawning_tools(system),
-                    *blackboard_tools(),
-                ]
-                if settings.shell_tool:
-                    tools += shell_tools(settings.data_dir / "workspaces")
-                remote_tools = RemoteTools(server.name for server in mcp_servers)
-                toolbox = Toolbox(tools, report=tool_ran, witness=tool_acted, cache=cache, others=remote_tools)
                 rules = approval_rules(settings)
-                for_people = [tool for tool in tools if tool.name in OFFERED and not rules.covers(tool.name)]
-                for_people.append(chat_tool(system))
+                tools = toolkit(system, settings, outbound, rules, (server.name for server in mcp_servers))
                 builtin = builtin_skills()
                 stores = Repositories.on(pool)
                 models = Inference(system, clients, endpoints=endpoints)
@@ -174,7 +134,7 @@ async def _run(
                         store=stores.sessions,
                         writer=JournalWriter(system),
                         models=models,
-                        tools=toolbox,
+                        tools=tools.of_agents,
                         now=utc_now,
                         turn_timeout=settings.request_timeout,
                         prices=prices,
@@ -207,15 +167,15 @@ async def _run(
                         schedule=RetrySchedule(settings.webhook_retries),
                     ),
                     providers=clients,
-                    tools=toolbox.specs,
-                    cache=cache,
-                    desk=Toolbox(for_people, report=tool_ran, witness=tool_acted, cache=cache),
+                    tools=tools.of_agents.specs,
+                    cache=tools.cache,
+                    desk=tools.of_people,
                     skills=SkillLibrary(builtin.values()),
                     builtin_skills=builtin,
                     skills_folder=settings.data_dir / "skills",
                     agents=agents,
                     mcp_servers=mcp_servers,
-                    remote_tools=remote_tools,
+                    remote_tools=tools.remote,
                     export=export,
                 )
                 for child in node_tree(settings, services):
