@@ -44,7 +44,7 @@ def every(provider: StandIn) -> dict[str, str]:
 
 @pytest.mark.slow
 async def test_every_answer_is_as_the_openapi_document_says(tmp_path: Path) -> None:
-    with trio.fail_after(240):
+    with trio.fail_after(550):
         async with stand_in() as provider, running_node(tmp_path / "node", environment=every(provider)) as node:
             async with connect(node.url) as http:
                 client = await register(http)
@@ -64,7 +64,17 @@ async def test_every_answer_is_as_the_openapi_document_says(tmp_path: Path) -> N
                         *(part for name in NOT_CALLED for part in ("--exclude-operation-id", name)),
                         # What is hard to make up, and how fast, is no matter of the server's.
                         *("--suppress-health-check", "filter_too_much,too_slow"),
-                        *("--workers", "2", "--seed", "1", "--max-failures", "20", "--continue-on-failure"),
+                        *(
+                            "--request-timeout",
+                            "60",
+                            "--workers",
+                            "2",
+                            "--seed",
+                            "1",
+                            "--max-failures",
+                            "20",
+                            "--continue-on-failure",
+                        ),
                         *("--warnings", "off", "--no-color"),
                     ],
                     cwd=tmp_path,
