@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.scripted_server import Exchange, scripted
+from understudy.backoff import Backoff
 from understudy.cli.api import Api, ApiError, Unreachable
 from understudy.cli.credentials import Credentials, CredentialStore
 from understudy.cli.sse import ServerEvent
-from understudy.cli.turn import Backoff, StreamedTurn
+from understudy.cli.turn import StreamedTurn
 
-QUICK = Backoff(first=0.001, longest=0.002, tries=5)
+QUICK, TRIES = Backoff(base=0.001, limit=0.002), 5
 TOTAL = 12
 
 
@@ -27,7 +28,7 @@ class Follower:
         self.notices: list[str] = []
         body = {"message": "hi"}
         self.turn = StreamedTurn(
-            api, body, self.events.append, self.notices.append, backoff=QUICK, rng=random.Random(1)
+            api, body, self.events.append, self.notices.append, backoff=QUICK, tries=TRIES, rng=random.Random(1)
         )
 
     @property
@@ -137,7 +138,7 @@ async def test_a_stream_that_always_ends_early_is_given_up() -> None:
         async with scripted(answer) as server, Api(server.url) as api:
             with pytest.raises(Unreachable, match="keeps ending the stream"):
                 await Follower(api).turn.run()
-    assert len(server.asked) == QUICK.tries + 1
+    assert len(server.asked) == TRIES + 1
 
 
 async def test_a_server_that_never_comes_back_is_given_up_with_a_sentence() -> None:
@@ -235,9 +236,3 @@ async def test_a_cancel_waits_until_the_session_is_known_and_names_it() -> None:
 
 async def refuse(exchange: Exchange) -> None:
     await exchange.json(401, {"error": "no", "code": "UNAUTHENTICATED"})
-
-
-def test_the_waits_double_up_to_a_bound_and_differ_by_chance() -> None:
-    backoff, rng = Backoff(first=1, longest=8), random.Random(3)
-    for failures, full in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8), (60, 8)]:
-        assert full / 2 <= backoff.delay(failures, rng) <= full

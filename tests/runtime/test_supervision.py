@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import random
 
 import pytest
 import trio
@@ -221,13 +220,6 @@ async def test_restarts_back_off_exponentially_with_jitter_and_reset_after_a_sta
 
 async def settle_within(system: ActorSystem, address: str, seconds: float) -> None:
     await system.ask(address, Get(), timeout=seconds)
-
-
-def test_the_same_dice_give_the_same_backoff() -> None:
-    backoff = Backoff(base=1.0)
-    once, again = random.Random(3), random.Random(3)
-    assert [backoff.delay(n, once) for n in range(9)] == [backoff.delay(n, again) for n in range(9)]
-    assert backoff.delay(10**9, once) <= backoff.limit * (1 + backoff.jitter)
 
 
 async def test_a_stop_gets_in_between_two_attempts_to_restart(system: ActorSystem) -> None:

@@ -15,7 +15,7 @@ from understudy.cli.errors import lone_error
 from understudy.cli.operator import Operator, find_operator, operator_options
 from understudy.cli.sse import EventDecoder, ServerEvent
 from understudy.cli.treeview import TreeView
-from understudy.cli.turn import Backoff
+from understudy.cli.turn import COMING_BACK, TRIES
 
 _EPILOG = """\b
 Examples:
@@ -94,10 +94,9 @@ async def _tell(follower: "TreeFollower") -> None:
 class TreeFollower:
     """Keeps a `TreeView` like the server's tree, over as many connections as it takes."""
 
-    def __init__(self, operator: Operator, backoff: Backoff | None = None) -> None:
+    def __init__(self, operator: Operator) -> None:
         self.view = TreeView()
         self._operator = operator
-        self._backoff = backoff or Backoff()
         self._rng = random.Random()  # noqa: S311 - it spreads retries, it guards nothing
         self._changed = trio.Event()
         self._reached = False
@@ -113,7 +112,7 @@ class TreeFollower:
         """Follow the tree for ever.
 
         Raises:
-            ApiError, Unreachable: from the start, or for longer than the backoff's tries.
+            ApiError, Unreachable: from the start, or for longer than `TRIES` last.
         """
         failures = 0
         while True:
@@ -123,13 +122,13 @@ class TreeFollower:
                 failures = 0
             except httpx.TransportError as error:
                 failures += 1
-                if not self._reached or failures > self._backoff.tries:
+                if not self._reached or failures > TRIES:
                     raise unreachable(self._operator.url, error) from error
             except ApiError as error:
                 failures += 1
-                if not self._reached or error.status < 500 or failures > self._backoff.tries:
+                if not self._reached or error.status < 500 or failures > TRIES:
                     raise
-            await trio.sleep(self._backoff.delay(max(1, failures), self._rng))
+            await trio.sleep(COMING_BACK.delay(max(1, failures), self._rng))
 
     async def _one_connection(self, api: Api) -> None:
         decoder = EventDecoder()

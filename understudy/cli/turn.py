@@ -4,10 +4,10 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
 import httpx
 import trio
 
+from understudy.backoff import Backoff
 from understudy.cli.api import Api, ApiError, Unreachable, new_key, unreachable
 from understudy.cli.sse import EventDecoder, ServerEvent
 
@@ -15,19 +15,10 @@ TERMINAL = frozenset({"done", "error"})
 _LINGER = 0.5
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
+TRIES = 20
+"""How often in a row a server that was there is looked for before it counts as gone."""
 
-@attrs.frozen
-class Backoff:
-    """How long to wait before coming back: doubling from *first* to *longest* seconds, *tries* times in a row."""
-
-    first: float = 0.25
-    longest: float = 5.0
-    tries: int = 20
-
-    def delay(self, failures: int, rng: random.Random) -> float:
-        """The wait after the *failures*-th failure in a row: half of it fixed, half by chance, so crowds spread out."""
-        full = min(self.longest, self.first * 2.0 ** (failures - 1))
-        return full / 2 + rng.uniform(0, full / 2)
+COMING_BACK = Backoff(base=0.25, limit=5.0, jitter=0.5)
 
 
 class StreamedTurn:
@@ -45,14 +36,16 @@ class StreamedTurn:
         on_event: Callable[[ServerEvent], None],
         on_notice: Callable[[str], None],
         *,
-        backoff: Backoff | None = None,
+        backoff: Backoff = COMING_BACK,
+        tries: int = TRIES,
         rng: random.Random | None = None,
     ) -> None:
         self._api = api
         self._body = body
         self._on_event = on_event
         self._on_notice = on_notice
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff
+        self._tries = tries
         self._rng = rng or random.Random()  # noqa: S311 - it spreads retries, it guards nothing
         self._key = new_key()
         self._last_id = ""
@@ -66,26 +59,26 @@ class StreamedTurn:
 
         Raises:
             ApiError: the server refused for good.
-            Unreachable: nobody answers, from the start or for longer than the backoff's tries.
+            Unreachable: nobody answers, from the start or for longer than the tries last.
         """
         while True:
             wait: float | None = None
             try:
                 if (last := await self._one_connection()) is not None:
                     return last
-                if self._failures >= self._backoff.tries:
+                if self._failures >= self._tries:
                     raise Unreachable(f"{self._api.url} keeps ending the stream before the turn has ended")
             except httpx.TransportError as error:
                 # A connection that broke before its answer is safe to try again: the key makes it the same request.
                 absent = isinstance(error, httpx.ConnectError) and not self._reached
-                if absent or self._failures >= self._backoff.tries:
+                if absent or self._failures >= self._tries:
                     raise unreachable(self._api.url, error) from error
                 self._reached = True
             except ApiError as error:
                 if error.status == 401 and not self._refreshed and await self._api.refresh():
                     self._refreshed = True
                     continue
-                if not self._reached or error.status not in _PASSING or self._failures >= self._backoff.tries:
+                if not self._reached or error.status not in _PASSING or self._failures >= self._tries:
                     raise
                 wait = error.retry_after
             self._failures += 1

@@ -3,8 +3,8 @@
 Tests of code that uses actors find their tools in `understudy.runtime.testing`.
 """
 
+from understudy.backoff import Backoff as Backoff
 from understudy.runtime.actor import Actor as Actor
-from understudy.runtime.backoff import Backoff as Backoff
 from understudy.runtime.cell import State as State
 from understudy.runtime.childspec import INFINITY as INFINITY
 from understudy.runtime.childspec import KILL as KILL

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
-from understudy.runtime.backoff import Backoff
+from understudy.backoff import Backoff
 from understudy.runtime.errors import BadSpec
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from trio.lowlevel import Task
 
-    from understudy.runtime.backoff import Backoff
+    from understudy.backoff import Backoff
     from understudy.runtime.childspec import DynamicSpec
     from understudy.runtime.system import ActorSystem
 

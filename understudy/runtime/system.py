@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
     from types import TracebackType
 
-    from understudy.runtime.backoff import Backoff
+    from understudy.backoff import Backoff
     from understudy.runtime.eventlog import EventLog
     from understudy.runtime.messages import Ask
     from understudy.runtime.ref import Ref

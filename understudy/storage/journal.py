@@ -77,7 +77,7 @@ class Journal:
                     raise
                 if trio.current_time() >= deadline:
                     raise StoreUnavailable(f"the database went away: {_first_line(error)}") from error
-                await pause_before_retry(attempt, deadline)
+                await pause_before_retry(self._pool, attempt, deadline)
                 continue
             outcomes: list[StorageError | None] = [None] * size
             for number in _numbers(result.get_value(0, 0)):

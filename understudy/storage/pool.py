@@ -16,12 +16,14 @@ import outcome
 import psycopg
 import trio
 
+from understudy.backoff import Backoff
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.rowsecurity import may_act
 
 _PING_SECONDS = 2.0
 _CONNECT_SECONDS = 5.0
+_RECONNECT = Backoff(base=0.05, limit=1.0, jitter=0.5)
 
 
 @attrs.frozen
@@ -59,7 +61,6 @@ class Pool:
         max_size: how many there may be.
         max_lifetime: seconds after which a connection is replaced (spread by a tenth, so that not all go at once).
         timeout: default bound in seconds on waiting for a connection.
-        backoff: first and longest pause between two attempts to connect to a server that does not answer.
         rng: where jitter comes from.
     """
 
@@ -71,7 +72,6 @@ class Pool:
         max_size: int = 8,
         max_lifetime: float = 3600.0,
         timeout: float = 5.0,
-        backoff: tuple[float, float] = (0.05, 1.0),
         rng: random.Random | None = None,
     ) -> None:
         if not 0 <= min_size <= max_size or max_size < 1:
@@ -80,8 +80,7 @@ class Pool:
         self.timeout = timeout
         self._min_size, self._max_size = min_size, max_size
         self._max_lifetime = max_lifetime
-        self._backoff = backoff
-        self._rng = rng or random.Random()  # noqa: S311  # jitter, not a secret
+        self.rng = rng or random.Random()  # noqa: S311  # jitter, not a secret
         self._open = False
         self._size = 0
         self._idle: list[_Pooled] = []
@@ -223,7 +222,7 @@ class Pool:
                     try:
                         return await self._make(deadline)
                     except StoreUnavailable:
-                        if trio.current_time() + self._pause() >= deadline:
+                        if self._retry_at >= deadline:
                             raise
             handed = await self._queue(deadline)
             if handed is not None:
@@ -283,19 +282,15 @@ class Pool:
         if not made:
             if scope.cancelled_caught:
                 self._last_error = TimeoutError("it does not answer")
-            self._retry_at = trio.current_time() + self._pause()
             self._failures += 1
+            self._retry_at = trio.current_time() + _RECONNECT.delay(self._failures, self.rng)
             raise self._unavailable()
         self._made += 1
         if self._failures:
             self._failures, self._retry_at, self._last_error = 0, 0.0, None
             self._wake(len(self._waiters))
-        lifetime = self._max_lifetime * self._rng.uniform(0.9, 1.0)
+        lifetime = self._max_lifetime * self.rng.uniform(0.9, 1.0)
         return _Pooled(connection, trio.current_time() + lifetime, self._generation)
-
-    def _pause(self) -> float:
-        first, longest = self._backoff
-        return min(longest, first * 2.0 ** min(self._failures, 16)) * self._rng.uniform(0.5, 1.0)
 
     def _unavailable(self) -> StoreUnavailable:
         if self._last_error is not None:

@@ -10,6 +10,7 @@ import psycopg
 import trio
 from psycopg import errors as e
 
+from understudy.backoff import Backoff
 from understudy.storage.connection import Connection
 from understudy.storage.errors import StoreConflict, StoreUnavailable, Unstorable
 from understudy.storage.pool import Pool
@@ -20,6 +21,8 @@ PRUNED_AT_ONCE = 1000
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
+
+_RETRIES = Backoff(base=0.02, limit=0.64, jitter=0.5)
 
 _CONFLICTS = {
     "users_pkey": "user id",
@@ -48,9 +51,9 @@ def is_transient(error: psycopg.Error) -> bool:
     return isinstance(error, e.SerializationFailure | e.DeadlockDetected)
 
 
-async def pause_before_retry(attempt: int, deadline: float) -> None:
+async def pause_before_retry(pool: Pool, attempt: int, deadline: float) -> None:
     """A pause that grows with each attempt; over at the deadline."""
-    await trio.sleep(max(0.0, min(0.01 * 2.0 ** min(attempt, 6), deadline - trio.current_time())))
+    await trio.sleep(max(0.0, min(_RETRIES.delay(attempt, pool.rng), deadline - trio.current_time())))
 
 
 def is_value_error(error: psycopg.Error) -> bool:
@@ -102,7 +105,7 @@ class Repository:
             except psycopg.Error as error:
                 if not (is_connection_lost(error) or is_transient(error)) or trio.current_time() >= deadline:
                     raise translate(error) from error
-            await pause_before_retry(attempt, deadline)
+            await pause_before_retry(self._pool, attempt, deadline)
 
     async def _transact(self, work: Callable[[Connection[Any]], Awaitable[T]]) -> T:
         """`_run` with *work* in one transaction."""

@@ -30,6 +30,7 @@ from understudy.actors.inference.provider import ProviderLimits
 from understudy.actors.inference.retry import Again, GiveUp, Next, RetryBudget, RetryPolicy, Step, next_step
 from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import inference_tree
+from understudy.backoff import Backoff
 from understudy.runtime import ActorSystem
 from understudy.storage.records import Role
 
@@ -71,7 +72,9 @@ async def bench(limits: ProviderLimits | None = None) -> AsyncIterator[Bench]:
             "second": OpenAIClient(second.base_url, name="second", timeouts=QUICK),
             "third": ClaudeClient(third.base_url, name="third", timeouts=QUICK),
         }
-        inference = Inference(system, clients, retry=RetryPolicy(base=0.001, patience=0.1), rng=random.Random(7))
+        inference = Inference(
+            system, clients, retry=RetryPolicy(backoff=Backoff(base=0.001), patience=0.1), rng=random.Random(7)
+        )
         with trio.fail_after(20):
             yield Bench(inference, first, second, third)
             await inference.aclose()

@@ -44,6 +44,7 @@ from understudy.actors.inference.provider import ProviderLimits
 from understudy.actors.inference.retry import RetryPolicy
 from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import inference_tree
+from understudy.backoff import Backoff
 from understudy.runtime import ActorSystem
 from understudy.storage.records import Role
 
@@ -106,7 +107,7 @@ async def caller(
     async with ActorSystem("test") as system:
         await system.spawn(inference_tree((name,), limits))
         client = CLIENTS[name](url, "sk-secret", timeouts=timeouts)
-        retry = RetryPolicy(attempts=attempts, base=0.001)
+        retry = RetryPolicy(attempts=attempts, backoff=Backoff(base=0.001))
         with trio.fail_after(20):
             yield Caller(name, system, Inference(system, {name: client}, retry=retry, rng=random.Random(7)))
             await client.aclose()

@@ -34,12 +34,13 @@ from understudy.actors.inference.rehearsal import Rehearsal
 from understudy.actors.inference.retry import RetryPolicy
 from understudy.actors.inference.timeouts import Timeouts
 from understudy.actors.inference.tree import inference_tree, open_clients
+from understudy.backoff import Backoff
 from understudy.runtime import Actor, ActorSystem, ChildSpec, Restart
 from understudy.storage.records import Role
 
 ADDRESS = provider_address("openai")
 REQUEST = ModelRequest("openai", "fake", (ChatMessage(Role.USER, "hi"),))
-AT_ONCE = RetryPolicy(attempts=3, base=0.001)
+AT_ONCE = RetryPolicy(attempts=3, backoff=Backoff(base=0.001))
 
 
 class Bench:

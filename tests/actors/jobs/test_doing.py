@@ -1,6 +1,5 @@
 """Jobs are begun at once, done a few at a time, tried again, and never twice at a time."""
 
-import random
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -8,14 +7,11 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from hypothesis import given
-from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from tests.actors.jobs.stage import START, people, staged, wall
 from understudy.actors.errors import Forbidden, QuotaExceeded
 from understudy.actors.facts import read_fact
-from understudy.actors.jobs.ending import LONGEST_DELAY, retry_delay
 from understudy.actors.jobs.kinds import JobFailed, JobRun
 from understudy.actors.jobs.messages import DISPATCHER, JobStatus, job_address
 from understudy.actors.jobs.services import LEASE
@@ -85,15 +81,6 @@ async def test_a_failed_attempt_is_followed_by_another_and_the_last_failure_is_t
             "code": "JOB_FAILED",
             "error": "attempt 2 of 9 that were asked to fail",
         }
-
-
-@given(st.integers(1, 1000), st.randoms(use_true_random=False), st.floats(0, 9000))
-def test_the_delay_grows_to_ten_minutes_and_is_spread_over_all_of_it(
-    attempt: int, rng: random.Random, wait: float
-) -> None:
-    longest = min(5.0 * 2.0 ** (attempt - 1), LONGEST_DELAY)
-    assert 0 <= retry_delay(attempt, rng) <= longest
-    assert retry_delay(attempt, rng, wait) >= wait
 
 
 @pytest.mark.parametrize(

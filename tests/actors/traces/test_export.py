@@ -7,7 +7,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.actors.traces.stage import AWAY, FULL, NO, staged
 from tests.support.otlp import spans_in
 from understudy.actors.diagnostics.messages import CheckStatus
-from understudy.actors.traces.export import AT_ONCE, LONGEST_PAUSE, MOST_SPANS, export_check
+from understudy.actors.traces.export import AT_ONCE, MOST_SPANS, PAUSES, export_check
 from understudy.actors.traces.messages import EXPORT
 from understudy.actors.traces.ports import Taken
 from understudy.storage.spending import Span
@@ -51,8 +51,8 @@ async def test_a_collector_that_is_away_is_tried_again_with_pauses_that_grow_unt
             pauses = [after - before for before, after in zip(stage.collector.at, stage.collector.at[1:], strict=False)]
             assert len(pauses) == 9
             for number, pause in enumerate(pauses):
-                usual = min(LONGEST_PAUSE, 2.0**number)
-                assert 0.8 * usual <= pause <= 1.2 * usual + 0.3
+                usual = min(PAUSES.limit, 2.0**number)
+                assert 0.8 * usual <= pause <= usual + 0.3
             state = await stage.state()
             assert (state.exported, state.failures, state.problem) == (2, 0, None)
 

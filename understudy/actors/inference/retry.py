@@ -1,6 +1,5 @@
 """What to do after a failed attempt: once more, the next model, or no more. Pure: time and chance are the caller's."""
 
-import math
 import random
 from typing import TypeAlias
 
@@ -8,18 +7,18 @@ import attrs
 
 from understudy.actors.errors import DomainError
 from understudy.actors.inference.errors import UpstreamFailed, UpstreamTimedOut
+from understudy.backoff import Backoff
 
 
 @attrs.frozen
 class RetryPolicy:
-    """Attempts in all, the first pause (doubling, with jitter), and the longest pause worth waiting.
+    """Attempts in all, and the pauses between them: none longer than the backoff's limit is worth waiting.
 
     ``patience`` is the longest pause while there is a fallback to ask instead.
     """
 
     attempts: int = 3
-    base: float = 1.0
-    longest: float = 20.0
+    backoff: Backoff = attrs.field(factory=lambda: Backoff(base=1.0, limit=20.0, jitter=0.5))
     patience: float = 2.0
 
 
@@ -64,9 +63,8 @@ def next_step(
     if left < 1:
         return GiveUp(), 0
     if error.retryable and left > others:
-        pause = policy.base * math.ldexp(0.5 + rng.random() / 2, attempt - 1)
-        pause = max(pause, error.retry_after or 0.0)
-        if pause <= (policy.patience if others else policy.longest):
+        pause = max(policy.backoff.delay(attempt, rng), error.retry_after or 0.0)
+        if pause <= (policy.patience if others else policy.backoff.limit):
             return Again(pause), 1
     if others and error.elsewhere:
         return Next(), 1

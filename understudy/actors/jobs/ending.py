@@ -1,6 +1,5 @@
 """How an attempt at a job ended, and what is written of it."""
 
-import random
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -19,13 +18,16 @@ from understudy.actors.errors import (
 from understudy.actors.facts import fact
 from understudy.actors.jobs.kinds import JobFailed, JobResult
 from understudy.actors.jobs.services import JobServices
+from understudy.backoff import Backoff
 from understudy.storage.entries import Published
 from understudy.storage.job import Job, JobError
 
 FACT = "job.failed"
 """Told of a job that was given up."""
 
-FIRST_DELAY, LONGEST_DELAY = 5.0, 600.0
+RETRIES = Backoff(base=5.0, limit=600.0, jitter=1.0)
+"""Full jitter: jobs that failed together do not come back together."""
+
 LONGEST_MESSAGE = 1000
 
 LOST = JobError("LEASE_LOST", "whoever did it was not heard of any more; perhaps the server was killed")
@@ -65,16 +67,6 @@ def failed(error: JobFailed | DomainError) -> Failed:
     return Failed(JobError(error.code, error.message, again), error.retry_after or 0.0 if again else 0.0)
 
 
-def retry_delay(attempt: int, rng: random.Random, wait: float = 0.0) -> float:
-    """Seconds between the failure of the *attempt*-th attempt (from 1) and the next, *wait* at least.
-
-    Anything from nothing to 5 s, 10 s, 20 s and so on, up to ten minutes (full jitter): jobs that failed together do
-    not come back together.
-    """
-    longest = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(attempt - 1, 20))
-    return max(wait, rng.uniform(0.0, longest))
-
-
 async def record(services: JobServices, job: Job, ending: Ending) -> bool:
     """Write how the attempt ended; False when the job has changed hands and it does not count.
 
@@ -87,7 +79,7 @@ async def record(services: JobServices, job: Job, ending: Ending) -> bool:
         case Failed(error, wait):
             error = attrs.evolve(error, message=error.message.replace("\0", "\ufffd")[:LONGEST_MESSAGE])
             again = error.retryable and not job.is_last_attempt
-            delay = timedelta(seconds=retry_delay(job.attempts, services.rng, wait))
+            delay = timedelta(seconds=max(wait, RETRIES.delay(job.attempts, services.rng)))
             return await services.claims.fail(
                 job.id, job.token, error, now=now, retry_at=now + delay if again else None, told=told
             )

@@ -13,6 +13,7 @@ from understudy.actors.traces.messages import EXPORT, ExportState, GetExport
 from understudy.actors.traces.otlp import export_request
 from understudy.actors.traces.ports import Collector, CollectorAway, CollectorRefused, TraceStore
 from understudy.actors.traces.waiting import EndedTurn, WaitingTraces
+from understudy.backoff import Backoff
 from understudy.runtime import Actor, ActorSystem, ChildSpec, Exit, receive
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.spending import Trace
@@ -25,8 +26,8 @@ MOST_SPANS = 2000
 """Spans after which a request takes no further trace."""
 FAREWELL = 2.0
 """Seconds that a node which is being stopped waits for its last traces to be taken."""
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds after the first failure, and at most; each one's pause is twice as long as the one's before it."""
+PAUSES = Backoff(base=1.0, limit=60.0)
+"""Between a failure and the next try."""
 
 log = structlog.get_logger("understudy.traces")
 
@@ -56,14 +57,12 @@ class TraceExport(Actor):
         *,
         rng: random.Random | None = None,
         linger: float = LINGER,
-        pause: float = FIRST_PAUSE,
     ) -> None:
         self._plan = plan
         self._waiting = plan.waiting
         self._traces = traces
         self._rng = rng or random.Random()  # noqa: S311  # jitter, not a secret
         self._linger = linger
-        self._pause = pause
         self._idle = trio.Event()
         self._sending = self._exported = self._refused = self._rejected = self._missing = self._failures = 0
         self._problem: str | None = None
@@ -136,9 +135,8 @@ class TraceExport(Actor):
         except (CollectorAway, StoreUnavailable) as error:
             self._failures += 1
             self._complain(str(error))
-            grown = min(LONGEST_PAUSE, self._pause * 2.0 ** min(self._failures - 1, 16))
             asked = error.retry_after if isinstance(error, CollectorAway) else None
-            return max(asked or 0.0, grown * self._rng.uniform(0.8, 1.2))
+            return max(asked or 0.0, PAUSES.delay(self._failures, self._rng))
         self._failures = 0
         self._missing += looked_at - len(traces)
         del turns[:looked_at]
