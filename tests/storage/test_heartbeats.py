@@ -159,7 +159,7 @@ async def test_an_abandoned_run_is_found_and_taken_over_once_and_its_first_owner
     assert taken is not None
     assert (taken.attempt, taken.owner, taken.due_at) == (2, "two", run.due_at)
     assert await runs.take_over(run, owner="three", now=at(90), lease_until=at(120)) is None
-    assert not await runs.renew(run, at(90))
+    assert not await runs.renew({run.id: run.attempt}, at(90))
     assert not await runs.prepare(run, {"message": "late"})
     assert not await runs.note_session(run, "ses_late")
     assert not await runs.finish(run, RunEnd(RunStatus.TRIGGERED, at(31)))
@@ -170,7 +170,7 @@ async def test_an_owner_takes_its_own_run_over_without_waiting(store: Store) -> 
     beat = await made(store)
     runs = store.repositories.heartbeat_runs
     run = await claimed(store, beat)
-    assert await runs.renew(run, at(500))
+    assert await runs.renew({run.id: run.attempt}, at(500))
     assert await runs.prepare(run, {"message": "hear"})
     assert await runs.note_session(run, "ses_1")
     again = await runs.take_over(run, owner="one", now=at(1), lease_until=at(40))

@@ -194,10 +194,10 @@ async def test_an_end_is_said_once_by_whoever_holds_the_newest_claim(store: Stor
     jobs, claims, mine = store.repositories.jobs, store.repositories.claims, await workspace(store)
     made = await jobs.add(job(mine))
     (slow,) = await claim(store)
-    assert await claims.renew(made.id, slow.token, at(40))
+    assert await claims.renew({made.id: slow.token}, at(40))
     assert await claims.rescue("two", (), LOST, now=at(39), told=told) == 0
     assert await claims.rescue("two", (), LOST, now=at(41), told=told) == 1
-    assert not await claims.renew(made.id, slow.token, at(99))
+    assert not await claims.renew({made.id: slow.token}, at(99))
     assert not await claims.complete(made.id, slow.token, {"by": "slow"}, now=at(41))
     (quick,) = await claim(store, worker="two", seconds=41)
     assert (quick.id, quick.attempts, quick.error) == (made.id, 2, LOST)
@@ -218,7 +218,7 @@ async def test_an_end_is_said_once_by_whoever_holds_the_newest_claim(store: Stor
         None,
         at(43),
     )
-    assert not await claims.renew(made.id, quick.token, at(99))
+    assert not await claims.renew({made.id: quick.token}, at(99))
 
 
 async def test_what_was_given_back_was_no_attempt(store: Store) -> None:
@@ -286,7 +286,7 @@ async def test_what_waits_can_be_cancelled_and_what_runs_only_by_force_which_end
     assert answer is not None
     assert (answer[0].status, answer[1]) == (JobStatus.CANCELLED, True)
     assert not await claims.complete(running.id, taken.token, None, now=at(4))
-    assert not await claims.renew(running.id, taken.token, at(99))
+    assert not await claims.renew({running.id: taken.token}, at(99))
     assert len(await store.repositories.audit.of_user("nobody")) == 0
     assert await claim(store, seconds=99) == ()
 

@@ -180,12 +180,12 @@ async def test_what_is_taken_is_nobody_elses_until_its_lease_ends_and_the_late_o
         '{"a": "b\\u0000"}',
     )
     assert await claim(store, mine, 9) == ()
-    await store.repositories.deliveries.hold({taken.id: taken.claim}, until=at(20))
+    await store.repositories.deliveries.renew({taken.id: taken.claim}, at(20))
     assert await store.repositories.deliveries.next_due(mine.id) == at(20)
     assert await claim(store, mine, 19) == ()
     (again,) = await claim(store, mine, 20)
     assert again.claim == 2
-    await store.repositories.deliveries.hold({taken.id: taken.claim}, until=at(99))
+    await store.repositories.deliveries.renew({taken.id: taken.claim}, at(99))
     await settle(store, mine, Attempted(taken.id, taken.claim, ok=True, response_status=200))
     assert (await history(store, mine))[0].next_attempt_at == at(30)
     await settle(store, mine, Attempted(again.id, again.claim, True, 204, 12))
@@ -263,7 +263,7 @@ async def test_what_was_under_way_when_its_webhook_was_disabled_waits_too(store:
     (taken,) = await claim(store, mine)
     paused = attrs.evolve(mine, enabled=False)
     await store.repositories.webhooks.change(mira.id, mine.id, lambda _: paused, line())
-    await store.repositories.deliveries.hold({taken.id: taken.claim}, until=at(3))
+    await store.repositories.deliveries.renew({taken.id: taken.claim}, at(3))
     assert await settle(store, mine, failed(taken, 5)) is None
     (shown,) = await history(store, mine)
     assert (shown.status, shown.attempts, shown.next_attempt_at) == (PENDING, 1, None)

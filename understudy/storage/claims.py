@@ -12,9 +12,10 @@ from understudy.storage.connection import Connection
 from understudy.storage.entries import Published
 from understudy.storage.job import Job, JobError
 from understudy.storage.jobs import COLUMNS, job_of
+from understudy.storage.leases import Leased, LeaseRepository
 from understudy.storage.outbox import publish
 from understudy.storage.records import Json
-from understudy.storage.repository import Repository, rows
+from understudy.storage.repository import rows
 
 Told = Callable[[Job], Published | None]
 """Makes of a job that was given up the fact to publish, if any: the same one each time."""
@@ -30,15 +31,16 @@ _RETRY = f"status = 'pending', {_UNHANDED}, run_at = %(retry_at)s, error_code = 
     " error_message = %(message)s, retryable = %(retryable)s"
 )
 _RELEASE = f"status = 'pending', {_UNHANDED}, run_at = %(now)s, attempts = attempts - 1"
-_MINE = "id = %(id)s AND token = %(token)s"
 
 
-class ClaimRepository(Repository):
+class ClaimRepository(LeaseRepository):
     """The queue, from the worker's side. Any number of workers share it without meeting.
 
     Whoever ends an attempt names the token of their claim. When the job has changed hands since (the lease ran out and
     another claimed it, or it was cancelled) the answer is False, and nothing was changed.
     """
+
+    leased = Leased("jobs", "token", "leased_until", "status = 'running'")
 
     async def claim(
         self, worker: str, *, limit: int, per_workspace: int, now: datetime, lease: timedelta
@@ -53,17 +55,6 @@ class ClaimRepository(Repository):
         """When the first of those is due that cannot be claimed yet; None when there are none."""
         row = await self._row("SELECT min(run_at) FROM jobs WHERE status = 'pending' AND run_at > %s", now)
         return row[0] if row else None
-
-    async def renew(self, job_id: str, token: int, until: datetime) -> bool:
-        """Hold the claim until then; whether it still counts."""
-        return bool(
-            await self._count(
-                f"UPDATE jobs SET leased_until = %(until)s WHERE {_MINE} AND status = 'running'",
-                until=until,
-                id=job_id,
-                token=token,
-            )
-        )
 
     async def complete(self, job_id: str, token: int, result: Json | None, *, now: datetime) -> bool:
         """The attempt went well."""
@@ -130,19 +121,14 @@ class ClaimRepository(Repository):
 
     async def _end(self, job_id: str, token: int, change: str, told: Told | None = None, **named: object) -> bool:
         async def work(connection: Connection[Any]) -> bool:
-            changed = await rows(
-                connection,
-                f"UPDATE jobs SET {change} WHERE {_MINE} AND status = 'running' RETURNING {COLUMNS}",
-                id=job_id,
-                token=token,
-                **named,
-            )
+            statement = self.leased.change(change, COLUMNS)
+            changed = await rows(connection, statement, id=job_id, token=token, **named)
             if changed and told is not None:
                 await _tell(connection, told, job_of(changed[0]))
             # With our token and not running: it was ended by our own first attempt, whose answer was lost. Whoever
             # else ends a claim takes the token with it.
-            return bool(changed) or bool(
-                await rows(connection, f"SELECT FROM jobs WHERE {_MINE}", id=job_id, token=token)
+            return bool(
+                changed or await rows(connection, "SELECT FROM jobs WHERE id = %s AND token = %s", job_id, token)
             )
 
         return await self._transact(work)

@@ -1,7 +1,7 @@
 # ruff: noqa: S608  # queries are put together from constants of this module only; values are parameters
 """Deliveries on their way: made of facts, taken by whoever tries them, and settled. Any number of nodes share them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,9 +23,10 @@ from understudy.storage.deliveries import (
     count_failures,
     verdict,
 )
+from understudy.storage.leases import Leased, LeaseRepository
 from understudy.storage.outbox import publish
 from understudy.storage.records import TurnStatus, Usage
-from understudy.storage.repository import Repository, Row, rows
+from understudy.storage.repository import Row, rows
 from understudy.storage.webhooks import WEBHOOK, park, read_webhook
 
 # A person's fact goes to that person's webhooks; one of a workspace and of nobody in it, to those webhooks of its
@@ -114,8 +115,10 @@ class _Tried(msgspec.Struct):
     next_attempt_at: datetime | None
 
 
-class DeliveryRepository(Repository):
+class DeliveryRepository(LeaseRepository):
     """The queues of deliveries. Each change is one transaction."""
+
+    leased = Leased("webhook_deliveries", "claim", "next_attempt_at", "next_attempt_at IS NOT NULL")
 
     async def asked_for(self, told: Sequence[Happening]) -> frozenset[str]:
         """The ids of what somebody might want to be told: they have a webhook, or await the turn that has ended."""
@@ -148,21 +151,10 @@ class DeliveryRepository(Repository):
     async def claim(self, queue: str, limit: int, *, now: datetime, until: datetime) -> tuple[Claimed, ...]:
         """Take at most *limit* of the queue's due deliveries, those first that were due first.
 
-        They are due again *until* then unless they are held or settled before.
+        They are due again *until* then unless they are renewed or settled before.
         """
         found = await self._rows(_CLAIM, queue=queue, limit=limit, now=now, until=until)
         return tuple(map(_claimed, found))
-
-    async def hold(self, claims: Mapping[str, int], *, until: datetime) -> None:
-        """Make what was taken (claims by delivery) due then, if it is still in the same hands."""
-        await self._rows(
-            "UPDATE webhook_deliveries d SET next_attempt_at = %s"
-            " FROM unnest(%s::text[], %s::integer[]) AS c (id, claim)"
-            " WHERE d.id = c.id AND d.claim = c.claim AND d.next_attempt_at IS NOT NULL",
-            until,
-            list(claims),
-            list(claims.values()),
-        )
 
     async def settle(
         self, queue: str, attempts: Sequence[Attempted], *, now: datetime, most_failures: int, disable: Disable

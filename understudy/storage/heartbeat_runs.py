@@ -20,9 +20,10 @@ from understudy.storage.heartbeat_records import (
     share_of_each,
 )
 from understudy.storage.heartbeats import BEAT, RUN, WIDTH, beat_of, run_of
+from understudy.storage.leases import Leased, LeaseRepository
 from understudy.storage.outbox import publish
 from understudy.storage.records import AuditEntry, Json, TurnStatus
-from understudy.storage.repository import Repository, rows
+from understudy.storage.repository import rows
 
 # One statement: whoever finds the due time gone has lost the race and changes nothing. While another run of the same
 # heartbeat goes on, the due time is taken all the same, and skipped.
@@ -45,12 +46,14 @@ RETURNING
 """
 
 
-class HeartbeatRunRepository(Repository):
+class HeartbeatRunRepository(LeaseRepository):
     """Due times and runs, whosever they are.
 
     A run is changed only while it belongs to the attempt that is named: whoever lost it, by pausing for longer than the
     lease, changes nothing and is told so.
     """
+
+    leased = Leased("heartbeat_runs", "attempt", "lease_until", "status = 'running'")
 
     async def due(self, before: datetime, *, now: datetime, limit: int) -> tuple[str, ...]:
         """Heartbeats with something to do by *before*: abandoned runs first, then by due time."""
@@ -106,10 +109,6 @@ class HeartbeatRunRepository(Repository):
         )
         return run_of(row) if row else None
 
-    async def renew(self, run: HeartbeatRun, lease_until: datetime) -> bool:
-        """Keep the run; False when it is somebody else's by now."""
-        return await self._touch(run, "lease_until = %(value)s", lease_until)
-
     async def prepare(self, run: HeartbeatRun, wake: Json) -> bool:
         """Note what the agent is about to be told; False when the run is somebody else's by now."""
         return await self._touch(run, "wake = %(value)s::json", encode(wake).decode())
@@ -119,11 +118,7 @@ class HeartbeatRunRepository(Repository):
         return await self._touch(run, "session_id = %(value)s", session_id)
 
     async def _touch(self, run: HeartbeatRun, assignment: str, value: object) -> bool:
-        where = "id = %(run)s AND attempt = %(attempt)s AND status = 'running'"
-        changed = await self._count(
-            f"UPDATE heartbeat_runs SET {assignment} WHERE {where}", run=run.id, attempt=run.attempt, value=value
-        )
-        return changed == 1
+        return bool(await self._row(self.leased.change(assignment), id=run.id, token=run.attempt, value=value))
 
     async def finish(
         self, run: HeartbeatRun, end: RunEnd, *, facts: Sequence[Published] = (), audit: AuditEntry | None = None
@@ -133,11 +128,12 @@ class HeartbeatRunRepository(Repository):
         async def work(connection: Connection[Any]) -> bool:
             ended = await rows(
                 connection,
-                "UPDATE heartbeat_runs SET status = %(status)s, finished_at = %(at)s, http_status = %(http)s,"
-                " item_count = %(items)s, error = %(error)s, session_id = coalesce(%(session)s, session_id),"
-                " wake = NULL WHERE id = %(run)s AND attempt = %(attempt)s AND status = 'running' RETURNING id",
-                run=run.id,
-                attempt=run.attempt,
+                self.leased.change(
+                    "status = %(status)s, finished_at = %(at)s, http_status = %(http)s, item_count = %(items)s,"
+                    " error = %(error)s, session_id = coalesce(%(session)s, session_id), wake = NULL"
+                ),
+                id=run.id,
+                token=run.attempt,
                 status=end.status.value,
                 at=end.finished_at,
                 http=end.http_status,

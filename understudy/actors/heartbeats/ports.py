@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from understudy.actors.lease import Leases
 from understudy.actors.outbound.connection import Origin
 from understudy.actors.outbound.guarded import Fetched
 from understudy.storage.entries import Published
@@ -43,7 +44,7 @@ class HeartbeatStore(Protocol):
         ...
 
 
-class RunStore(Protocol):
+class RunStore(Leases, Protocol):
     """Due times and runs; each may raise `StoreUnavailable`. See `storage.heartbeat_runs` for the whole.
 
     What changes a run answers False when the run belongs to somebody else by now, and changes nothing then.
@@ -65,10 +66,6 @@ class RunStore(Protocol):
         self, run: HeartbeatRun, *, owner: str, now: datetime, lease_until: datetime
     ) -> HeartbeatRun | None:
         """Go on with a run that was left; None when it was not, or is somebody else's by now."""
-        ...
-
-    async def renew(self, run: HeartbeatRun, lease_until: datetime) -> bool:
-        """Keep the run."""
         ...
 
     async def prepare(self, run: HeartbeatRun, wake: Json) -> bool:

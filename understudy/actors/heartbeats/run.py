@@ -1,7 +1,6 @@
 """One run, from its claim to its end; or from where somebody left it."""
 
 import attrs
-import trio
 
 from understudy.actors.errors import DomainError
 from understudy.actors.facts import fact
@@ -14,6 +13,7 @@ from understudy.actors.heartbeats.services import LEASE, HeartbeatServices
 from understudy.actors.heartbeats.verdict import Verdict
 from understudy.actors.heartbeats.wake import SCOPE, Wake, errand_of, to_json, triggered, wake_of
 from understudy.actors.heartbeats.wake import from_json as wake_from_json
+from understudy.actors.lease import held
 from understudy.actors.session.errand import run_errand
 from understudy.actors.session.messages import TurnStarted
 from understudy.runtime import ActorSystem, RuntimeFault
@@ -45,30 +45,12 @@ class Run:
         Losing it to another node ends this quietly. Cancelled, a turn that it began is cancelled too, and the run stays
         to be taken over.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep, nursery.cancel_scope)
+        async with held(self.services.runs, {self.run.id: self.run.attempt}, LEASE, self.services.now):
             try:
                 await self._conduct()
             except (StoreUnavailable, RuntimeFault):
                 return False
-            finally:
-                nursery.cancel_scope.cancel()
         return True
-
-    async def _keep(self, scope: trio.CancelScope) -> None:
-        """Renew the lease, and cancel *scope* when the run is somebody else's, or may be."""
-        sure_until = trio.current_time() + LEASE.total_seconds()
-        while True:
-            await trio.sleep(LEASE.total_seconds() / 4)
-            asked = trio.current_time()
-            try:
-                if not await self.services.runs.renew(self.run, self.services.now() + LEASE):
-                    break
-                sure_until = asked + LEASE.total_seconds()
-            except StoreUnavailable:
-                if trio.current_time() >= sure_until:
-                    break
-        scope.cancel()
 
     async def _conduct(self) -> None:
         if self.run.attempt > MOST_ATTEMPTS:

@@ -1,8 +1,6 @@
 """One attempt at a job, for as long as its lease is held."""
 
 import logging
-from contextlib import suppress
-from datetime import timedelta
 
 import msgspec
 import trio
@@ -12,14 +10,12 @@ from understudy.actors.jobs.ending import Done, Ending, Failed, Lost, failed
 from understudy.actors.jobs.kinds import JobFailed, JobKind, JobResult, JobRun
 from understudy.actors.jobs.messages import LARGEST_PAYLOAD
 from understudy.actors.jobs.services import JobServices
+from understudy.actors.lease import held
 from understudy.runtime import RuntimeFault
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.job import Job, JobError
 
 log = logging.getLogger(__name__)
-
-BEATS = 3
-"""How often a lease is renewed while it lasts: so many times may the database fail to answer."""
 
 
 async def attempt(services: JobServices, job: Job) -> Ending:
@@ -28,29 +24,9 @@ async def attempt(services: JobServices, job: Job) -> Ending:
     Cancelled when the lease is lost: the job may be with somebody else by then. Never raises but for cancellation.
     """
     ending: Ending = Lost()
-    async with trio.open_nursery() as nursery:
-        scope = nursery.cancel_scope
-        nursery.start_soon(_hold, services, job, scope)
+    async with held(services.claims, {job.id: job.token}, services.lease, services.now):
         ending = await _do(services, job)
-        scope.cancel()
-    return ending
-
-
-async def _hold(services: JobServices, job: Job, attempt_scope: trio.CancelScope) -> None:
-    """Renew the lease in time, for ever; once that failed, cancel the attempt."""
-    held_until = trio.current_time() + services.lease
-    while True:
-        await trio.sleep(services.lease / BEATS)
-        began = trio.current_time()
-        counts: bool | None = None  # nobody knows: while the lease lasts there is another beat
-        with trio.move_on_at(held_until), suppress(StoreUnavailable):
-            until = services.now() + timedelta(seconds=services.lease)
-            counts = await services.claims.renew(job.id, job.token, until)
-        if counts:
-            held_until = began + services.lease
-        elif counts is False or trio.current_time() >= held_until:
-            attempt_scope.cancel()
-            return
+    return ending  # noqa: RET504  # or the block was cancelled
 
 
 async def _do(services: JobServices, job: Job) -> Done | Failed:

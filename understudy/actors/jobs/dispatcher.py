@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import ClassVar
 
 import attrs
@@ -111,9 +110,8 @@ class Dispatcher(Actor):
         room = self._concurrency - len(self._running)
         if room <= 0:
             return
-        lease = timedelta(seconds=services.lease)
         for job in await services.claims.claim(
-            services.worker, limit=room, per_workspace=PER_WORKSPACE, now=services.now(), lease=lease
+            services.worker, limit=room, per_workspace=PER_WORKSPACE, now=services.now(), lease=services.lease
         ):
             self._running[job.id] = job
             try:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from understudy.actors.lease import Leases
 from understudy.storage.entries import Published
 from understudy.storage.job import Job, JobError, JobFilter
 from understudy.storage.records import AuditEntry, Json
@@ -34,7 +35,7 @@ class JobBook(Protocol):
         ...
 
 
-class JobClaims(Protocol):
+class JobClaims(Leases, Protocol):
     """The queue, from the worker's side. Each may raise `StoreUnavailable`.
 
     What ends an attempt is answered with False when the job has changed hands since it was claimed.
@@ -48,10 +49,6 @@ class JobClaims(Protocol):
 
     async def next_due(self, now: datetime) -> datetime | None:
         """When the first of those is due that cannot be claimed yet."""
-        ...
-
-    async def renew(self, job_id: str, token: int, until: datetime) -> bool:
-        """Hold the claim until then; whether it still counts."""
         ...
 
     async def complete(self, job_id: str, token: int, result: Json | None, *, now: datetime) -> bool:

@@ -1,7 +1,6 @@
 """The actor that does one job. It has the job's lease, and everything the job starts is linked to it."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import ClassVar
 
 import trio
@@ -47,9 +46,8 @@ class JobRunner(Actor):
             **({"workspace": job.workspace_id} if job.workspace_id else {}),
             **({"uid": job.uid} if job.uid else {}),
         }
-        until = services.now() + timedelta(seconds=services.lease)
         try:
-            counts = await services.claims.renew(job.id, job.token, until)
+            counts = await services.claims.renew({job.id: job.token}, services.now() + services.lease)
         except StoreUnavailable as error:
             raise refused(error) from error  # no crash: it costs the supervisor nothing of its budget
         if counts:

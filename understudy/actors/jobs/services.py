@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import attrs
 
@@ -30,7 +30,7 @@ class JobServices:
 
     claims: JobClaims
     kinds: Mapping[str, JobKind]
-    lease: float = LEASE
+    lease: timedelta = timedelta(seconds=LEASE)
     now: Callable[[], datetime] = utc_now
     rng: random.Random = attrs.field(factory=random.Random)
     worker: str = attrs.field(factory=lambda: new_id("wrk"))

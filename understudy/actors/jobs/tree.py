@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -62,7 +62,8 @@ def jobs_spec(
         raise ValueError(f"two things in the schedule are named {twice}")
     for unknown in {each.kind for each in scheduled} - by_name.keys():
         raise ValueError(f"the schedule has jobs of type {unknown}, and there are none")
-    services = JobServices(stores.claims, by_name, lease, now, rng or random.Random())  # noqa: S311  # jitter
+    rng = rng or random.Random()  # noqa: S311  # jitter
+    services = JobServices(stores.claims, by_name, timedelta(seconds=lease), now, rng)
     return SupervisorSpec(
         JOBS.partition("/")[0],
         children=(

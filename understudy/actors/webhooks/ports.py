@@ -6,6 +6,7 @@ from typing import Protocol
 
 import attrs
 
+from understudy.actors.lease import Leases
 from understudy.storage.deliveries import (
     Attempted,
     Callback,
@@ -62,7 +63,7 @@ class WebhookStore(Protocol):
         ...
 
 
-class DeliveryQueue(Protocol):
+class DeliveryQueue(Leases, Protocol):
     """The queues of deliveries; each may raise `StoreUnavailable`. See `storage.delivery_queue` for the whole."""
 
     async def asked_for(self, told: Sequence[Happening]) -> frozenset[str]:
@@ -75,10 +76,6 @@ class DeliveryQueue(Protocol):
 
     async def claim(self, queue: str, limit: int, *, now: datetime, until: datetime) -> tuple[Claimed, ...]:
         """Take due deliveries of a queue."""
-        ...
-
-    async def hold(self, claims: Mapping[str, int], *, until: datetime) -> None:
-        """Make what was taken due then."""
         ...
 
     async def settle(

@@ -107,7 +107,7 @@ class WebhookActor(Actor):
             if self._ended:
                 await self._settle()
             if flying:
-                await self._queue.hold(flying, until=self._now())
+                await self._queue.renew(flying, self._now())
         except StoreUnavailable:
             return  # the lease ends by itself
 
@@ -170,7 +170,7 @@ class WebhookActor(Actor):
     async def _renew(self) -> None:
         """Keep what is under way; where that fails, somebody else may try it too: at least once is what is promised."""
         if self._flying:
-            await self._queue.hold(self._flying, until=self._now() + LEASE)
+            await self._queue.renew(self._flying, self._now() + LEASE)
 
     async def _try(self, taken: Claimed) -> None:
         body = (taken.body if taken.turn is None else answer_body(taken.turn)) or ""

@@ -65,13 +65,13 @@ class MemoryDeliveries:
             sent.next_attempt_at = until
         return tuple(self._claimed(sent, now) for sent in due)
 
-    async def hold(self, claims: Mapping[str, int], *, until: datetime) -> None:
+    async def renew(self, claims: Mapping[str, int], until: datetime) -> frozenset[str]:
         """As the real one."""
         self._tables.check()
-        for key, claim in claims.items():
-            sent = self._tables.deliveries.get(key)
-            if sent is not None and sent.claim == claim and sent.next_attempt_at is not None:
-                sent.next_attempt_at = until
+        mine = [s for s in self._tables.deliveries.values() if s.next_attempt_at and claims.get(s.id) == s.claim]
+        for sent in mine:
+            sent.next_attempt_at = until
+        return frozenset(sent.id for sent in mine)
 
     async def settle(
         self, queue: str, attempts: Sequence[Attempted], *, now: datetime, most_failures: int, disable: Disable

@@ -1,6 +1,6 @@
 """Heartbeats without a database."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import attrs
@@ -153,9 +153,11 @@ class MemoryHeartbeatRuns:
             return None
         return self._keep(attrs.evolve(held, attempt=held.attempt + 1, owner=owner, lease_until=lease_until))
 
-    async def renew(self, run: HeartbeatRun, lease_until: datetime) -> bool:
+    async def renew(self, claims: Mapping[str, int], until: datetime) -> frozenset[str]:
         """As the real one."""
-        return (held := self._held(run)) is not None and bool(self._keep(attrs.evolve(held, lease_until=lease_until)))
+        self._tables.check()
+        mine = [run for run in self._running() if claims.get(run.id) == run.attempt]
+        return frozenset(self._keep(attrs.evolve(run, lease_until=until)).id for run in mine)
 
     async def prepare(self, run: HeartbeatRun, wake: Json) -> bool:
         """As the real one."""

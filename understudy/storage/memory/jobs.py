@@ -120,13 +120,13 @@ class MemoryClaims:
         jobs = self._tables.jobs.values()
         return min((x.run_at for x in jobs if x.status is JobStatus.PENDING and x.run_at > now), default=None)
 
-    async def renew(self, job_id: str, token: int, until: datetime) -> bool:
+    async def renew(self, claims: Mapping[str, int], until: datetime) -> frozenset[str]:
         """As the real one."""
         self._tables.check()
-        if (job := self._held(job_id, token)) is None:
-            return False
-        self._tables.claims[job.id] = attrs.evolve(self._tables.claims[job.id], until=until)
-        return True
+        mine = {job_id for job_id, token in claims.items() if self._held(job_id, token) is not None}
+        for job_id in mine:
+            self._tables.claims[job_id] = attrs.evolve(self._tables.claims[job_id], until=until)
+        return frozenset(mine)
 
     async def complete(self, job_id: str, token: int, result: Json | None, *, now: datetime) -> bool:
         """As the real one."""
