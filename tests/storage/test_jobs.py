@@ -86,9 +86,10 @@ async def test_the_list_is_newest_first_in_pages_and_by_status_type_and_death(st
     made = [await jobs.add(job(mine, type=name, created_at=at(n))) for n, name in enumerate(names)]
     taken = {one.type: one for one in await claim(store, share=9)}
     await claims.release(taken["waits"].id, 1, now=at(1))
-    await claims.fail(taken["retried"].id, 1, BROKEN, now=at(1), retry_at=at(99))
-    await claims.fail(taken["dead"].id, 1, BROKEN, now=at(1), retry_at=None)
-    await claims.fail(taken["refused"].id, 1, attrs.evolve(BROKEN, retryable=False), now=at(1), retry_at=None)
+    await claims.fail(taken["retried"].id, 1, BROKEN, now=at(1), retry_at=at(99), told=told)
+    await claims.fail(taken["dead"].id, 1, BROKEN, now=at(1), retry_at=None, told=told)
+    final = attrs.evolve(BROKEN, retryable=False)
+    await claims.fail(taken["refused"].id, 1, final, now=at(1), retry_at=None, told=told)
 
     async def found(**asked: object) -> list[str]:
         page, _ = await jobs.list(JobFilter(mine, **asked))  # type: ignore[arg-type]

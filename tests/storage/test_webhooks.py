@@ -180,12 +180,13 @@ async def test_what_is_taken_is_nobody_elses_until_its_lease_ends_and_the_late_o
         '{"a": "b\\u0000"}',
     )
     assert await claim(store, mine, 9) == ()
-    await store.repositories.deliveries.renew({taken.id: taken.claim}, at(20))
+    still = await store.repositories.deliveries.renew({taken.id: taken.claim, "dlv_another": 1}, at(20))
+    assert still == {taken.id}
     assert await store.repositories.deliveries.next_due(mine.id) == at(20)
     assert await claim(store, mine, 19) == ()
     (again,) = await claim(store, mine, 20)
     assert again.claim == 2
-    await store.repositories.deliveries.renew({taken.id: taken.claim}, at(99))
+    assert not await store.repositories.deliveries.renew({taken.id: taken.claim}, at(99))
     await settle(store, mine, Attempted(taken.id, taken.claim, ok=True, response_status=200))
     assert (await history(store, mine))[0].next_attempt_at == at(30)
     await settle(store, mine, Attempted(again.id, again.claim, True, 204, 12))

@@ -1,7 +1,7 @@
 # ruff: noqa: S608  # queries are put together from constants of this module only; values are parameters
 """Jobs, as those see them who do them: claimed for the time of a lease, and ended by whoever holds the newest token."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,16 +9,12 @@ import attrs
 
 from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
-from understudy.storage.entries import Published
-from understudy.storage.job import Job, JobError
+from understudy.storage.job import Job, JobError, Told
 from understudy.storage.jobs import COLUMNS, job_of
 from understudy.storage.leases import Leased, LeaseRepository
 from understudy.storage.outbox import publish
 from understudy.storage.records import Json
 from understudy.storage.repository import rows
-
-Told = Callable[[Job], Published | None]
-"""Makes of a job that was given up the fact to publish, if any: the same one each time."""
 
 _UNHANDED = "worker = NULL, leased_until = NULL"
 _COMPLETE = f"status = 'completed', {_UNHANDED}, finished_at = %(now)s, result = %(result)s::json," + (
@@ -62,14 +58,7 @@ class ClaimRepository(LeaseRepository):
         return await self._end(job_id, token, _COMPLETE, result=encoded, now=now)
 
     async def fail(
-        self,
-        job_id: str,
-        token: int,
-        error: JobError,
-        *,
-        now: datetime,
-        retry_at: datetime | None,
-        told: Told | None = None,
+        self, job_id: str, token: int, error: JobError, *, now: datetime, retry_at: datetime | None, told: Told
     ) -> bool:
         """The attempt failed. The next one is at *retry_at*; None gives the job up, which *told* makes a fact of."""
         return await self._end(

@@ -1,10 +1,13 @@
 """What waits to be done, is being done and was done, as it is stored: values for the actors, like `records`."""
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
 
 import attrs
 
+from understudy.storage.entries import Published
 from understudy.storage.records import Json
 
 
@@ -72,6 +75,10 @@ class Job:
     def is_dead(self) -> bool:
         """Whether it was given up after as many attempts as it may have."""
         return self.status is JobStatus.FAILED and self.error is not None and self.error.retryable
+
+
+Told: TypeAlias = Callable[[Job], Published | None]
+"""Makes of a job that was given up the fact to publish, if any: the same one each time."""
 
 
 @attrs.frozen

@@ -129,7 +129,7 @@ async def test_a_job_outlives_its_lease_when_that_is_renewed(
     async with staged() as stage, staged(stage.store, stage.bench):
         renew = stage.store.claims.renew
 
-        async def slow(*args: Any) -> bool:
+        async def slow(*args: Any) -> frozenset[str]:
             await trio.sleep(1)
             return await renew(*args)
 

@@ -40,8 +40,9 @@ from understudy.actors.made import is_keyed, made_id
 from understudy.actors.outbound.connection import Origin
 from understudy.actors.outbound.guarded import OutboundError, OutboundRefused
 from understudy.actors.serving import Server
+from understudy.actors.sweeping import Sweeping
 from understudy.runtime import Deferred, RuntimeFault, receive
-from understudy.storage.errors import StoreConflict, StoreUnavailable
+from understudy.storage.errors import StoreConflict
 from understudy.storage.heartbeat_records import Heartbeat
 from understudy.storage.records import AuditEntry
 
@@ -57,17 +58,12 @@ RESOLVING = 3.0
 """Seconds that a new heartbeat's addresses are given to be found. A look checks them again, whatever was found."""
 
 
-@attrs.frozen
-class _Sweep:
-    """Time to see who has to be awake."""
-
-
 NOT_SAID = frozenset({"name"})
 """What an admin may change of somebody else's heartbeat, besides how often it runs and whether it does: nothing by
 which its agent would do or say, as its maker and with what it remembers of them, what the admin wants."""
 
 
-class Directory(Server):
+class Directory(Sweeping, Server):
     """Answers about heartbeats, and wakes those that have something to do within the `HORIZON`.
 
     What another node changed, and what one that died has left, is found by sweeping; the same sweep tells who is awake
@@ -76,21 +72,8 @@ class Directory(Server):
 
     def __init__(self, services: HeartbeatServices) -> None:
         self._services = services
-        self._sweeping = False
+        self.sweep_every = services.sweep
         self._awake = 0
-
-    async def started(self) -> None:
-        """Sweep now, and now and then."""
-        self.every(self._services.sweep, _Sweep())
-        self.sweep(_Sweep())
-
-    @receive
-    def sweep(self, message: _Sweep) -> None:
-        """Wake who has to be awake, unless that is going on."""
-        del message
-        if not self._sweeping:
-            self._sweeping = True
-            self.work(self._sweep, name="sweep")
 
     @receive
     def create(self, message: CreateHeartbeat) -> Deferred[HeartbeatView]:
@@ -128,15 +111,10 @@ class Directory(Server):
 
     async def _sweep(self) -> None:
         now = self._services.now()
-        try:
-            due = await self._services.runs.due(now + HORIZON, now=now, limit=MOST_WOKEN)
-            self._awake = len(due)
-            for heartbeat_id in due:
-                await self._have_look(heartbeat_id)
-        except StoreUnavailable:
-            return  # the next one finds them
-        finally:
-            self._sweeping = False
+        due = await self._services.runs.due(now + HORIZON, now=now, limit=MOST_WOKEN)
+        self._awake = len(due)
+        for heartbeat_id in due:
+            await self._have_look(heartbeat_id)
 
     async def _have_look(self, heartbeat_id: str) -> None:
         address = heartbeat_address(heartbeat_id)

@@ -1,16 +1,12 @@
 """What jobs need of storage."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from understudy.actors.lease import Leases
-from understudy.storage.entries import Published
-from understudy.storage.job import Job, JobError, JobFilter
+from understudy.storage.job import Job, JobError, JobFilter, Told
 from understudy.storage.records import AuditEntry, Json
-
-Told = Callable[[Job], Published | None]
-"""Makes of a job that was given up the fact to publish, if any: the same one each time."""
 
 
 class JobBook(Protocol):
@@ -56,14 +52,7 @@ class JobClaims(Leases, Protocol):
         ...
 
     async def fail(
-        self,
-        job_id: str,
-        token: int,
-        error: JobError,
-        *,
-        now: datetime,
-        retry_at: datetime | None,
-        told: Told | None = None,
+        self, job_id: str, token: int, error: JobError, *, now: datetime, retry_at: datetime | None, told: Told
     ) -> bool:
         """The attempt failed; the next is at *retry_at*, or there is none, which *told* makes a fact of."""
         ...

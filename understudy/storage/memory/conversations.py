@@ -9,13 +9,12 @@ import attrs
 from understudy.storage.entries import Published
 from understudy.storage.errors import Fenced, StoreConflict, Unstorable
 from understudy.storage.finding import LONGEST, marked
-from understudy.storage.memory.tables import Outgoing, Tables, cleaned_message
+from understudy.storage.memory.tables import Tables, cleaned_message
 from understudy.storage.records import (
     AuditEntry,
     IdempotencyKey,
     Message,
     MessageHit,
-    OutboxItem,
     Role,
     RunEvent,
     Session,
@@ -122,8 +121,7 @@ class MemorySessions:
             last_active_at=max(session.last_active_at, note.created_at),
         )
         self._tables.append_audit(audit)
-        item = OutboxItem(told.id, told.topic, told.workspace_id, told.payload, told.created_at, 0)
-        self._tables.outbox.setdefault(told.id, Outgoing(item))
+        self._tables.publish(told)
         return moved
 
     async def search_messages(

@@ -19,9 +19,9 @@ from understudy.storage.deliveries import (
     delivery_id,
     verdict,
 )
-from understudy.storage.memory.tables import Outgoing, Sent, Tables
+from understudy.storage.memory.tables import Sent, Tables
 from understudy.storage.memory.webhooks import park
-from understudy.storage.records import OutboxItem, TurnStatus, WorkspaceRole
+from understudy.storage.records import TurnStatus, WorkspaceRole
 
 
 class MemoryDeliveries:
@@ -92,8 +92,7 @@ class MemoryDeliveries:
             return None
         park(self._tables, queue, until=None)
         told, audit = disable(after, reason)
-        item = OutboxItem(told.id, told.topic, told.workspace_id, told.payload, told.created_at, 0)
-        self._tables.outbox.setdefault(told.id, Outgoing(item))
+        self._tables.publish(told)
         self._tables.append_audit(audit)
         return after
 

@@ -19,8 +19,8 @@ from understudy.storage.heartbeat_records import (
     Woken,
     share_of_each,
 )
-from understudy.storage.memory.tables import Outgoing, Tables
-from understudy.storage.records import AuditEntry, Json, OutboxItem
+from understudy.storage.memory.tables import Tables
+from understudy.storage.records import AuditEntry, Json
 
 
 class MemoryHeartbeats:
@@ -198,9 +198,7 @@ class MemoryHeartbeatRuns:
         )
         self._remember(beat.id, end)
         self._forget_runs(beat.id, end.finished_at)
-        for fact in facts:
-            item = OutboxItem(fact.id, fact.topic, fact.workspace_id, fact.payload, fact.created_at, 0)
-            self._tables.outbox.setdefault(fact.id, Outgoing(item))
+        self._tables.publish(*facts)
         if audit is not None:
             self._tables.append_audit(audit)
         return True

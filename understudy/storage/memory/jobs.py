@@ -8,12 +8,10 @@ from typing import Any
 
 import attrs
 
-from understudy.storage.claims import Told
-from understudy.storage.entries import Published
 from understudy.storage.errors import StoreConflict
-from understudy.storage.job import Job, JobError, JobFilter, JobStatus
-from understudy.storage.memory.tables import Claim, Outgoing, Tables
-from understudy.storage.records import AuditEntry, Json, OutboxItem
+from understudy.storage.job import Job, JobError, JobFilter, JobStatus, Told
+from understudy.storage.memory.tables import Claim, Tables
+from understudy.storage.records import AuditEntry, Json
 
 _UNFINISHED = {JobStatus.PENDING, JobStatus.RUNNING}
 
@@ -133,22 +131,15 @@ class MemoryClaims:
         return self._end(job_id, token, status=JobStatus.COMPLETED, finished_at=now, result=result, error=None)
 
     async def fail(
-        self,
-        job_id: str,
-        token: int,
-        error: JobError,
-        *,
-        now: datetime,
-        retry_at: datetime | None,
-        told: Told | None = None,
+        self, job_id: str, token: int, error: JobError, *, now: datetime, retry_at: datetime | None, told: Told
     ) -> bool:
         """As the real one."""
         if retry_at is not None:
             return self._end(job_id, token, status=JobStatus.PENDING, run_at=retry_at, error=error)
         held = self._held(job_id, token) is not None
         ended = self._end(job_id, token, status=JobStatus.FAILED, finished_at=now, error=error)
-        if held and told is not None:
-            _publish(self._tables, told(self._tables.jobs[job_id]))
+        if held and (fact := told(self._tables.jobs[job_id])) is not None:
+            self._tables.publish(fact)
         return ended
 
     async def release(self, job_id: str, token: int, *, now: datetime) -> bool:
@@ -169,11 +160,8 @@ class MemoryClaims:
                 await self.release(job_id, job.token, now=now)
             else:
                 retry_at = None if job.is_last_attempt else now
-                await self.fail(job_id, job.token, error, now=now, retry_at=retry_at)
-            taken = attrs.evolve(self._tables.jobs[job_id], token=job.token + 1)
-            self._tables.jobs[job_id] = taken
-            if taken.status is JobStatus.FAILED:
-                _publish(self._tables, told(taken))
+                await self.fail(job_id, job.token, error, now=now, retry_at=retry_at, told=told)
+            self._tables.jobs[job_id] = attrs.evolve(self._tables.jobs[job_id], token=job.token + 1)
             rescued += 1
         return rescued
 
@@ -232,10 +220,3 @@ def _owner(job: Job) -> str:
 
 def _turn(job: Job) -> tuple[int, datetime, str]:
     return -job.priority, job.run_at, job.id
-
-
-def _publish(tables: Tables, fact: Published | None) -> None:
-    if fact is None:
-        return
-    item = OutboxItem(fact.id, fact.topic, fact.workspace_id, fact.payload, fact.created_at, attempts=0)
-    tables.outbox.setdefault(fact.id, Outgoing(item))

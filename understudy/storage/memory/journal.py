@@ -15,8 +15,8 @@ from understudy.storage.entries import (
 )
 from understudy.storage.errors import Fenced, QuotaExceeded, StorageError, StoreConflict
 from understudy.storage.memory.spending import note_spending, reserve
-from understudy.storage.memory.tables import Kept, Outgoing, Tables, cleaned_message
-from understudy.storage.records import Message, OutboxItem, StoredAnswer, Turn, TurnStatus
+from understudy.storage.memory.tables import Kept, Tables, cleaned_message
+from understudy.storage.records import Message, StoredAnswer, Turn, TurnStatus
 
 
 class MemoryJournal:
@@ -84,9 +84,8 @@ class MemoryJournal:
                 self._close(entry)
             case Audited(line):
                 self._tables.append_audit(line)
-            case Published(id_, topic, workspace_id, payload, created_at):
-                item = OutboxItem(id_, topic, workspace_id, payload, created_at, 0)
-                self._tables.outbox.setdefault(id_, Outgoing(item))
+            case Published():
+                self._tables.publish(entry)
 
     def _open(self, entry: TurnOpened) -> None:
         if (key := entry.idempotency) is not None:

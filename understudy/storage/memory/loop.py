@@ -8,15 +8,8 @@ import attrs
 from understudy.storage.entries import Compaction, Published
 from understudy.storage.errors import Fenced
 from understudy.storage.memory.spending import settle
-from understudy.storage.memory.tables import Billed, Outgoing, Tables
-from understudy.storage.records import AgentHealth, Approval, ApprovalStatus, AuditEntry, OutboxItem
-
-
-def publish(tables: Tables, facts: Sequence[Published]) -> None:
-    """Put facts into the outbox; known ids are left alone."""
-    for fact in facts:
-        item = OutboxItem(fact.id, fact.topic, fact.workspace_id, fact.payload, fact.created_at, 0)
-        tables.outbox.setdefault(fact.id, Outgoing(item))
+from understudy.storage.memory.tables import Billed, Tables
+from understudy.storage.records import AgentHealth, Approval, ApprovalStatus, AuditEntry
 
 
 class MemoryCompaction:
@@ -42,7 +35,7 @@ class MemoryCompaction:
         self._tables.bill += [Billed(key.workspace_id, key.uid, key.agent_id, charge) for charge in wanted.charges]
         if wanted.holder is not None:
             settle(self._tables, wanted.holder, wanted.charges)
-        publish(self._tables, wanted.facts)
+        self._tables.publish(*wanted.facts)
         return True
 
 
@@ -58,7 +51,7 @@ class MemoryApprovals:
         self._tables.check()
         if approval.id not in self._approvals:
             self._approvals[approval.id] = approval
-            publish(self._tables, facts)
+            self._tables.publish(*facts)
         return self._approvals[approval.id]
 
     async def decide(
@@ -149,10 +142,10 @@ class MemoryHealth:
         self._tables.check()
         if health.workspace_id in self._tables.workspaces:
             self._unwell[health.workspace_id, health.agent_id] = health
-        publish(self._tables, facts)
+        self._tables.publish(*facts)
 
     async def clear(self, workspace_id: str, agent_id: str, *facts: Published) -> None:
         """As the real one."""
         self._tables.check()
         self._unwell.pop((workspace_id, agent_id), None)
-        publish(self._tables, facts)
+        self._tables.publish(*facts)

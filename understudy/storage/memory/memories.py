@@ -13,7 +13,6 @@ from understudy.storage.batch import encode
 from understudy.storage.entries import Published
 from understudy.storage.errors import StoreConflict, Unstorable
 from understudy.storage.memories import chosen, shelf_of
-from understudy.storage.memory.loop import publish
 from understudy.storage.memory.tables import Tables
 from understudy.storage.memory_search import LONGEST_SAID, MOST_SEEDS
 from understudy.storage.memory_words import MANY
@@ -104,7 +103,7 @@ class MemoryMemories:
         if len(shared) >= most:
             raise StoreConflict("number of entries")
         self._tables.memories[entry.id] = entry
-        publish(self._tables, (told,))
+        self._tables.publish(told)
         self._tables.append_audit(audit)
 
     async def remove(

@@ -9,6 +9,7 @@ import msgspec
 
 from understudy.storage.batch import audit_row, clean
 from understudy.storage.deliveries import DeliveryStatus, Webhook
+from understudy.storage.entries import Published
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.job import Job
 from understudy.storage.lockouts import Failures
@@ -167,6 +168,12 @@ class Tables:
             return
         prev = self.audit[-1].hash if self.audit else b""
         self.audit.append(Line(entry, prev, seal(prev, len(self.audit) + 1, entry)))
+
+    def publish(self, *facts: Published) -> None:
+        """Put facts into the outbox; known ids are left alone."""
+        for fact in facts:
+            item = OutboxItem(fact.id, fact.topic, fact.workspace_id, fact.payload, fact.created_at, attempts=0)
+            self.outbox.setdefault(fact.id, Outgoing(item))
 
 
 def cleaned_message(message: Message) -> Message:
