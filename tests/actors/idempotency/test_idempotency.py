@@ -32,7 +32,7 @@ class Node:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.clock = WallClock()
-        self.patience = 2.0
+        self.patience = 8.0
         self.look_again_every = 0.5
         self.system: ActorSystem
 

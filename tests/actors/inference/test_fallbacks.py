@@ -8,6 +8,7 @@ import attrs
 import pytest
 import trio
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from tests.support.provider import Behaviour, StandIn, stand_in
 from understudy.actors.errors import CircuitOpen, DomainError, ProviderFailed, RateLimited
@@ -76,8 +77,10 @@ async def bench(limits: ProviderLimits | None = None) -> AsyncIterator[Bench]:
             system, clients, retry=RetryPolicy(backoff=Backoff(base=0.001), patience=0.1), rng=random.Random(7)
         )
         with trio.fail_after(20):
-            yield Bench(inference, first, second, third)
-            await inference.aclose()
+            try:
+                yield Bench(inference, first, second, third)
+            finally:
+                await inference.aclose()
 
 
 def answer(events: Sequence[ModelEvent]) -> tuple[str, str | None]:
@@ -102,7 +105,9 @@ def answer(events: Sequence[ModelEvent]) -> tuple[str, str | None]:
         (Behaviour(tokens=5, cut_after=0), 2),
     ],
 )
-async def test_a_provider_that_fails_is_replaced_by_the_next(broken: Behaviour, attempts: int) -> None:
+async def test_a_provider_that_fails_is_replaced_by_the_next(
+    broken: Behaviour, attempts: int, idle_clock: MockClock
+) -> None:
     async with bench() as it:
         it.first.default = broken
         with capture_logs() as logs:
@@ -123,7 +128,7 @@ async def test_a_provider_that_fails_is_replaced_by_the_next(broken: Behaviour, 
     ],
 )
 async def test_what_is_wrong_with_the_request_is_wrong_everywhere(
-    behaviour: Behaviour, error: type[UpstreamFailed]
+    behaviour: Behaviour, error: type[UpstreamFailed], idle_clock: MockClock
 ) -> None:
     async with bench() as it:
         it.first.default = behaviour
@@ -132,7 +137,7 @@ async def test_what_is_wrong_with_the_request_is_wrong_everywhere(
         assert it.asked == (1, 0, 0)
 
 
-async def test_a_fallback_may_speak_another_dialect_and_follow_another_fallback() -> None:
+async def test_a_fallback_may_speak_another_dialect_and_follow_another_fallback(idle_clock: MockClock) -> None:
     async with bench() as it:
         it.first.default = Behaviour(status=500)
         it.second.default = Behaviour(drop=True)
@@ -140,13 +145,13 @@ async def test_a_fallback_may_speak_another_dialect_and_follow_another_fallback(
         assert it.asked == (1, 1, 1), "an attempt is kept for each"
 
 
-async def test_a_provider_that_is_not_configured_is_passed_over() -> None:
+async def test_a_provider_that_is_not_configured_is_passed_over(idle_clock: MockClock) -> None:
     async with bench() as it:
         it.first.default = Behaviour(status=500)
         assert answer(await it.chat("acme", "second")) == ("two", "second")
 
 
-async def test_when_all_fail_the_last_failure_is_told() -> None:
+async def test_when_all_fail_the_last_failure_is_told(idle_clock: MockClock) -> None:
     async with bench() as it:
         it.first.default = it.second.default = it.third.default = Behaviour(status=500)
         with pytest.raises(ProviderFailed, match="third answered 500"):
@@ -154,7 +159,7 @@ async def test_when_all_fail_the_last_failure_is_told() -> None:
 
 
 @pytest.mark.parametrize("broken", [Behaviour(tokens=5, cut_after=1, gap_ms=1), Behaviour(tokens=5, stall_after=1)])
-async def test_nobody_else_is_asked_after_the_first_token(broken: Behaviour) -> None:
+async def test_nobody_else_is_asked_after_the_first_token(broken: Behaviour, idle_clock: MockClock) -> None:
     async with bench() as it:
         it.first.default = broken
         seen: list[ModelEvent] = []
@@ -170,7 +175,7 @@ async def test_nobody_else_is_asked_after_the_first_token(broken: Behaviour) -> 
         assert it.asked == (1, 0, 0)
 
 
-async def test_an_open_circuit_is_passed_over_at_once_and_for_nothing() -> None:
+async def test_an_open_circuit_is_passed_over_at_once_and_for_nothing(idle_clock: MockClock) -> None:
     async with bench(ProviderLimits(breaker=BreakerPolicy(failures=1))) as it:
         it.first.enqueue(Behaviour(status=500))
         budget = RetryBudget()
@@ -183,7 +188,7 @@ async def test_an_open_circuit_is_passed_over_at_once_and_for_nothing() -> None:
             await it.chat()
 
 
-async def test_the_retries_of_a_turn_are_counted_over_its_inferences() -> None:
+async def test_the_retries_of_a_turn_are_counted_over_its_inferences(idle_clock: MockClock) -> None:
     async with bench() as it:
         budget = RetryBudget()
         for _ in range(2):
@@ -197,7 +202,7 @@ async def test_the_retries_of_a_turn_are_counted_over_its_inferences() -> None:
         assert answer(await it.chat()) == ("one", "first"), "another turn has its own"
 
 
-async def test_calls_made_by_one_provider_are_understood_by_the_next() -> None:
+async def test_calls_made_by_one_provider_are_understood_by_the_next(idle_clock: MockClock) -> None:
     async with bench() as it:
         it.first.default = Behaviour(status=500)
         it.third.enqueue(Behaviour(tool_calls=(("now", "{}"),)))
