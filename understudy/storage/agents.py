@@ -8,8 +8,8 @@ import attrs
 import msgspec
 
 from understudy.storage.audit import is_recorded, record
-from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
+from understudy.storage.encoding import encode
 from understudy.storage.errors import StoreConflict
 from understudy.storage.records import Agent, AgentVersion, AuditEntry, Json
 from understudy.storage.repository import Repository, Row, rows

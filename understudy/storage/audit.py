@@ -3,8 +3,9 @@
 
 from typing import Any
 
-from understudy.storage.batch import audit_row, encode
+from understudy.storage.batch import audit_row
 from understudy.storage.connection import Connection
+from understudy.storage.encoding import encode
 from understudy.storage.oversight import AuditFilter, AuditLine
 from understudy.storage.records import AuditEntry, AuditVerdict
 from understudy.storage.repository import Repository, Row, rows

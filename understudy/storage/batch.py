@@ -5,11 +5,9 @@ each value; and PostgreSQL, which then takes them apart, has a core of its own.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
-import msgspec
-
+from understudy.storage.encoding import encode
 from understudy.storage.entries import (
     Audited,
     Entry,
@@ -19,153 +17,24 @@ from understudy.storage.entries import (
     TurnClosed,
     TurnOpened,
 )
+from understudy.storage.journal_rows import (
+    AuditedRow,
+    ChargeRow,
+    ClosedRow,
+    EventRow,
+    FenceRow,
+    KeyRow,
+    MessageRow,
+    OpenedRow,
+    PublishedRow,
+    QuotaRow,
+    SpanRow,
+    TouchedRow,
+    TraceRow,
+    UndoneRow,
+)
 from understudy.storage.records import AuditEntry, Message, TurnStatus
 from understudy.storage.spending import Charge, Reservation, TurnTrace
-
-
-class _Row(msgspec.Struct, omit_defaults=True):
-    g: int
-
-
-class _Fence(_Row):
-    s: str
-    e: int
-
-
-class _Key(_Row):
-    scope: str
-    key: str
-    hash: bytes
-    t: str
-    at: datetime
-    until: datetime
-
-
-class _Quota(msgspec.Struct):
-    n: int
-    scope: str
-    starts: datetime
-    amount: int
-    most: int
-    money: bool
-
-
-class _Opened(_Row):
-    t: str
-    s: str
-    seq: int
-    at: datetime
-    scope: str | None = None
-    key: str | None = None
-    quotas: list[_Quota] | None = None
-
-
-class _Charge(msgspec.Struct, omit_defaults=True):
-    n: int
-    provider: str
-    model: str
-    tools: tuple[str, ...]
-    pt: int
-    ct: int
-    cost: int | None
-    at: datetime
-    cached: int = 0
-    saved: int = 0
-    estimated: bool = False
-
-
-class _Span(msgspec.Struct):
-    kind: str
-    at: float
-    ms: float
-    of: Any
-
-
-class _Trace(msgspec.Struct):
-    id: str
-    request: str | None
-    trace: str | None
-    parent: str | None
-    rounds: int
-    calls: int
-    pt: int
-    ct: int
-    cost: int
-    unpriced: bool
-    spans: list[_Span]
-
-
-class _Closed(_Row):
-    t: str
-    s: str
-    status: str
-    at: datetime
-    content: str
-    tools: tuple[str, ...]
-    pt: int
-    ct: int
-    model: str | None = None
-    code: str | None = None
-    error: str | None = None
-    charges: list[_Charge] | None = None
-    trace: _Trace | None = None
-    used: int = 0
-    cost: int = 0
-
-
-class _Undone(_Row):
-    t: str
-    s: str
-    messages: bool = False
-
-
-class _Message(_Row):
-    o: int
-    id: str
-    s: str
-    role: str
-    content: str
-    at: datetime
-    status: str
-    t: str | None = None
-    calls: Any = None
-    call_id: str | None = None
-    tokens: int = 0
-    closes: str | None = None
-
-
-class _Event(_Row):
-    s: str
-    q: int
-    k: str
-    d: Any
-    at: datetime
-    t: str | None = None
-
-
-class _Touched(_Row):
-    s: str
-    seq: int | None = None
-    at: datetime | None = None
-    tokens: int = 0
-    closes: str | None = None
-
-
-class _Audited(_Row):
-    o: int
-    a: Any
-
-
-class _Published(_Row):
-    id: str
-    topic: str
-    payload: bytes
-    at: datetime
-    ws: str | None = None
-
-
-_encode = msgspec.json.Encoder().encode
-_ESCAPED_NUL = b"\\u0000"
 
 
 class Batch:
@@ -189,16 +58,16 @@ class Batch:
     )
 
     def __init__(self, groups: Iterable[Sequence[Entry]]) -> None:
-        self.fences: list[_Fence] = []
-        self.keys: list[_Key] = []
-        self.opened: list[_Opened] = []
-        self.closed: list[_Closed] = []
-        self.undone: list[_Undone] = []
-        self.messages: list[_Message] = []
-        self.events: list[_Event] = []
-        self.touched: list[_Touched] = []
-        self.audited: list[_Audited] = []
-        self.published: list[_Published] = []
+        self.fences: list[FenceRow] = []
+        self.keys: list[KeyRow] = []
+        self.opened: list[OpenedRow] = []
+        self.closed: list[ClosedRow] = []
+        self.undone: list[UndoneRow] = []
+        self.messages: list[MessageRow] = []
+        self.events: list[EventRow] = []
+        self.touched: list[TouchedRow] = []
+        self.audited: list[AuditedRow] = []
+        self.published: list[PublishedRow] = []
         self._order = 0
         for number, group in enumerate(groups):
             if sum(isinstance(entry, TurnOpened) for entry in group) > 1:
@@ -231,44 +100,44 @@ class Batch:
         match entry:
             case EventsAppended(epoch, session, events):
                 if events:
-                    self.fences.append(_Fence(g, session, epoch))
+                    self.fences.append(FenceRow(g, session, epoch))
                     self.events.extend(
-                        [_Event(g, session, x.seq, x.type, x.data, x.created_at, x.turn_id) for x in events]
+                        [EventRow(g, session, x.seq, x.type, x.data, x.created_at, x.turn_id) for x in events]
                     )
-                    self.touched.append(_Touched(g, session, events[-1].seq))
+                    self.touched.append(TouchedRow(g, session, events[-1].seq))
             case TurnOpened():
                 self._open(g, entry)
             case TurnClosed():
                 self._close(g, entry)
             case MessagesAdded(epoch, session, messages):
-                self.fences.append(_Fence(g, session, epoch))
-                self.touched.append(_Touched(g, session))
+                self.fences.append(FenceRow(g, session, epoch))
+                self.touched.append(TouchedRow(g, session))
                 for message in messages:
                     self._message(g, message)
             case Audited(line):
                 self._order += 1
-                self.audited.append(_Audited(g, self._order, audit_row(line)))
+                self.audited.append(AuditedRow(g, self._order, audit_row(line)))
             case Published(id_, topic, workspace, payload, created_at):
-                self.published.append(_Published(g, id_, topic, payload, created_at, workspace))
+                self.published.append(PublishedRow(g, id_, topic, payload, created_at, workspace))
 
     def _open(self, g: int, turn: TurnOpened) -> None:
         session, at = turn.session_id, turn.started_at
-        self.fences.append(_Fence(g, session, turn.epoch))
+        self.fences.append(FenceRow(g, session, turn.epoch))
         self._message(g, turn.message)
-        self.touched.append(_Touched(g, session, None, at))
+        self.touched.append(TouchedRow(g, session, None, at))
         if (key := turn.idempotency) is None:
-            self.opened.append(_Opened(g, turn.turn_id, session, turn.first_seq, at, quotas=_quotas(turn.quotas)))
+            self.opened.append(OpenedRow(g, turn.turn_id, session, turn.first_seq, at, quotas=_quotas(turn.quotas)))
             return
         self.opened.append(
-            _Opened(g, turn.turn_id, session, turn.first_seq, at, key.scope, key.key, _quotas(turn.quotas))
+            OpenedRow(g, turn.turn_id, session, turn.first_seq, at, key.scope, key.key, _quotas(turn.quotas))
         )
-        self.keys.append(_Key(g, key.scope, key.key, key.request_hash, turn.turn_id, at, at + key.lasts))
+        self.keys.append(KeyRow(g, key.scope, key.key, key.request_hash, turn.turn_id, at, at + key.lasts))
 
     def _close(self, g: int, turn: TurnClosed) -> None:
         session = turn.session_id
-        self.fences.append(_Fence(g, session, turn.epoch))
+        self.fences.append(FenceRow(g, session, turn.epoch))
         self.closed.append(
-            _Closed(
+            ClosedRow(
                 g,
                 turn.turn_id,
                 session,
@@ -288,16 +157,16 @@ class Batch:
             )
         )
         if turn.status is not TurnStatus.COMPLETED or turn.rolled_back:
-            self.undone.append(_Undone(g, turn.turn_id, session, turn.rolled_back))
+            self.undone.append(UndoneRow(g, turn.turn_id, session, turn.rolled_back))
         if turn.message is not None:
             self._message(g, turn.message, closes=turn.turn_id)
-        self.touched.append(_Touched(g, session, None, turn.finished_at, turn.usage.total_tokens, turn.turn_id))
+        self.touched.append(TouchedRow(g, session, None, turn.finished_at, turn.usage.total_tokens, turn.turn_id))
 
     def _message(self, g: int, x: Message, closes: str | None = None) -> None:
         self._order += 1
         calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in x.tool_calls] or None
         self.messages.append(
-            _Message(
+            MessageRow(
                 g,
                 self._order,
                 x.id,
@@ -315,13 +184,13 @@ class Batch:
         )
 
 
-def _quotas(quotas: Sequence[Reservation]) -> list[_Quota] | None:
-    return [_Quota(n, x.scope, x.starts, x.amount, x.most, x.money) for n, x in enumerate(quotas)] or None
+def _quotas(quotas: Sequence[Reservation]) -> list[QuotaRow] | None:
+    return [QuotaRow(n, x.scope, x.starts, x.amount, x.most, x.money) for n, x in enumerate(quotas)] or None
 
 
-def _charges(charges: Sequence[Charge]) -> list[_Charge] | None:
+def _charges(charges: Sequence[Charge]) -> list[ChargeRow] | None:
     return [
-        _Charge(
+        ChargeRow(
             number,
             x.provider,
             x.model,
@@ -338,10 +207,10 @@ def _charges(charges: Sequence[Charge]) -> list[_Charge] | None:
     ] or None
 
 
-def _trace(trace: TurnTrace | None, charges: Sequence[Charge]) -> _Trace | None:
+def _trace(trace: TurnTrace | None, charges: Sequence[Charge]) -> TraceRow | None:
     if trace is None:
         return None
-    return _Trace(
+    return TraceRow(
         trace.id,
         trace.request_id,
         trace.trace_id,
@@ -352,7 +221,7 @@ def _trace(trace: TurnTrace | None, charges: Sequence[Charge]) -> _Trace | None:
         sum(x.usage.completion_tokens for x in charges),
         sum(x.cost or 0 for x in charges),
         any(x.cost is None for x in charges),
-        [_Span(x.kind, x.offset_ms, x.duration_ms, x.attributes) for x in trace.spans],
+        [SpanRow(x.kind, x.offset_ms, x.duration_ms, x.attributes) for x in trace.spans],
     )
 
 
@@ -372,33 +241,5 @@ def audit_row(entry: AuditEntry) -> dict[str, Any]:
     }
 
 
-def encode(value: object) -> bytes:
-    """*value* as JSON that PostgreSQL takes: without NUL characters and unpaired surrogates, which text cannot hold."""
-    try:
-        encoded = _encode(value)
-    except UnicodeEncodeError:
-        return _encode(_cleaned(msgspec.to_builtins(value, builtin_types=(datetime, bytes))))
-    if _ESCAPED_NUL in encoded:
-        return _encode(_cleaned(msgspec.to_builtins(value, builtin_types=(datetime, bytes))))
-    return encoded
-
-
 def _encoded(rows: Sequence[object]) -> bytes | None:
     return encode(rows) if rows else None
-
-
-def clean(text: str) -> str:
-    """*text* with U+FFFD for each character that PostgreSQL cannot hold."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-
-
-def _cleaned(value: Any) -> Any:
-    match value:
-        case str():
-            return clean(value)
-        case dict():
-            return {_cleaned(name): _cleaned(inner) for name, inner in value.items()}
-        case list() | tuple():
-            return [_cleaned(inner) for inner in value]
-        case _:
-            return value

@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
+from understudy.storage.encoding import encode
 from understudy.storage.job import Job, JobError, Told
 from understudy.storage.jobs import COLUMNS, job_of
 from understudy.storage.leases import Leased, LeaseRepository

@@ -9,7 +9,6 @@ import attrs
 import msgspec
 
 from understudy.storage.audit import record
-from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
 from understudy.storage.deliveries import (
     ANY,
@@ -23,6 +22,7 @@ from understudy.storage.deliveries import (
     count_failures,
     verdict,
 )
+from understudy.storage.encoding import encode
 from understudy.storage.leases import Leased, LeaseRepository
 from understudy.storage.outbox import publish
 from understudy.storage.records import TurnStatus, Usage

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from understudy.storage.batch import encode
+from understudy.storage.encoding import encode
 from understudy.storage.records import DiagnosticRun
 from understudy.storage.repository import Repository
 

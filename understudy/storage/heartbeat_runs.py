@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from understudy.storage.audit import record
-from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
+from understudy.storage.encoding import encode
 from understudy.storage.entries import Published
 from understudy.storage.heartbeat_records import (
     DAYS_KEPT,

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from understudy.storage.audit import is_recorded, record
-from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
+from understudy.storage.encoding import encode
 from understudy.storage.errors import StoreConflict
 from understudy.storage.job import Job, JobError, JobFilter, JobStatus
 from understudy.storage.records import AuditEntry

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import trio
 
-from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
+from understudy.storage.encoding import encode
 from understudy.storage.memories import lock_memory, put_entry
 from understudy.storage.records import Json, MemoryEntry
 from understudy.storage.remembered import Lesson, Procedure, Sift

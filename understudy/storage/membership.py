@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from understudy.storage.batch import encode
+from understudy.storage.encoding import encode
 from understudy.storage.errors import Missing, NotAllowed, StoreConflict
 from understudy.storage.records import Json, MemberChange, Workspace, WorkspaceRole
 

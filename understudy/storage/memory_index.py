@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
+from understudy.storage.encoding import encode
 from understudy.storage.remembered import Vector
 from understudy.storage.repository import Repository, rows
 

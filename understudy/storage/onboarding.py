@@ -6,8 +6,8 @@ import attrs
 
 from understudy.storage.agents import insert_agent
 from understudy.storage.audit import is_recorded, record
-from understudy.storage.batch import encode
 from understudy.storage.connection import Connection
+from understudy.storage.encoding import encode
 from understudy.storage.errors import Missing, StoreConflict
 from understudy.storage.membership import MOST_MEMBERSHIPS, MOST_OWNED, check_change
 from understudy.storage.oversight import Onboarded, Onboarding

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from understudy.storage.audit import record
-from understudy.storage.batch import clean
 from understudy.storage.connection import Connection
+from understudy.storage.encoding import clean
 from understudy.storage.entries import Published
 from understudy.storage.errors import Fenced
 from understudy.storage.events import EventReads

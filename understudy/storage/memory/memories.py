@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 import attrs
 import msgspec
 
-from understudy.storage.batch import encode
+from understudy.storage.encoding import encode
 from understudy.storage.entries import Published
 from understudy.storage.errors import StoreConflict, Unstorable
 from understudy.storage.memories import chosen, shelf_of

@@ -5,7 +5,7 @@ from datetime import datetime
 import attrs
 import msgspec
 
-from understudy.storage.batch import encode
+from understudy.storage.encoding import encode
 from understudy.storage.errors import StoreConflict, Unstorable
 from understudy.storage.memory.tables import Tables
 from understudy.storage.memory_profiles import MOST_PROFILES

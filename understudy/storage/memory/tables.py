@@ -7,8 +7,9 @@ from datetime import datetime
 import attrs
 import msgspec
 
-from understudy.storage.batch import audit_row, clean
+from understudy.storage.batch import audit_row
 from understudy.storage.deliveries import DeliveryStatus, Webhook
+from understudy.storage.encoding import clean
 from understudy.storage.entries import Published
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.job import Job
