@@ -19,7 +19,7 @@ from understudy.actors.inference.upstream import StreamingClient
 from understudy.storage.records import Role
 
 REQUEST = ModelRequest("openai", "fake", (ChatMessage(Role.USER, "hi"),))
-SLOW = Timeouts(connect=5, first_token=5, idle=5, total=5)
+SLOW = Timeouts(connect=30, first_token=30, idle=30, total=30, linger=30)
 
 
 class MakeClient(Protocol):

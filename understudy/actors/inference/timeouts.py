@@ -15,13 +15,15 @@ class Timeouts:
     """Seconds allowed for each phase of one inference; ``math.inf`` switches one off.
 
     connect: name, TCP and TLS. first_token: from the request to the first event (keep-alive comments are not one).
-    idle: between two reads after that. total: from the request to the end.
+    idle: between two reads after that. total: from the request to the end. linger: for the last bytes of the framing,
+    when the answer is whole, so that its connection can be kept; they come with it, or not at all.
     """
 
     connect: float = 10.0
     first_token: float = 60.0
     idle: float = 45.0
     total: float = 600.0
+    linger: float = 0.05
 
 
 class Stopwatch:
@@ -43,6 +45,10 @@ class Stopwatch:
         """A scope that ends when the next step takes too long; then raise `expired`."""
         deadline = trio.current_time() + self._timeouts.idle if self._speaking else self._first
         return trio.CancelScope(deadline=min(deadline, self._total))
+
+    def lingering(self) -> trio.CancelScope:
+        """A scope for what may still come when the answer is whole."""
+        return trio.CancelScope(deadline=trio.current_time() + self._timeouts.linger)
 
     def expired(self) -> UpstreamTimedOut:
         """The error that names the deadline that has passed."""

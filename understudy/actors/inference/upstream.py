@@ -26,7 +26,6 @@ from understudy.actors.outbound.http1 import Http1Client, PoolStatistics, Respon
 
 _ERROR_BODY = 16 * 1024
 _BREATH = 8 * 1024  # bytes that are read without waiting before the other tasks have their turn
-_LINGER = 0.05  # seconds granted to the last bytes of a finished response, so that its connection can be kept
 _AFTER_REASON = 2.0  # seconds granted to usage and [DONE] after the finish reason: some servers send neither
 _NOT_KNOWN = re.compile(
     r"unsupported|not (?:yet )?support|unrecogni[sz]ed|unknown|unexpected"
@@ -267,7 +266,7 @@ class _Events:
         """After a clean end, read the response's last framing bytes if they are about to come. Bounded."""
         if self._finished and not self._ready and not self._response.ended:
             # Should it fail: the answer is whole, only its connection is lost.
-            with trio.move_on_after(_LINGER), suppress(HttpFault):
+            with self._watch.lingering(), suppress(HttpFault):
                 await self._response.read()
 
     def _read_ready(self) -> bytes | None:
