@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from math import inf
 from pathlib import Path
 
 import psycopg
@@ -154,7 +155,8 @@ async def test_no_connection_is_lost_wherever_its_user_is_cancelled(pg_dsn: str,
 
     async def use() -> None:
         nonlocal finished
-        with trio.move_on_after(rng.uniform(0, 0.03)):
+        # Some are cancelled nowhere, however slow the machine is.
+        with trio.move_on_after(rng.uniform(0, 0.03) if rng.random() < 0.8 else inf):
             async with pool.connection() as connection:
                 async with connection.transaction():
                     await connection.execute("SELECT pg_sleep(%s)", (rng.uniform(0, 0.01),))
