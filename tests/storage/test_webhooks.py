@@ -64,11 +64,9 @@ def disable(webhook: Webhook, reason: DisabledReason) -> tuple[Published, AuditE
     return Published(f"evt_{reason}", "webhook.disabled", None, webhook.id.encode(), START), line("webhook.disabled")
 
 
-async def settle(store: Store, of: Webhook | str, *attempts: Attempted, seconds: float = 1) -> Webhook | None:
+async def settle(store: Store, of: Webhook | str, *attempts: Attempted) -> Webhook | None:
     queue = of if isinstance(of, str) else of.id
-    return await store.repositories.deliveries.settle(
-        queue, attempts, now=at(seconds), most_failures=3, disable=disable
-    )
+    return await store.repositories.deliveries.settle(queue, attempts, most_failures=3, disable=disable)
 
 
 def failed(claimed: Claimed, then: float | None = None, status: int = 500) -> Attempted:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 import trio
 from trio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+from understudy.backoff import Backoff
 from understudy.runtime.actorcell import ActorCell
 from understudy.runtime.cell import Cell, State
 from understudy.runtime.childspec import Spec, SupervisorSpec, check
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
     from types import TracebackType
 
-    from understudy.backoff import Backoff
     from understudy.runtime.eventlog import EventLog
     from understudy.runtime.messages import Ask
     from understudy.runtime.ref import Ref
@@ -75,8 +75,8 @@ class ActorSystem(Controls):
     ) -> None:
         self.name = name
         self.rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, no secret
-        options = {} if backoff is None else {"backoff": backoff}
-        self._root_spec = SupervisorSpec("root", max_restarts=max_restarts, window=window, **options)  # type: ignore[arg-type]
+        pauses = Backoff() if backoff is None else backoff
+        self._root_spec = SupervisorSpec("root", max_restarts=max_restarts, window=window, backoff=pauses)
         self._loop_hold = loop_hold
         self.epochs = itertools.count(1)
         self.turns = itertools.count(1)

@@ -157,7 +157,7 @@ class DeliveryRepository(LeaseRepository):
         return tuple(map(_claimed, found))
 
     async def settle(
-        self, queue: str, attempts: Sequence[Attempted], *, now: datetime, most_failures: int, disable: Disable
+        self, queue: str, attempts: Sequence[Attempted], *, most_failures: int, disable: Disable
     ) -> Webhook | None:
         """Note what became of *attempts* of a queue, in the order in which they ended; the webhook if that disabled it.
 

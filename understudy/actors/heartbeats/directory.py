@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, cast
 
 import attrs
 import msgspec
@@ -161,7 +160,7 @@ class Directory(Sweeping, Server):
         agent_id = message.fields.get("agent_id")
         if isinstance(agent_id, str):
             await self.system.ask(AGENTS, ResolveAgent(editor.workspace_id, agent_id))
-        await self._check_addresses(cast("tuple[str, ...]", message.fields.get("urls", ())))
+        await self._check_addresses(message.fields.get("urls", ()))
 
         def change(heartbeat: Heartbeat) -> Heartbeat:
             _check_editor(editor, heartbeat)
@@ -242,9 +241,9 @@ def changed(heartbeat: Heartbeat, message: ChangeHeartbeat, now: datetime) -> He
 
     A new interval counts from the last due time; what was switched off is due at once when it is on again.
     """
-    fields = cast("dict[str, Any]", dict(message.fields))
+    fields = dict(message.fields)
     before = from_json(heartbeat.document)
-    given = cast("dict[str, str]", fields.get("headers", {}))
+    given = fields.get("headers", {})
     if "headers" in fields:
         fields["headers"] = kept_headers(fields["headers"], before.headers)
     document: HeartbeatDocument = msgspec.structs.replace(before, **fields)

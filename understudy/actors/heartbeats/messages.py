@@ -7,6 +7,7 @@ may be refused with `Unavailable`. A change is committed when it is answered.
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import attrs
 
@@ -91,7 +92,7 @@ class ChangeHeartbeat(Ask[HeartbeatView]):
 
     editor: Editor
     heartbeat_id: str
-    fields: Mapping[str, object] = attrs.field(factory=dict)
+    fields: Mapping[str, Any] = attrs.field(factory=dict)
     interval: int | None = None
     enabled: bool | None = None
 

@@ -79,7 +79,7 @@ class DeliveryQueue(Leases, Protocol):
         ...
 
     async def settle(
-        self, queue: str, attempts: Sequence[Attempted], *, now: datetime, most_failures: int, disable: Disable
+        self, queue: str, attempts: Sequence[Attempted], *, most_failures: int, disable: Disable
     ) -> Webhook | None:
         """Note what became of tries; the webhook if that disabled it."""
         ...

@@ -203,12 +203,10 @@ class WebhookActor(Actor):
     async def _settle(self) -> None:
         """Note all that has ended, in one transaction: under load many tries share one."""
         ended, self._ended = self._ended, []
-        now = self._now()
+        disable = told_and_noted(self._now())
         try:
-            disabled = await self._queue.settle(
-                self._name, ended, now=now, most_failures=MOST_FAILURES, disable=told_and_noted(now)
-            )
-        except BaseException:
+            disabled = await self._queue.settle(self._name, ended, most_failures=MOST_FAILURES, disable=disable)
+        except BaseException:  # cancelled too: what is not known to be noted is noted once more
             self._ended[:0] = ended
             raise
         if disabled is not None:

@@ -74,7 +74,7 @@ class MemoryDeliveries:
         return frozenset(sent.id for sent in mine)
 
     async def settle(
-        self, queue: str, attempts: Sequence[Attempted], *, now: datetime, most_failures: int, disable: Disable
+        self, queue: str, attempts: Sequence[Attempted], *, most_failures: int, disable: Disable
     ) -> Webhook | None:
         """As the real one."""
         self._tables.check()
