@@ -401,3 +401,34 @@ async def test_a_subscriber_can_take_what_is_at_hand_in_one_go(system: ActorSyst
         for _ in range(3):
             await system.ask("p/1", Publish())
         assert [events.take_ready() for _ in range(4)] == [*[Numbered(n, n) for n in (1, 2, 3)], None]
+
+
+async def test_what_others_have_written_meanwhile_is_read_from_the_history_and_what_follows_from_the_ring() -> None:
+    kept = [Numbered(number, number) for number in range(1, 7)]
+
+    async def history(after: int, limit: int) -> Sequence[Numbered[int]]:
+        return kept[after:][:limit]
+
+    log = EventLog[int](history=history)
+    seen: list[int] = []
+
+    async def read(after: int) -> None:
+        async with log.subscribe(after) as events:
+            async for item in events:
+                assert isinstance(item, Numbered)
+                seen.append(item.event)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read, 0)
+        log.append(1)
+        await wait_all_tasks_blocked()
+        log.advance(6)
+        log.advance(3)  # is known already
+        await wait_all_tasks_blocked()
+        assert seen == [1, 2, 3, 4, 5, 6]
+        kept.append(Numbered(7, 7))
+        assert log.append(7) == 7
+        await wait_all_tasks_blocked()
+        nursery.start_soon(read, 4)
+        log.close()
+    assert seen == [1, 2, 3, 4, 5, 6, 7, 5, 6, 7]

@@ -110,6 +110,16 @@ class EventLog(Generic[T]):
         if self._lot:
             self._lot.unpark_all()
 
+    def advance(self, last_seq: int) -> None:
+        """Say that others have written events, up to number *last_seq*. Readers find them in the history.
+
+        Does nothing when that is known already. Does not block.
+        """
+        if last_seq > self._last:
+            self._ring.clear()
+            self._last = last_seq
+            self._lot.unpark_all()
+
     def close(self) -> None:
         """Say that no event follows. Readers end when they have seen the last one."""
         self._closed = True
