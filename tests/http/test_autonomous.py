@@ -173,7 +173,7 @@ async def test_four_run_at_a_time_and_what_nobody_waits_for_is_stopped(pool: Poo
         uids = [(await platform.user()).uid for _ in range(6)]
 
         async def running() -> int:
-            return len(await platform.store.sessions.sessions_with_running_turns())
+            return len(await platform.store.sessions.abandoned_sessions())
 
         with trio.fail_after(15):
             async with trio.open_nursery() as nursery:

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from tests.support.platform import Caller, Platform, problem, serving_platform
-from tests.support.storage import Store, closed, opened
+from tests.support.storage import NODE, Store, closed, opened
 from understudy.http.app import create_app
 from understudy.http.openapi import document
 from understudy.http.request import traceparent
@@ -47,7 +47,7 @@ async def turn(
     session, _ = await platform.store.sessions.open(
         SessionKey(caller.workspace_id, caller.uid, agent, "chat", "main"), started
     )
-    claimed = await platform.store.sessions.claim(session.id)
+    claimed = await platform.store.sessions.claim(session.id, NODE)
     assert claimed is not None
     trace = TurnTrace(new_id("trc"), SPANS, "req-1", "ab" * 16, "cd" * 8, rounds=len(charges), tool_calls=1)
     begin = opened(claimed, started_at=started, quotas=quotas)

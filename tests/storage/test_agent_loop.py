@@ -4,7 +4,7 @@ import attrs
 import pytest
 import trio
 
-from tests.support.storage import START, Store, at, closed, message, opened
+from tests.support.storage import NODE, START, Store, at, closed, message, opened
 from understudy.actors.facts import fact
 from understudy.storage.entries import Compaction, MessagesAdded
 from understudy.storage.errors import Fenced
@@ -54,7 +54,7 @@ async def test_a_summary_is_stored_with_its_cost_and_flags_what_it_stands_for_on
 
 async def test_a_summary_of_a_dispossessed_incarnation_is_refused(store: Store) -> None:
     session, ids = await three_turns(store)
-    await store.repositories.sessions.claim(session.id)
+    await store.repositories.sessions.claim(session.id, NODE)
     with pytest.raises(Fenced):
         await store.repositories.compaction.compact(Compaction(session.id, session.epoch, "trn_1", ids[0], "late"))
     found = await store.repositories.sessions.load(session.id)

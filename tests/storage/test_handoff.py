@@ -56,6 +56,6 @@ async def test_who_was_fenced_or_archived_hands_nothing_over(store: Store) -> No
     sessions = store.repositories.sessions
     with pytest.raises(Fenced):
         await sessions.hand_off(session.id, "coder", *parts(session), epoch=session.epoch - 1)
-    await sessions.reset(session.id, at(3))
+    await sessions.reset(session.id, at(3), epoch=session.epoch)
     with pytest.raises(Fenced):
         await sessions.hand_off(session.id, "coder", *parts(session), epoch=session.epoch)

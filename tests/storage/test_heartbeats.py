@@ -6,7 +6,7 @@ import attrs
 import pytest
 import trio
 
-from tests.support.storage import START, Store, at, closed, key, opened
+from tests.support.storage import NODE, START, Store, at, closed, key, opened
 from understudy.storage.entries import Published
 from understudy.storage.errors import StoreConflict
 from understudy.storage.heartbeat_records import (
@@ -248,7 +248,7 @@ async def test_the_turn_that_a_run_began_is_found_however_it_ended(store: Store)
     runs = store.repositories.heartbeat_runs
     conversation = SessionKey(beat.workspace_id, beat.uid, "chad", "prop", f"heartbeat:{beat.id}")
     session, _ = await store.repositories.sessions.open(conversation, START)
-    session = await store.repositories.sessions.claim(session.id) or session
+    session = await store.repositories.sessions.claim(session.id, NODE) or session
     scope, run_id = "heartbeat", "hbr_1"
     assert await runs.woken(beat, scope, run_id) is None
     await store.write(opened(session, "trn_1", idempotency=key(run_id, scope=scope)))

@@ -5,7 +5,7 @@ import hashlib
 import attrs
 import pytest
 
-from tests.support.storage import START, Store, at, closed, events, key, message, opened
+from tests.support.storage import NODE, START, Store, at, closed, events, key, message, opened
 from understudy.storage.entries import Audited, Entry, EventsAppended, MessagesAdded, Published
 from understudy.storage.errors import Fenced, StoreConflict
 from understudy.storage.records import AuditEntry, Role, RunEvent, Session, ToolCall, TurnStatus, Usage, new_id
@@ -83,7 +83,7 @@ async def test_a_whole_batch_may_be_written_twice_and_counts_once(store: Store) 
 async def test_a_group_of_an_older_epoch_is_fenced_and_its_neighbours_are_not(store: Store) -> None:
     stale = await store.session()
     other = await store.session()
-    fresh = await store.repositories.sessions.claim(stale.id)
+    fresh = await store.repositories.sessions.claim(stale.id, NODE)
     assert fresh is not None
     outcomes = await store.journal.write(
         [(events(other, 1),), (opened(stale), events(other, 2)), (events(fresh, 1),), (events(stale, 9),)]
@@ -123,7 +123,7 @@ async def test_of_two_turns_in_one_batch_with_the_same_key_one_begins(store: Sto
 
 async def test_a_fenced_group_does_not_take_the_key_it_came_with(store: Store) -> None:
     stale = await store.session()
-    await store.repositories.sessions.claim(stale.id)
+    await store.repositories.sessions.claim(stale.id, NODE)
     with pytest.raises(Fenced):
         await store.write(opened(stale, idempotency=key()))
     other = await store.session()

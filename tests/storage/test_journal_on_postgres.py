@@ -5,7 +5,7 @@ import random
 import pytest
 import trio
 
-from tests.support.storage import Store, closed, events, opened
+from tests.support.storage import NODE, Store, closed, events, opened
 from understudy.storage.connection import Connection
 from understudy.storage.entries import Entry, EventsAppended
 from understudy.storage.errors import Fenced, StorageError, StoreUnavailable, Unstorable
@@ -132,7 +132,7 @@ async def test_the_epoch_guards_a_session_that_is_claimed_while_it_is_written(st
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)
             await trio.sleep(0.05)
-            claimed = await store.repositories.sessions.claim(session.id)
+            claimed = await store.repositories.sessions.claim(session.id, NODE)
             assert claimed is not None
             seen = claimed.last_seq
     fenced = [isinstance(outcome, Fenced) for outcome in outcomes]

@@ -42,7 +42,7 @@ async def test_nothing_that_is_typed_into_a_search_is_an_error(store: Store) -> 
 async def test_archived_sessions_are_searched_and_nobody_elses_nor_what_was_taken_back(store: Store) -> None:
     session = await store.session()
     await say(store, session, "the heron question", "the heron answer")
-    await store.repositories.sessions.reset(session.id, at(5))
+    await store.repositories.sessions.reset(session.id, at(5), epoch=session.epoch)
     await say(store, await store.session(), "another heron", "the heron of somebody else")
     search = store.repositories.sessions.search_messages
     assert {hit.session_id for hit in await search(session.key.uid, "heron")} == {session.id}

@@ -55,5 +55,5 @@ async def test_totals_count_active_sessions_and_all(pool: Pool) -> None:
     await repositories.users.create(user, Workspace("ws_1", "Personal", "usr_1", "personal", now))
     key = SessionKey("ws_1", "usr_1", "chad", "chat", "main")
     session, _ = await repositories.sessions.open(key, now=now)
-    await repositories.sessions.reset(session.id, now=now)
+    await repositories.sessions.reset(session.id, now=now, epoch=session.epoch)
     assert await Probe(pool).totals() == (1, 2, 0)

@@ -7,7 +7,7 @@ import attrs
 import pytest
 import trio
 
-from tests.support.storage import START, Store, at, closed, events, key, message, opened, session_key, token
+from tests.support.storage import NODE, START, Store, at, closed, events, key, message, opened, session_key, token
 from understudy.storage.entries import MessagesAdded
 from understudy.storage.errors import StoreConflict, Unstorable
 from understudy.storage.journal import Journal
@@ -219,7 +219,7 @@ async def test_of_many_that_reset_a_session_at_once_one_does(store: Store) -> No
     results: list[tuple[Session, Session]] = []
 
     async def reset() -> None:
-        results.append(await store.repositories.sessions.reset(session.id, at(9)))
+        results.append(await store.repositories.sessions.reset(session.id, at(9), epoch=session.epoch))
 
     async with trio.open_nursery() as nursery:
         for _ in range(6):
@@ -231,15 +231,15 @@ async def test_of_many_that_reset_a_session_at_once_one_does(store: Store) -> No
     assert (new.status, new.key, new.epoch) == (SessionStatus.ACTIVE, session.key, 0)
     assert await store.repositories.sessions.open(session.key, at(10)) == (new, False)
     with pytest.raises(LookupError):
-        await store.repositories.sessions.reset("ses_no", at(9))
+        await store.repositories.sessions.reset("ses_no", at(9), epoch=0)
 
 
 async def test_claiming_raises_the_epoch_and_an_unknown_session_is_none(store: Store) -> None:
     session = await store.session()
-    claimed = await store.repositories.sessions.claim(session.id)
+    claimed = await store.repositories.sessions.claim(session.id, NODE)
     assert claimed is not None
     assert claimed.epoch == session.epoch + 1
-    assert await store.repositories.sessions.claim("ses_no") is None
+    assert await store.repositories.sessions.claim("ses_no", NODE) is None
     assert await store.repositories.sessions.load("ses_no") is None
 
 
@@ -262,7 +262,7 @@ async def test_sessions_are_listed_newest_activity_first_by_page_and_filter(stor
     user, workspace = await store.user()
     sessions = store.repositories.sessions
     made = [(await sessions.open(session_key(user, workspace, f"s{n}"), at(n)))[0] for n in range(5)]
-    await sessions.reset(made[0].id, at(100))
+    await sessions.reset(made[0].id, at(100), epoch=made[0].epoch)
     page, total = await sessions.list(user.id, limit=2, offset=1)
     assert ([session.key.surface_id for session in page], total) == (["s4", "s3"], 6)
     page, total = await sessions.list(user.id, limit=2, offset=50)
@@ -292,13 +292,13 @@ async def test_running_turns_are_found_until_they_are_closed(store: Store) -> No
     sessions = store.repositories.sessions
     begin, elsewhere = opened(session), opened(other)
     await store.journal.write([(begin,), (elsewhere,)])
-    assert set(await sessions.sessions_with_running_turns()) == {session.id, other.id}
+    assert set(await sessions.abandoned_sessions()) == {session.id, other.id}
     running = await sessions.running_turn(session.id)
     assert running is not None
     assert running.id == begin.turn_id
     await store.write(closed(session, begin.turn_id))
     assert await sessions.running_turn(session.id) is None
-    assert await sessions.sessions_with_running_turns() == (other.id,)
+    assert await sessions.abandoned_sessions() == (other.id,)
 
 
 async def test_a_turn_is_found_by_its_idempotency_key_while_that_lasts(store: Store) -> None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from tests.support.storage import START, Store, closed, opened
+from tests.support.storage import NODE, START, Store, closed, opened
 from understudy.storage.records import Session, SessionKey, User, Workspace, new_id
 
 
@@ -14,7 +14,7 @@ async def conversation(store: Store, settings: dict[str, Any]) -> Session:
     await store.repositories.users.create(user, workspace)
     key = SessionKey(workspace.id, user.id, "chad", "chat", "main")
     session, _ = await store.repositories.sessions.open(key, START)
-    claimed = await store.repositories.sessions.claim(session.id)
+    claimed = await store.repositories.sessions.claim(session.id, NODE)
     assert claimed is not None
     return claimed
 

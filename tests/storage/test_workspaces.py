@@ -8,7 +8,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.storage import START, Store, at, closed, opened, session_key
+from tests.support.storage import NODE, START, Store, at, closed, opened, session_key
 from understudy.storage.entries import MessagesAdded
 from understudy.storage.errors import Missing, NotAllowed, StorageError, StoreConflict
 from understudy.storage.membership import MOST_MEMBERS, PERSONAL, plan_membership, suffices
@@ -138,7 +138,7 @@ async def test_who_has_left_finds_nothing_of_what_they_said_there_until_they_are
     await workspaces.set_member(made.id, made.owner_id, noor.id, MEMBER, line(), now=START)
     for workspace in (made, home):
         begun, _ = await sessions.open(session_key(noor, workspace), START)
-        claimed = await sessions.claim(begun.id)
+        claimed = await sessions.claim(begun.id, NODE)
         assert claimed is not None
         turn = opened(claimed)
         await store.write(turn)
@@ -249,7 +249,7 @@ async def test_activity_is_of_the_workspace_and_the_time_that_are_asked_for(stor
     sessions = []
     for surface in ("main", "other"):
         begun, _ = await store.repositories.sessions.open(session_key(user, workspace, surface), START)
-        claimed = await store.repositories.sessions.claim(begun.id)
+        claimed = await store.repositories.sessions.claim(begun.id, NODE)
         assert claimed is not None
         sessions.append(claimed)
     used, _ = sessions

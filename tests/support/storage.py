@@ -24,6 +24,9 @@ from understudy.storage.records import (
 )
 from understudy.storage.repositories import Repositories
 
+NODE = "nod_1"
+"""The node that claims sessions."""
+
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
@@ -56,7 +59,7 @@ class Store:
         """A claimed session of a new user."""
         user, workspace = await self.user(email or f"{new_id('x').lower()}@example.org")
         opened, _ = await self.repositories.sessions.open(session_key(user, workspace, surface_id), START)
-        claimed = await self.repositories.sessions.claim(opened.id)
+        claimed = await self.repositories.sessions.claim(opened.id, NODE)
         assert claimed is not None
         return claimed
 

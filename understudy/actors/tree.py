@@ -10,7 +10,7 @@
     mcp            one_for_one       one actor per MCP server; absent without any
     webhooks       one_for_one       directory, live (dynamic, one actor per webhook with something to do), sweeper
     approvals, healing
-    sessions       one_for_one       directory, live (dynamic, one actor per session), recovery
+    sessions       one_for_one       node, directory, live (dynamic, one actor per session), recovery
     heartbeats     one_for_one       awake (dynamic, one actor per heartbeat that is due soon), directory
     jobs           one_for_one       running (dynamic, one actor per job being done), dispatcher, queue, schedule
 
@@ -64,6 +64,7 @@ from understudy.actors.memory_profiles.ports import ProfileStore
 from understudy.actors.metrics.actor import metrics_spec
 from understudy.actors.metrics.messages import METRICS
 from understudy.actors.metrics.ports import Totals
+from understudy.actors.nodes.ports import Membership
 from understudy.actors.onboarding.actor import onboarding_spec
 from understudy.actors.onboarding.ports import OnboardingStore
 from understudy.actors.presence.actor import presence_spec
@@ -268,6 +269,7 @@ class Services:
     skills: SkillLibrary
     builtin_skills: Mapping[str, Skill]
     skills_folder: Path
+    membership: Membership | None = None
     agents: tuple[AgentView, ...] = ()
     vectors: Vectors | None = None
     mcp_servers: tuple[McpServerPlan, ...] = ()
@@ -337,7 +339,7 @@ def node_tree(settings: TreeSettings, services: Services) -> tuple[ChildSpec | S
         webhooks_spec(stores.webhooks, services.webhooks),
         approvals_spec(stores.approvals),
         healing_spec(stores.health, HealingRules(settings.agent_failures, settings.agent_pause)),
-        sessions_spec(services.sessions, idle_after=settings.session_idle_after),
+        sessions_spec(services.sessions, membership=services.membership, idle_after=settings.session_idle_after),
         heartbeats_spec(services.heartbeats),
         jobs_spec(
             stores,

@@ -22,6 +22,8 @@ from understudy.actors.jobs.standard import standard_jobs
 from understudy.actors.mcp.tree import McpServerPlan
 from understudy.actors.memory.plan import memory_plan
 from understudy.actors.memory.recall import Recall
+from understudy.actors.nodes.calls import NodeCalls
+from understudy.actors.nodes.ports import Membership
 from understudy.actors.outbound.guarded import GuardedClient
 from understudy.actors.session.compaction import Thresholds
 from understudy.actors.session.ground import Ground
@@ -54,6 +56,7 @@ from understudy.http.app import create_app
 from understudy.http.listener import Listener
 from understudy.http.sockets import bind, url_of
 from understudy.runtime import ActorSystem, ChildSpec
+from understudy.storage.incarnation import Incarnation
 from understudy.storage.pool import Pool
 from understudy.storage.probe import Probe
 from understudy.storage.repositories import Repositories
@@ -86,6 +89,7 @@ async def _run(
     on_progress: Callable[[str], None],
     on_ready: Callable[[str], None],
 ) -> None:
+    incarnation = Incarnation(settings.data_dir)
     ground = Ground(configured_soul(settings), settings.data_dir / "workspaces")
     pool = Pool(settings.database_url or "", max_size=16)
     timeouts = model_timeouts(settings)
@@ -147,7 +151,11 @@ async def _run(
                         consent=Consent(system, rules, utc_now),
                         health=Health(system) if settings.agent_failures else None,
                         purse=purse,
+                        node=incarnation.id,
+                        calls=NodeCalls(stores.nodes),
+                        requests=stores.approvals,
                     ),
+                    membership=Membership(stores.nodes, incarnation, settings.node_lease),
                     jobs=attrs.evolve(
                         jobs, kinds=(*jobs.kinds, *memory.kinds), scheduled=(*jobs.scheduled, *memory.scheduled)
                     ),
@@ -202,6 +210,7 @@ async def _run(
             await endpoints.aclose()
             if export is not None:
                 export.collector.close()
+            incarnation.close()
 
 
 def settle_memory() -> None:

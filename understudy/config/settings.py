@@ -75,6 +75,13 @@ class Settings:
         unset="an embedded PostgreSQL in the data directory",
         doc="The PostgreSQL server to use. Secret, since it may carry a password.",
     )
+    node_lease: float = setting(
+        values.duration(0.5, 600),
+        "15s",
+        env="UNDERSTUDY_NODE_LEASE",
+        group=_DATABASE,
+        doc="How long a server on a shared database is missed before the others end the turns that it was running.",
+    )
     model: str = setting(
         values.model_name,
         None,

@@ -89,6 +89,21 @@ class ApprovalRepository(Repository):
         """Expire or cancel those that are still pending; how many were."""
         return await self._count(f"{_END} id = ANY (%s)", status.value, now, list(ids))
 
+    async def withdraw_abandoned(self, now: datetime) -> int:
+        """Cancel what is pending of turns that have ended: nobody waits for it. How many."""
+        return await self._count(
+            f"{_END} NOT EXISTS (SELECT FROM turns t WHERE t.id = approvals.turn_id AND t.status = 'running')",
+            ApprovalStatus.CANCELLED.value,
+            now,
+        )
+
+    async def decided(self, ids: Sequence[str]) -> tuple[Approval, ...]:
+        """Those of *ids* that are not pending any more, whoever decided them."""
+        found = await self._rows(
+            f"SELECT {_COLUMNS} FROM approvals WHERE id = ANY (%s) AND status <> 'pending'", list(ids)
+        )
+        return tuple(map(_approval, found))
+
     async def get(self, workspace_id: str, approval_id: str, *, uid: str | None = None) -> Approval | None:
         """One request of the workspace, and of this user if one is given."""
         row = await self._row(

@@ -1,15 +1,13 @@
 """Published facts on their way to whoever wants them: written with the change they tell of, delivered at least once."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-import psycopg
-
 from understudy.storage.connection import Connection
 from understudy.storage.entries import Published
-from understudy.storage.errors import StoreUnavailable
+from understudy.storage.listening import listening
 from understudy.storage.records import OutboxItem
 from understudy.storage.repository import Repository
 
@@ -70,22 +68,9 @@ class OutboxRepository(Repository):
         Holds a connection meanwhile. A hint can be missed while there is none: look now and then anyway. It and this
         raise `StoreUnavailable` when the server goes away.
         """
-        async with self._pool.connection() as connection:
+        async with listening(self._pool, CHANNEL) as hint:
 
             async def wait(seconds: float) -> bool:
-                try:
-                    async with aclosing(connection.notifies(timeout=seconds, stop_after=1)) as hints:
-                        async for _ in hints:
-                            return True
-                except psycopg.OperationalError as error:
-                    raise StoreUnavailable(f"the database went away: {error}") from error
-                return False
+                return bool(await hint(seconds))
 
-            try:
-                await connection.execute(f"LISTEN {CHANNEL}".encode(), prepare=False)
-                yield wait
-            except psycopg.OperationalError as error:
-                raise StoreUnavailable(f"the database went away: {error}") from error
-            finally:
-                # Closed rather than given back: the next user would be sent our hints.
-                await connection.close()
+            yield wait

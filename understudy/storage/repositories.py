@@ -26,6 +26,7 @@ from understudy.storage.lockouts import LockoutRepository
 from understudy.storage.memories import MemoriesRepository
 from understudy.storage.memory_index import MemoryIndexRepository
 from understudy.storage.memory_profiles import MemoryProfilesRepository
+from understudy.storage.nodes import NodeRepository
 from understudy.storage.onboarding import OnboardingRepository
 from understudy.storage.outbox import OutboxRepository
 from understudy.storage.pool import Pool
@@ -79,6 +80,7 @@ class Repositories:
     compaction: CompactionRepository
     approvals: ApprovalRepository
     health: HealthRepository
+    nodes: NodeRepository
 
     @classmethod
     def on(cls, pool: Pool) -> Self:
@@ -118,4 +120,5 @@ class Repositories:
             compaction=CompactionRepository(pool),
             approvals=ApprovalRepository(pool),
             health=HealthRepository(pool),
+            nodes=NodeRepository(pool),
         )

@@ -21,7 +21,7 @@ from understudy.storage.turns import TurnReads
 
 _COLUMNS = (
     "id, workspace_id, uid, agent_id, surface, surface_id, status, created_at, last_active_at, epoch, last_seq,"
-    " message_count, token_count, summary, archived_at"
+    " message_count, token_count, summary, archived_at, node"
 )
 _OF_KEY = "workspace_id = %s AND uid = %s AND agent_id = %s AND surface = %s AND surface_id = %s"
 _ACTIVE = f"SELECT {_COLUMNS} FROM sessions WHERE {_OF_KEY} AND status = 'active'"
@@ -65,9 +65,12 @@ class SessionRepository(MessageReads, MessageSearch, TurnReads, EventReads):
         session = await self._run(work)
         return session, session.id == made
 
-    async def claim(self, session_id: str) -> Session | None:
-        """Raise the session's epoch: the caller may write with the new one, whoever held the old one is fenced."""
-        row = await self._row(f"UPDATE sessions SET epoch = epoch + 1 WHERE id = %s RETURNING {_COLUMNS}", session_id)
+    async def claim(self, session_id: str, node: str) -> Session | None:
+        """Make the session *node*'s: the caller may write with its new epoch, whoever held the old one is fenced.
+
+        A session in which another living node runs a turn is left alone: it comes back with that ``node`` in it.
+        """
+        row = await self._row(f"SELECT {_COLUMNS} FROM session_claim(%s, %s)", session_id, node)
         return _session(row) if row else None
 
     async def load(self, session_id: str) -> Session | None:
@@ -123,25 +126,30 @@ class SessionRepository(MessageReads, MessageSearch, TurnReads, EventReads):
         tenant = None if uid is None and workspace_id is None else Tenant(uid, workspace_id)
         return await self._run(work, tenant=tenant)
 
-    async def reset(self, session_id: str, now: datetime) -> tuple[Session, Session]:
+    async def reset(self, session_id: str, now: datetime, *, epoch: int) -> tuple[Session, Session]:
         """Archive the session and open its successor, in one transaction: (archived, active).
 
         A session that is archived already is left as it is, and answered with the active one of its key: of many that
-        reset one session at the same time, one does. Raises LookupError when there is no such session.
+        reset one session at the same time, one does. Raises `Fenced` when it is active and has another *epoch*, and
+        LookupError when there is no such session.
         """
         made = new_id("ses")
 
         async def work(connection: Connection[Any]) -> tuple[Session, Session] | None:
             await rows(
                 connection,
-                "UPDATE sessions SET status = 'archived', archived_at = %s WHERE id = %s AND status = 'active'",
+                "UPDATE sessions SET status = 'archived', archived_at = %s"
+                " WHERE id = %s AND status = 'active' AND epoch = %s",
                 now,
                 session_id,
+                epoch,
             )
             old = await rows(connection, f"SELECT {_COLUMNS} FROM sessions WHERE id = %s", session_id)
             if not old:
                 return None
             archived = _session(old[0])
+            if archived.status is SessionStatus.ACTIVE:
+                raise Fenced("a newer incarnation owns the session")
             while True:  # another reset or hand-off may archive the active one between the two questions
                 active = await rows(connection, _INSERT, made, *_values(archived.key), now, now)
                 if not active:

@@ -44,9 +44,13 @@ class TurnReads(Repository):
         turn = _turn(row) if row else None
         return (turn.idempotency, turn) if turn is not None and turn.idempotency is not None else None
 
-    async def sessions_with_running_turns(self) -> tuple[str, ...]:
-        """The ids of all sessions in which a turn is believed to be running."""
-        found = await self._rows("SELECT DISTINCT session_id FROM turns WHERE status = 'running' ORDER BY session_id")
+    async def abandoned_sessions(self, own: str | None = None) -> tuple[str, ...]:
+        """The ids of all sessions with a turn that is believed to be running by a node that is no more, or by *own*."""
+        found = await self._rows(
+            "SELECT DISTINCT t.session_id FROM turns t JOIN sessions s ON s.id = t.session_id"
+            " WHERE t.status = 'running' AND (s.node = %s OR NOT node_lives(s.node)) ORDER BY t.session_id",
+            own,
+        )
         return tuple(row[0] for row in found)
 
 

@@ -14,6 +14,8 @@ from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.errors import NotFound
 from understudy.actors.inference.messages import Finished, ModelEvent, ModelRequest, TextDelta, ToolSpec
 from understudy.actors.inference.retry import RetryBudget
+from understudy.actors.nodes.calls import NodeCalls
+from understudy.actors.nodes.ports import Membership
 from understudy.actors.session.messages import DIRECTORY, StartTurn, TurnStarted, session_address
 from understudy.actors.session.services import SessionServices
 from understudy.actors.session.tree import sessions_spec
@@ -22,7 +24,7 @@ from understudy.runtime import Actor, ActorSystem, ChildSpec, Lagged, receive
 from understudy.storage.entries import Entry
 from understudy.storage.errors import StorageError
 from understudy.storage.memory import MemoryStore
-from understudy.storage.records import RunEvent, SessionKey, ToolCall, Usage, User, Workspace
+from understudy.storage.records import RunEvent, SessionKey, ToolCall, Usage, User, Workspace, new_id
 
 KEY = SessionKey("ws_1", "usr_1", "chad", "chat", "main")
 CHAD = AgentConfig("chad", "Chad", "", "test", "script", "You are Chad.", tools=("echo",))
@@ -130,6 +132,17 @@ async def say(*words: str) -> AsyncIterator[ModelEvent]:
     yield Finished("stop", Usage(10, len(words)), "script-1")
 
 
+@attrs.frozen
+class Run:
+    """One run of a node that had none before."""
+
+    id: str
+    predecessor: str | None = None
+
+    def settle(self) -> None:
+        pass
+
+
 @attrs.define(eq=False)
 class Stage:
     """Everything a test of sessions touches."""
@@ -173,14 +186,26 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    script: Script | None = None, *, agent: AgentConfig = CHAD, patience: float = BOUND, **bounds: Any
+    script: Script | None = None,
+    *,
+    agent: AgentConfig = CHAD,
+    patience: float = BOUND,
+    beside: "Stage | None" = None,
+    node: str | None = None,
+    **bounds: Any,
 ) -> AsyncGenerator[Stage, None]:
-    """The stage, set; by default the model says "hello there". Whatever hangs on it fails after *patience* seconds."""
-    store = MemoryStore(lambda: it.now())
-    born = datetime(2026, 11, 1, tzinfo=UTC)
-    await store.users.create(
-        User(KEY.uid, "mira@example.org", "", born), Workspace(KEY.workspace_id, "Mira", KEY.uid, "personal", born)
-    )
+    """The stage, set; by default the model says "hello there". Whatever hangs on it fails after *patience* seconds.
+
+    Named as a *node*, it has a lease of 15 s; *beside* another one, it is on the same database.
+    """
+    if beside is None:
+        store = MemoryStore(lambda: it.now())
+        born = datetime(2026, 11, 1, tzinfo=UTC)
+        await store.users.create(
+            User(KEY.uid, "mira@example.org", "", born), Workspace(KEY.workspace_id, "Mira", KEY.uid, "personal", born)
+        )
+    else:
+        store = beside.store
     tools = Tools()
     models = Models(script or (lambda line: say("hello ", "there")))
     # Here and not in a fixture: pytest-trio's fixtures are tasks of their own, whose scopes hold no test.
@@ -194,10 +219,14 @@ async def stage(
                 tools=_made(bounds.pop("tools", tools), it),
                 now=it.now,
                 compaction=store.compaction,
+                node=node or new_id("nod"),
+                calls=NodeCalls(store.nodes),
+                requests=store.approvals,
                 **{name: _made(bounds.pop(name), it) for name in SERVICES if name in bounds},
             )
             await system.spawn(ChildSpec(AGENTS, Agents, args=(it,)))
-            await system.spawn(sessions_spec(services, **bounds))
+            membership = Membership(store.nodes, Run(node)) if node is not None else None
+            await system.spawn(sessions_spec(services, membership=membership, **bounds))
             yield it
 
 

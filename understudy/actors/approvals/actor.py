@@ -37,6 +37,8 @@ KEPT = timedelta(days=30)
 FIRST_SWEEP = 60.0
 SWEEP_EVERY = 86_400.0
 """Seconds between two looks for what is older."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at whether what waits here was decided at another node."""
 
 
 @attrs.define
@@ -58,11 +60,17 @@ class _Sweep:
     pass
 
 
+@attrs.frozen
+class _Look:
+    pass
+
+
 class Approvals(Server):
     """Every decision is stored before anybody hears of it, and the database lets the first one win.
 
-    Restarted, it goes on with the requests of sessions that still live. Those of sessions that do not are cancelled:
-    after a crash of the node, no request is left that nobody waits for.
+    People may decide at any node: while requests wait here, it is looked every second whether they did. Restarted, it
+    goes on with the requests of sessions that live here; the others may be another node's. What is left of turns that
+    have ended is cancelled, here and by `session.recovery`: after a crash, no request is left that nobody waits for.
     """
 
     mailbox_limit: ClassVar[int] = 10_000
@@ -72,19 +80,16 @@ class Approvals(Server):
         self._now = now
         self._pending: dict[str, _Pending] = {}
         self._monitors: dict[str, Monitor] = {}
+        self._looking = False
         self._storing: set[str] = set()
         """Requests that are being stored, and that nobody has withdrawn."""
 
     async def started(self) -> None:
         """Take up what is pending. Raises `StoreUnavailable`; the supervisor then tries again."""
-        orphaned: list[str] = []
+        await self._store.withdraw_abandoned(self._now())
         for approval in await self._store.pending():
-            if self.system.whereis(session_address(approval.session_id)) is None:
-                orphaned.append(approval.id)
-            else:
+            if self.system.whereis(session_address(approval.session_id)) is not None:
                 self._watch(approval)
-        if orphaned:
-            await self._store.end(orphaned, ApprovalStatus.CANCELLED, self._now())
         self.after(FIRST_SWEEP, _Sweep())
         self.every(SWEEP_EVERY, _Sweep())
 
@@ -143,6 +148,23 @@ class Approvals(Server):
     def sweep(self, message: _Sweep) -> None:
         """Delete what is old."""
         self.work(self._prune, name="prune")
+
+    @receive
+    def look(self, message: _Look) -> None:
+        """See whether anybody has decided elsewhere, as long as something waits here."""
+        del message
+        if not self._pending:
+            self._looking = False
+        else:
+            self.work(self._look, name="look")
+
+    async def _look(self) -> None:
+        try:
+            for decided in await self._store.decided(tuple(self._pending)):
+                self._settle(decided)
+        except StoreUnavailable:
+            pass  # seen with the next look
+        self.after(LOOK_EVERY, _Look())
 
     async def _request(self, approval: Approval) -> Approval:
         told = fact(
@@ -241,6 +263,9 @@ class Approvals(Server):
             return
         left = max(0.0, (approval.expires_at - self._now()).total_seconds())
         self._pending[approval.id] = _Pending(approval, self.after(left, _Expired(approval.id)))
+        if not self._looking:
+            self._looking = True
+            self.after(LOOK_EVERY, _Look())
         if approval.session_id not in self._monitors:
             self._monitors[approval.session_id] = self.monitor(session_address(approval.session_id))
 

@@ -25,6 +25,10 @@ class ApprovalStore(Protocol):
         """Expire or cancel those that are still pending; how many were."""
         ...
 
+    async def decided(self, ids: Sequence[str]) -> tuple[Approval, ...]:
+        """Those of *ids* that are not pending any more, whoever decided them."""
+        ...
+
     async def get(self, workspace_id: str, approval_id: str, *, uid: str | None = None) -> Approval | None:
         """One request of the workspace, and of this user if one is given."""
         ...
@@ -43,6 +47,10 @@ class ApprovalStore(Protocol):
 
     async def pending(self) -> tuple[Approval, ...]:
         """All that are pending."""
+        ...
+
+    async def withdraw_abandoned(self, now: datetime) -> int:
+        """Cancel what is pending of turns that have ended: nobody waits for it. How many."""
         ...
 
     async def prune(self, before: datetime) -> int:

@@ -13,6 +13,7 @@ from understudy.actors.session.messages import (
     AuthorizeSession,
     Cancelled,
     CancelTurn,
+    CatchUp,
     GetSession,
     HandOff,
     Left,
@@ -84,7 +85,7 @@ class Directory(Server):
     @receive
     def authorize(self, message: AuthorizeSession) -> Deferred[Session]:
         """The session, if it is the caller's."""
-        return self.answer(message, self._owned, message.uid, message.session_id)
+        return self.answer(message, self._authorized, message)
 
     @receive
     def resume(self, message: ResumeStream) -> Deferred[TurnStarted]:
@@ -144,6 +145,17 @@ class Directory(Server):
         if session is None:
             raise NotFound("there is no such session")
         return session
+
+    async def _authorized(self, message: AuthorizeSession) -> Session:
+        session = await self._owned(message.uid, message.session_id)
+        await self._catch_up(session)
+        return session
+
+    async def _catch_up(self, session: Session) -> None:
+        """Let the session's actor, if it lives here, know of what another node has written."""
+        address = session_address(session.id)
+        if self.system.whereis(address) is not None:
+            await self.system.ask(address, CatchUp(session.last_seq))
 
     async def _quiet(self, message: CancelTurn) -> Cancelled:
         session = await self._owned(message.uid, message.session_id)
@@ -218,4 +230,5 @@ class Directory(Server):
         turn = await self._store.turn(page[0].turn_id) if page and page[0].turn_id else None
         if turn is None:
             raise NotFound("that event is no longer kept")
+        await self._catch_up(session)
         return TurnStarted(turn.id, session.id, is_new=False, after=message.seq, replayed=True)

@@ -4,8 +4,9 @@ import math
 
 import attrs
 
-from understudy.actors.errors import DomainError, TimedOut, TurnCancelled
+from understudy.actors.errors import DomainError, Interrupted, TimedOut, TurnCancelled
 from understudy.actors.inference.messages import PromptCache
+from understudy.actors.session.messages import StopWay
 from understudy.storage.records import TurnStatus, Usage
 
 
@@ -52,4 +53,12 @@ CANCELLED_BY_REQUEST = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the tur
 CANCELLED_BY_NEXT = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was interrupted by a newer message")
 ROLLED_BACK = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was taken back", rolled_back=True)
 CANCELLED_UNREAD = Ending(TurnStatus.CANCELLED, TurnCancelled.code, "the turn was cancelled: nobody was reading it")
+LOST = Ending(TurnStatus.INTERRUPTED, Interrupted.code, "the turn was ended by another server, which took over")
+STOPPED = {
+    StopWay.CANCEL: CANCELLED_BY_REQUEST,
+    StopWay.CANCEL_ONE: CANCELLED_BY_REQUEST,
+    StopWay.INTERRUPT: CANCELLED_BY_NEXT,
+    StopWay.ROLLBACK: ROLLED_BACK,
+}
+"""How a turn ends that was stopped by way of another node."""
 TIMED_OUT = Ending(TurnStatus.FAILED, TimedOut.code, "the turn took longer than it may")

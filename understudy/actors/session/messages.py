@@ -200,6 +200,57 @@ class CancelTurn(Ask[Cancelled]):
     turn_id: str | None = None
 
 
+class StopWay(StrEnum):
+    """How a turn is stopped that another node runs."""
+
+    CANCEL = "cancel"
+    """Somebody asked for it; what waits behind it is dropped, too."""
+    CANCEL_ONE = "cancel_one"
+    """Somebody asked for it; what waits behind it goes on."""
+    INTERRUPT = "interrupt"
+    """For a newer message."""
+    ROLLBACK = "rollback"
+    """For a newer message, and its question and partial answer are taken back."""
+
+
+STOPPED_BY_NEXT = {OnBusy.INTERRUPT: StopWay.INTERRUPT, OnBusy.ROLLBACK: StopWay.ROLLBACK}
+"""What a message does to a turn that another node runs, where it does not wait for its end."""
+
+
+@attrs.frozen
+class StopHere:
+    """Told to a session by its node, for another one: stop that turn, if it runs here."""
+
+    turn_id: str
+    way: StopWay
+
+
+@attrs.frozen
+class ReadElsewhere:
+    """Told to a session by its node: somebody reads that turn by way of another one, about once a second."""
+
+    turn_id: str
+
+
+@attrs.frozen
+class Lost:
+    """Told to a session by its node: another node has taken it over, under this epoch."""
+
+    epoch: int
+
+
+@attrs.frozen
+class CatchUp(Ask[None]):
+    """Somebody knows of event ``last_seq``: what another node wrote can be read here when this is answered."""
+
+    last_seq: int
+
+
+@attrs.frozen
+class EndAbandoned(Ask[None]):
+    """The node that ran a turn of yours is gone: end that turn. Refused with `Unavailable`."""
+
+
 @attrs.frozen
 class HandOff(Ask[Session]):
     """Give the caller's session to another agent, who answers from the next turn on; answered once it is committed.

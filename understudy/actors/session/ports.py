@@ -7,6 +7,7 @@ from typing import Protocol
 
 from understudy.actors.inference.messages import ModelEvent, ModelRequest, ToolSpec
 from understudy.actors.inference.retry import RetryBudget
+from understudy.actors.session.messages import StopWay
 from understudy.actors.tools.messages import ToolContext, ToolResult
 from understudy.storage.entries import Compaction, Entry, Published
 from understudy.storage.errors import StorageError
@@ -54,8 +55,11 @@ class SessionStore(Protocol):
         """The active session of *key*, made when there is none; and whether it was made just now."""
         ...
 
-    async def claim(self, session_id: str) -> Session | None:
-        """Take the session over: its epoch rises, so that nobody who held it before can still write."""
+    async def claim(self, session_id: str, node: str) -> Session | None:
+        """Take the session over for *node*: its epoch rises, so that nobody who held it before can still write.
+
+        One in which another living node runs a turn is left alone, and comes back with that ``node`` in it.
+        """
         ...
 
     async def load(self, session_id: str) -> Session | None:
@@ -66,8 +70,8 @@ class SessionStore(Protocol):
         """The session, if it is this user's, and they still belong to its workspace."""
         ...
 
-    async def reset(self, session_id: str, now: datetime) -> tuple[Session, Session]:
-        """Archive the session and open its successor, in one transaction: (old, new)."""
+    async def reset(self, session_id: str, now: datetime, *, epoch: int) -> tuple[Session, Session]:
+        """Archive the session and open its successor, in one transaction: (old, new). Raises `Fenced`."""
         ...
 
     async def hand_off(
@@ -115,8 +119,8 @@ class SessionStore(Protocol):
         """The turn that an idempotency key started, which counts still: unexpired, or the turn's that runs."""
         ...
 
-    async def sessions_with_running_turns(self) -> Sequence[str]:
-        """The ids of all sessions in which a turn is believed to be running."""
+    async def abandoned_sessions(self, own: str | None = None) -> Sequence[str]:
+        """The ids of sessions with a turn that is believed to be running by a node that is no more, or by *own*."""
         ...
 
     async def events(self, session_id: str, after: int, limit: int) -> Sequence[RunEvent]:
@@ -201,6 +205,26 @@ class Consent(Protocol):
 
     def withdraw(self, asked: Approval) -> None:
         """Nobody waits for it any more. Does not block."""
+        ...
+
+
+class Calls(Protocol):
+    """The other nodes, seen from a session: `understudy.actors.nodes.calls.NodeCalls`."""
+
+    async def stop(self, session_id: str, turn_id: str, way: StopWay) -> None:
+        """Ask whichever node runs a turn of the session to stop it. May be lost. Raises `StoreUnavailable`."""
+        ...
+
+    async def read(self, session_id: str, turn_id: str) -> None:
+        """Tell whichever node runs the turn that somebody reads it here. May be lost. Raises `StoreUnavailable`."""
+        ...
+
+
+class Requests(Protocol):
+    """Requests for consent, as far as nobody waits for them any more."""
+
+    async def withdraw_abandoned(self, now: datetime) -> int:
+        """Cancel those whose turn has ended; how many. Raises `StoreUnavailable`."""
         ...
 
 

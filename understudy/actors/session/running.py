@@ -31,6 +31,10 @@ class Running:
     status: TurnStatus | None = None
     on_quiet: list[Callable[[], object]] = attrs.field(factory=list)
     unread: Timer | None = None
+    read_elsewhere: float = -math.inf
+    """When another node was last read from, on trio's clock."""
+    abroad: bool = False
+    """It waits for the end of a turn that another node runs."""
 
     @contextmanager
     def hold(self) -> Iterator[None]:

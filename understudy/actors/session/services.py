@@ -11,15 +11,18 @@ from understudy.actors.session.compaction import Thresholds
 from understudy.actors.session.flusher import Flusher
 from understudy.actors.session.ground import Ground
 from understudy.actors.session.ports import (
+    Calls,
     CompactionStore,
     Consent,
     GroupWriter,
     Health,
     ModelStreams,
     Recall,
+    Requests,
     SessionStore,
     Tools,
 )
+from understudy.storage.records import new_id
 
 
 @attrs.frozen
@@ -29,6 +32,8 @@ class SessionServices:
     ``window`` is how many tokens a model reads whose agent does not say; ``thresholds`` say when a conversation is put
     into a summary, which takes a ``compaction`` to keep it. Without ``consent`` every tool runs unasked, and without
     ``health`` no agent is ever paused. The ``purse`` has the allowances for what is asked of models beside turns.
+    ``node`` is this run of the server among those on the database, which it reaches by ``calls``; without these it is
+    alone. What turns had asked people for is found in ``requests``.
     """
 
     store: SessionStore
@@ -47,5 +52,8 @@ class SessionServices:
     consent: Consent | None = None
     health: Health | None = None
     purse: Purse | None = None
+    node: str = attrs.field(factory=lambda: new_id("nod"))
+    calls: Calls | None = None
+    requests: Requests | None = None
     flusher: Flusher = attrs.field(default=attrs.Factory(lambda self: Flusher(self.writer), takes_self=True))
     """Commits what the turns say meanwhile."""

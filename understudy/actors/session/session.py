@@ -4,6 +4,7 @@ Longer than most files: it is one state machine, whose states only make sense si
 `opening`, what it does in `turn`, who waits for it in `running`, how its events are written in `recorder`.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -24,18 +25,19 @@ from understudy.actors.errors import (
 )
 from understudy.actors.metrics.messages import METRICS, TurnBegan
 from understudy.actors.presence.messages import PRESENCE, AnnouncePresence, PresenceChanged, PresenceGone
-from understudy.actors.serving import ANOTHER_IS_AWAY, Server, refused
+from understudy.actors.serving import ANOTHER_IS_AWAY, refused
 from understudy.actors.session.aftermath import tell_of_end
 from understudy.actors.session.chronicle import Chronicle
 from understudy.actors.session.compacting import Compactor
 from understudy.actors.session.context import HISTORY_LIMIT, window_of
 from understudy.actors.session.conversation import Conversation
 from understudy.actors.session.ending import (
-    CANCELLED_BY_NEXT,
     CANCELLED_BY_REQUEST,
     CANCELLED_UNREAD,
     COMPLETED,
+    LOST,
     ROLLED_BACK,
+    STOPPED,
     TIMED_OUT,
     Ending,
     failed,
@@ -43,6 +45,7 @@ from understudy.actors.session.ending import (
 from understudy.actors.session.handoff import transfer
 from understudy.actors.session.messages import (
     DIRECTORY,
+    STOPPED_BY_NEXT,
     Cancelled,
     CancelTurn,
     HandOff,
@@ -50,39 +53,52 @@ from understudy.actors.session.messages import (
     Moved,
     OnBusy,
     Presence,
+    ReadElsewhere,
     Reset,
     ResetDone,
     StartTurn,
+    StopHere,
+    StopWay,
     TurnStarted,
     session_address,
 )
 from understudy.actors.session.opening import Opening
-from understudy.actors.session.orphan import bury, find_streamed
 from understudy.actors.session.replay import find_replay
 from understudy.actors.session.running import OpeningLost, Running, Unread
 from understudy.actors.session.services import SessionServices
+from understudy.actors.session.shared import (
+    CALL_EVERY,
+    LOOK_EVERY,
+    NOT_STOPPED,
+    SEIZE_BOUND,
+    TRIES,
+    SharedSession,
+    is_ours,
+    take,
+)
 from understudy.actors.session.toolcalls import AWAITING
 from understudy.actors.session.turn import Turn
 from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, Work, WorkDone, current_context, receive
-from understudy.storage.errors import StoreConflict
-from understudy.storage.records import IdempotencyKey, RunEvent, Session, SessionStatus, new_id
+from understudy.storage.errors import Fenced, StoreConflict
+from understudy.storage.records import IdempotencyKey, RunEvent, Session, SessionStatus, TurnStatus, new_id
 
 MAX_QUEUE = 16
 """Messages that may wait behind a running turn."""
 
+BUSY = "the session is busy with another turn"
+MID_TURN = "the session is in the middle of a turn: wait for its end, or cancel it"
+TRY_AGAIN = "the conversation goes on through another server; try again"
 
-class SessionActor(Server):
+
+class SessionActor(SharedSession):
     """One conversation: runs its turns one at a time, keeps its event log, owns its history.
 
-    Restarted, it takes the session over under a new epoch and ends the turn that its predecessor left running.
+    Restarted, it takes the session over under a new epoch and ends the turn that its predecessor left running. While
+    another node runs a turn in it, this one only shows its readers what is written there; see `ownership`.
     """
 
     def __init__(self, session_id: str, services: SessionServices) -> None:
-        self._id = session_id
-        self._services = services
-        self._session: Session | None = None
-        self._conversation: Conversation | None = None
-        self._current: Running | None = None
+        super().__init__(session_id, services)
         self._compacting: Work | None = None
         self._queue: deque[tuple[StartTurn, Deferred[TurnStarted]]] = deque()
         self._resetting = False
@@ -92,25 +108,12 @@ class SessionActor(Server):
 
     async def started(self) -> None:
         """Claim the session and end an orphaned turn. Raises `NotFound` for an unknown session, which asks then get."""
-        store = self._services.store
-        session = await store.claim(self._id)
+        session = await take(self._id, self._services)
         if session is None:
             raise NotFound("there is no such session")
-        if session.message_count == 0:
-            self._conversation = Conversation()  # no turn ever ran here: nothing to look for, and nothing to read later
-        elif (turn := await store.running_turn(self._id)) is not None:
-            content, rest = await find_streamed(store, session, turn)
-            group, event = bury(session, turn, content, rest, self._services.now())
-            await self._services.writer.write(*group)
-            session = attrs.evolve(session, last_seq=event.seq)
-        self._session = session
         self.events = EventLog[RunEvent](last_seq=session.last_seq, history=self._read_events)
         self.events.on_readers(self._readers_changed)
-        self.labels = {
-            "workspace": session.key.workspace_id,
-            "uid": session.key.uid,
-            "agent": session.key.agent_id,
-        }
+        self._adopt(session, owned=is_ours(session, self._services))
 
     async def stopping(self, reason: Exit) -> None:
         """Leave presence. A running turn is cancelled with the actor; the next incarnation ends it."""
@@ -123,6 +126,7 @@ class SessionActor(Server):
             "state": self._state,
             "status": self._session.status.value if self._session else "unknown",
             "epoch": self._session.epoch if self._session else None,
+            "owned": self._owned,
             "turn": running.turn.id if running and running.turn else None,
             "queued": len(self._queue),
             "lastSeq": self.events.last_seq if self.events else 0,
@@ -140,6 +144,7 @@ class SessionActor(Server):
         if self._successor is not None:
             return self.forward(session_address(self._successor), message)
         if session.status is SessionStatus.ARCHIVED:
+            self.system.tell(DIRECTORY, Left(message.key, self._id))
             return self.forward(DIRECTORY, message)
         if "\x00" in message.message:
             raise Invalid(
@@ -163,9 +168,11 @@ class SessionActor(Server):
         running = self._current
         if message.turn_id is None:
             self._drop_queue()
-        elif running is None or running.turn is None or running.turn.id != message.turn_id:
-            return self._quiet(None)
-        if running is None:
+        if running is None or running.abroad:
+            if running is not None and message.turn_id is None:
+                running.cancel(CANCELLED_BY_REQUEST)
+            return self.answer(message, self._cancel_elsewhere, message)
+        if message.turn_id is not None and (running.turn is None or running.turn.id != message.turn_id):
             return self._quiet(None)
         deferred = self.defer(message)
         running.on_quiet.append(lambda: deferred.reply(self._quiet(running)))
@@ -173,7 +180,7 @@ class SessionActor(Server):
         return deferred
 
     @receive
-    def reset(self, message: Reset) -> Deferred[ResetDone] | ResetDone:
+    def reset(self, message: Reset) -> Deferred[ResetDone]:
         """Archive this session and open its successor; a running turn is cancelled first.
 
         One in which nothing was said yet is as new as its successor would be: it stays, so that to reset twice is to
@@ -185,29 +192,25 @@ class SessionActor(Server):
         if message.key != session.key:
             self.system.tell(DIRECTORY, Left(message.key, self._id))
             return self.forward(DIRECTORY, message)
-        busy = self._current is not None or self._resetting or self._queue
-        if not busy and session.message_count == 0 and session.status is SessionStatus.ACTIVE:
-            return ResetDone(archived_session_id=None, session_id=self._id)
+        busy = self._current is not None or self._resetting or bool(self._queue)
         deferred = self.defer(message)
         self._resetting = True
         self._drop_queue()
         if self._current is None:
-            self.work(self._reset, deferred, name="reset")
+            self.work(self._reset, message, deferred, busy, name="reset")
         else:
-            self._current.on_quiet.append(lambda: self.work(self._reset, deferred, name="reset"))
+            self._current.on_quiet.append(lambda: self.work(self._reset, message, deferred, busy, name="reset"))
             self._current.cancel(CANCELLED_BY_REQUEST)
         return deferred
 
     @receive
-    def hand_off(self, message: HandOff) -> Session | Deferred[Session]:
+    def hand_off(self, message: HandOff) -> Deferred[Session]:
         """Give the conversation to another agent, between two turns."""
         session = self._require(message.uid)
-        if message.agent_id == session.key.agent_id:
-            return session
         if self._successor is not None or session.status is SessionStatus.ARCHIVED:
             raise Conflict("the session is archived: nobody goes on with it")
         if self._current is not None or self._resetting:
-            raise Conflict("the session is in the middle of a turn: wait for its end, or cancel it")
+            raise Conflict(MID_TURN)
         deferred = self.defer(message)
         self._resetting = True  # turns that come meanwhile wait
         self.work(self._hand_off, message, deferred, name="handoff")
@@ -219,6 +222,22 @@ class SessionActor(Server):
         if self._session is not None and self._current is not None:
             self._tell_presence()
 
+    @receive
+    def stop_here(self, message: StopHere) -> None:
+        """Another node was asked to stop the turn that runs here, or needs its place."""
+        running = self._current
+        if running is not None and running.turn is not None and running.turn.id == message.turn_id:
+            if message.way is StopWay.CANCEL:
+                self._drop_queue()
+            running.cancel(STOPPED[message.way])
+
+    @receive
+    def read_elsewhere(self, message: ReadElsewhere) -> None:
+        """A reader at another node counts as one."""
+        running = self._current
+        if running is not None and running.turn is not None and running.turn.id == message.turn_id:
+            running.read_elsewhere = trio.current_time()
+
     # --- the turn's way ----------------------------------------------------------------------------------------
 
     def _admit(self, message: StartTurn, started: Deferred[TurnStarted]) -> None:
@@ -227,12 +246,15 @@ class SessionActor(Server):
         elif self._current is None and not self._resetting:
             self._launch(message, started)
         elif message.on_busy is OnBusy.REJECT:
-            started.fail(Conflict("the session is busy with another turn"))
+            started.fail(Conflict(BUSY))
         elif len(self._queue) >= MAX_QUEUE:
             started.fail(RateLimited("too many messages wait for this session", retry_after=1.0))
-        elif self._current is not None and message.on_busy in {OnBusy.INTERRUPT, OnBusy.ROLLBACK}:
+        elif self._current is not None and (way := STOPPED_BY_NEXT.get(message.on_busy)) is not None:
             self._queue.appendleft((message, started))
-            self._current.cancel(CANCELLED_BY_NEXT if message.on_busy is OnBusy.INTERRUPT else ROLLED_BACK)
+            if self._current.abroad:
+                self.work(self._call_stop, way, name="stop")
+            else:
+                self._current.cancel(STOPPED[way])
         else:
             self._queue.append((message, started))
 
@@ -249,6 +271,8 @@ class SessionActor(Server):
     async def _replay_or_admit(self, message: StartTurn, started: Deferred[TurnStarted], key: IdempotencyKey) -> None:
         try:
             replay = await find_replay(self._services.store, key)
+            if replay is not None:
+                await self._refresh()
         except DomainError as refusal:
             started.fail(refusal)
         else:
@@ -259,10 +283,20 @@ class SessionActor(Server):
 
     async def _run(self, running: Running) -> None:
         """Linked work: the whole life of one turn. Cancelling its scope ends it in good order; killing it does not."""
+        try:
+            await self._live(running)
+        except Fenced:
+            # The session is another node's, which took ours for dead: it ends the turn, and what it writes is shown.
+            self._disown()
+            running.status = LOST.status
+            if running.turn is not None:
+                tell_of_end(self.system, None, running.turn, LOST, self._services.now())
+
+    async def _live(self, running: Running) -> None:
         ending: Ending | None = None
         try:
             with running.scope:
-                running.turn = await self._open(running)
+                await self._open(running)
                 if running.turn is None:
                     return
                 running.scope.deadline = trio.current_time() + self._services.turn_timeout
@@ -289,10 +323,46 @@ class SessionActor(Server):
             return failed(error)
         return COMPLETED
 
-    async def _open(self, running: Running) -> Turn | None:
+    async def _open(self, running: Running) -> None:
+        """Begin the turn, in a session that is ours; waits for the end of one that another node runs in it.
+
+        Raises the `DomainError` the asker is refused with.
+        """
+        message, tries = running.message, TRIES
+        called = -math.inf
+        while tries:
+            async with self._owning:
+                if not self._owned:
+                    await self._take()
+                running.abroad = not self._owned
+                if self._owned:
+                    if self._is_elsewhere(message.key):
+                        running.started.forward(DIRECTORY, message)
+                        return
+                    try:
+                        running.turn = await self._begin(running)
+                    except Fenced:
+                        running.offered = False
+                        self._disown()
+                        tries -= 1
+                        continue
+                    return
+            if message.on_busy is OnBusy.REJECT:
+                raise Conflict(BUSY)
+            if running.started.expired:
+                raise Unavailable("the turn that another server runs took too long", retry_after=1.0)
+            way = STOPPED_BY_NEXT.get(message.on_busy)
+            if way is not None and trio.current_time() >= called + CALL_EVERY:
+                called = trio.current_time()
+                await self._call_stop(way)
+            await trio.sleep(LOOK_EVERY * self.system.rng.uniform(0.5, 1.5))
+        raise Unavailable(TRY_AGAIN, retry_after=1.0)
+
+    async def _begin(self, running: Running) -> Turn | None:
         """Record the question and the turn, and answer the asker; None when it was answered otherwise.
 
-        Cancelled before the record was offered: nothing is changed. Raises the `DomainError` the asker is refused with.
+        Cancelled before the record was offered: nothing is changed. Raises the `DomainError` the asker is refused with,
+        and `Fenced`: nothing was recorded, and the asker not answered.
         """
         services, message = self._services, running.message
         chronicle = Chronicle(
@@ -376,7 +446,10 @@ class SessionActor(Server):
     async def _compact(self, turn: Turn, conversation: Conversation) -> None:
         async with conversation.compacting:
             session, room = self._require(), window_of(turn.config, self._services.window).room
-            await Compactor(self._services).compact(session, turn.config, conversation, room, turn.id)
+            try:
+                await Compactor(self._services).compact(session, turn.config, conversation, room, turn.id)
+            except Fenced:
+                self._disown()  # whoever has the session now makes its summaries
 
     def _next(self) -> None:
         while self._queue and self._current is None and not self._resetting:
@@ -386,20 +459,55 @@ class SessionActor(Server):
             elif not started.expired:
                 self._launch(message, started)
 
+    async def _cancel_elsewhere(self, message: CancelTurn) -> Cancelled:
+        """Have the turn stopped that another node runs; answered when it is."""
+        store = self._services.store
+        turn = await store.running_turn(self._id)
+        if turn is None or message.turn_id not in {None, turn.id}:
+            await self._refresh()
+            return self._quiet(None)
+        way = StopWay.CANCEL if message.turn_id is None else StopWay.CANCEL_ONE
+        with trio.move_on_after(SEIZE_BOUND):
+            while True:
+                await self._take_unless_running()  # which ends it, when its node is gone
+                ended = await store.turn(turn.id)
+                if ended is None or ended.status is not TurnStatus.RUNNING:
+                    await self._refresh()
+                    return Cancelled(self._id, turn.id, ended.status if ended else None, self._log().last_seq)
+                if self._runs_here:
+                    self.stop_here(StopHere(turn.id, way))
+                else:
+                    await self._call_stop(way)
+                await trio.sleep(LOOK_EVERY)
+        raise Unavailable(NOT_STOPPED, retry_after=1.0)
+
     # --- resetting ---------------------------------------------------------------------------------------------
 
-    async def _reset(self, deferred: Deferred[ResetDone]) -> None:
-        successor = await self._replace()
-        deferred.reply(ResetDone(archived_session_id=self._id, session_id=successor))
+    async def _reset(self, message: Reset, deferred: Deferred[ResetDone], busy: bool) -> None:
+        try:
+            await self._seize(self._reset_owned, message, deferred, busy)
+        except DomainError as refusal:
+            deferred.fail(refusal)
         self._resetting = False
         self._next()
+
+    async def _reset_owned(self, message: Reset, deferred: Deferred[ResetDone], busy: bool) -> None:
+        if self._successor is None and self._is_elsewhere(message.key):
+            deferred.forward(DIRECTORY, message)
+        elif self._successor is not None:
+            deferred.reply(ResetDone(archived_session_id=self._id, session_id=self._successor))
+        elif not busy and self._require().message_count == 0:
+            deferred.reply(ResetDone(archived_session_id=None, session_id=self._id))
+        else:
+            successor = await self._replace()
+            deferred.reply(ResetDone(archived_session_id=self._id, session_id=successor))
 
     async def _replace(self) -> str:
         """Archive this session and open its successor; from now on everything is sent on to that one."""
         session = self._require()
+        old, new = await self._services.store.reset(self._id, self._services.now(), epoch=session.epoch)
         if self._compacting is not None:
             self._compacting.cancel()
-        old, new = await self._services.store.reset(self._id, self._services.now())
         self._session = attrs.evolve(session, status=old.status, archived_at=old.archived_at)
         self._successor = new.id
         self.system.tell(DIRECTORY, Moved(session.key, new.id))
@@ -407,21 +515,33 @@ class SessionActor(Server):
         return new.id
 
     async def _hand_off(self, message: HandOff, deferred: Deferred[Session]) -> None:
-        session = self._require()
         try:
-            moved, note = await transfer(session, message, self._services, deferred)
+            async with self._owning:
+                await self._take()
+                if not self._owned:
+                    raise Conflict(MID_TURN)
+                await self._hand_off_owned(message, deferred)
         except DomainError as refusal:
             deferred.fail(refusal)
-        else:
+        except Fenced:
+            self._disown()
+            deferred.fail(Unavailable(TRY_AGAIN, retry_after=1.0))
+        self._resetting = False
+        self._next()
+
+    async def _hand_off_owned(self, message: HandOff, deferred: Deferred[Session]) -> None:
+        session = self._require()
+        if session.status is SessionStatus.ARCHIVED:
+            raise Conflict("the session is archived: nobody goes on with it")
+        if message.agent_id != session.key.agent_id:
+            moved, note = await transfer(session, message, self._services, deferred)
             self._session = moved
             if self._conversation is not None:
                 self._conversation.messages.append(note)
             self.labels = {**self.labels, "agent": moved.key.agent_id}
             self.system.tell(DIRECTORY, Left(session.key, self._id))
             self.system.tell(DIRECTORY, Moved(moved.key, self._id))
-            deferred.reply(moved)
-        self._resetting = False
-        self._next()
+        deferred.reply(self._require())
 
     def _hand_over(self, message: StartTurn, started: Deferred[TurnStarted]) -> None:
         assert self._successor is not None  # noqa: S101 - callers have just looked
@@ -435,6 +555,8 @@ class SessionActor(Server):
     def _readers_changed(self, count: int) -> None:
         if self._current is not None:
             self._watch_readers(self._current)
+        if count and not self._owned:
+            self._keep_following()
 
     def _watch_readers(self, running: Running) -> None:
         """Start or stop the clock that ends a turn which nobody reads."""
@@ -452,23 +574,13 @@ class SessionActor(Server):
         running = message.running
         if running is not self._current or self._log().readers:
             return
-        if self._state == AWAITING:
-            running.unread = self.after(max(running.message.grace or 0.0, 1.0), message)
+        grace = max(running.message.grace or 0.0, 1.0)
+        if self._state == AWAITING or trio.current_time() < running.read_elsewhere + grace:
+            running.unread = self.after(grace, message)
         else:
             running.cancel(CANCELLED_UNREAD)
 
     # --- small things ------------------------------------------------------------------------------------------
-
-    def _require(self, uid: str | None = None) -> Session:
-        session = self._session
-        if session is None or (uid is not None and session.key.uid != uid):
-            raise NotFound("there is no such session")
-        return session
-
-    def _log(self) -> EventLog[RunEvent]:
-        if self.events is None:
-            raise NotFound("there is no such session")
-        return self.events
 
     def _quiet(self, running: Running | None) -> Cancelled:
         turn = running.turn if running else None

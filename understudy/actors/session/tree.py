@@ -1,5 +1,7 @@
 """The part of the tree that sessions live in."""
 
+from understudy.actors.nodes.actor import node_spec
+from understudy.actors.nodes.ports import Membership
 from understudy.actors.session.directory import Directory
 from understudy.actors.session.flusher import FlusherActor
 from understudy.actors.session.messages import DIRECTORY
@@ -16,11 +18,17 @@ RECOVERY_TIMEOUT = 300.0
 
 
 def sessions_spec(
-    services: SessionServices, *, idle_after: float = 300.0, max_sessions: int = 100_000, partitions: int = 16
+    services: SessionServices,
+    *,
+    membership: Membership | None = None,
+    idle_after: float = 300.0,
+    max_sessions: int = 100_000,
+    partitions: int = 16,
 ) -> SupervisorSpec:
-    """The supervisor of all sessions: what commits their words first, the directory, the live sessions, then recovery.
+    """The supervisor: the lease of this node, what commits the words, the directory, the live sessions, recovery.
 
-    *idle_after* is how long (seconds) a session stays in memory with nothing to do.
+    *idle_after* is how long (seconds) a session stays in memory with nothing to do. Without *membership* there are no
+    other nodes: whatever they might have left is ended at the start alone.
     """
 
     def session(session_id: str) -> ChildSpec:
@@ -30,6 +38,7 @@ def sessions_spec(
     return SupervisorSpec(
         parent,
         children=(
+            *((node_spec(membership),) if membership is not None else ()),
             ChildSpec("flusher", FlusherActor, args=(services.flusher,)),
             ChildSpec(directory, Directory, args=(services.store, services.now)),
             DynamicSpec(
@@ -40,6 +49,11 @@ def sessions_spec(
                 partitions=partitions,
                 quarantine=QUARANTINE,
             ),
-            ChildSpec("recovery", Recovery, args=(services.store,), start_timeout=RECOVERY_TIMEOUT),
+            ChildSpec(
+                "recovery",
+                Recovery,
+                args=(services, membership.lease / 3 if membership is not None else None),
+                start_timeout=RECOVERY_TIMEOUT,
+            ),
         ),
     )

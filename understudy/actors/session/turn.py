@@ -106,6 +106,7 @@ class Turn:
 
         Events are committed and published meanwhile. Raises a `DomainError` when the provider fails; cancelled, the
         provider's connection and the tools are closed before this returns, and what was noted stays with the recorder.
+        Raises `Fenced` when somebody newer owns the session: nothing of the turn can be written any more.
         """
         if self.recital is not None:
             self._say(self.recital)

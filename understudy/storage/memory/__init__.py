@@ -23,6 +23,7 @@ from understudy.storage.memory.loop import MemoryApprovals, MemoryCompaction, Me
 from understudy.storage.memory.memories import MemoryMemories
 from understudy.storage.memory.memory_index import MemoryMemoryIndex
 from understudy.storage.memory.memory_profiles import MemoryMemoryProfiles
+from understudy.storage.memory.nodes import MemoryNodes
 from understudy.storage.memory.onboarding import MemoryOnboarding
 from understudy.storage.memory.retention import MemoryRetention
 from understudy.storage.memory.skills import MemorySkillUsage
@@ -75,4 +76,5 @@ class MemoryStore:
         self.retention = MemoryRetention(tables)
         self.webhooks = MemoryWebhooks(tables)
         self.deliveries = MemoryDeliveries(tables)
+        self.nodes = MemoryNodes(tables)
         self.journal = MemoryJournal(tables)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import attrs
+import msgspec
 
 from understudy.storage.entries import Published
 from understudy.storage.errors import Fenced, StoreConflict, Unstorable
@@ -41,12 +42,18 @@ class MemorySessions:
             return active, False
         return self._make(key, now), True
 
-    async def claim(self, session_id: str) -> Session | None:
+    async def claim(self, session_id: str, node: str) -> Session | None:
         """As the real one."""
         self._tables.check()
         if (session := self._tables.sessions.get(session_id)) is None:
             return None
-        claimed = self._tables.sessions[session_id] = attrs.evolve(session, epoch=session.epoch + 1)
+        if session.node != node and self._tables.lives(session.node):
+            if await self.running_turn(session_id) is not None:
+                return session
+            self._tables.call(
+                msgspec.json.encode({"lost": session_id, "node": session.node, "epoch": session.epoch + 1}).decode()
+            )
+        claimed = self._tables.sessions[session_id] = attrs.evolve(session, epoch=session.epoch + 1, node=node)
         return claimed
 
     async def load(self, session_id: str) -> Session | None:
@@ -88,12 +95,14 @@ class MemorySessions:
         found.sort(key=lambda session: session.last_active_at, reverse=True)
         return tuple(found[offset : offset + limit]), len(found)
 
-    async def reset(self, session_id: str, now: datetime) -> tuple[Session, Session]:
+    async def reset(self, session_id: str, now: datetime, *, epoch: int) -> tuple[Session, Session]:
         """As the real one."""
         self._tables.check()
         if (old := self._tables.sessions.get(session_id)) is None:
             raise LookupError(f"there is no session {session_id}")
         if old.status is SessionStatus.ACTIVE:
+            if old.epoch != epoch:
+                raise Fenced("a newer incarnation owns the session")
             old = attrs.evolve(old, status=SessionStatus.ARCHIVED, archived_at=now)
             self._tables.sessions[session_id] = old
         return old, self._active(old.key) or self._make(old.key, now)
@@ -222,11 +231,14 @@ class MemorySessions:
         counts = kept.expires_at > self._tables.now() or turn.status is TurnStatus.RUNNING
         return (kept.answer.key, turn) if counts else None
 
-    async def sessions_with_running_turns(self) -> tuple[str, ...]:
+    async def abandoned_sessions(self, own: str | None = None) -> tuple[str, ...]:
         """As the real one."""
         self._tables.check()
-        running = {turn.session_id for turn in self._tables.turns.values() if turn.status is TurnStatus.RUNNING}
-        return tuple(sorted(running))
+        nodes = ((each, self._tables.sessions[each].node) for each in self._busy())
+        return tuple(sorted(each for each, node in nodes if node == own or not self._tables.lives(node)))
+
+    def _busy(self) -> set[str]:
+        return {turn.session_id for turn in self._tables.turns.values() if turn.status is TurnStatus.RUNNING}
 
     async def events(self, session_id: str, after: int, limit: int) -> tuple[RunEvent, ...]:
         """As the real one."""
@@ -241,7 +253,8 @@ class MemorySessions:
 
     async def prune_events(self, before: datetime, *, limit: int = 10_000) -> int:
         """As the real one."""
-        busy = await self.sessions_with_running_turns()
+        self._tables.check()
+        busy = self._busy()
         old = [
             (session_id, seq)
             for session_id, log in self._tables.events.items()

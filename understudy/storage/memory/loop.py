@@ -9,7 +9,7 @@ from understudy.storage.entries import Compaction, Published
 from understudy.storage.errors import Fenced
 from understudy.storage.memory.spending import settle
 from understudy.storage.memory.tables import Billed, Tables
-from understudy.storage.records import AgentHealth, Approval, ApprovalStatus, AuditEntry
+from understudy.storage.records import AgentHealth, Approval, ApprovalStatus, AuditEntry, TurnStatus
 
 
 class MemoryCompaction:
@@ -77,6 +77,19 @@ class MemoryApprovals:
         for each in pending:
             self._approvals[each.id] = attrs.evolve(each, status=status, decided_at=now)
         return len(pending)
+
+    async def withdraw_abandoned(self, now: datetime) -> int:
+        """As the real one."""
+        turns = self._tables.turns
+        running = {turn.id for turn in turns.values() if turn.status is TurnStatus.RUNNING}
+        abandoned = [each.id for each in self._approvals.values() if each.turn_id not in running]
+        return await self.end(abandoned, ApprovalStatus.CANCELLED, now)
+
+    async def decided(self, ids: Sequence[str]) -> tuple[Approval, ...]:
+        """As the real one."""
+        self._tables.check()
+        found = [self._approvals[each] for each in ids if each in self._approvals]
+        return tuple(each for each in found if each.status is not ApprovalStatus.PENDING)
 
     async def get(self, workspace_id: str, approval_id: str, *, uid: str | None = None) -> Approval | None:
         """As the real one."""

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import attrs
 import msgspec
+import trio
 
 from understudy.storage.batch import audit_row
 from understudy.storage.deliveries import DeliveryStatus, Webhook
@@ -157,11 +158,23 @@ class Tables:
         self.jobs: dict[str, Job] = {}
         self.claims: dict[str, Claim] = {}
         self.schedule: dict[str, datetime] = {}
+        self.nodes: dict[str, datetime] = {}
+        self.listeners: list[trio.MemorySendChannel[str]] = []
 
     def check(self) -> None:
         """Raise `StoreUnavailable` when the store plays dead."""
         if not self.available:
             raise StoreUnavailable
+
+    def lives(self, node: str | None) -> bool:
+        """Whether the node's lease lasts."""
+        until = self.nodes.get(node) if node is not None else None
+        return until is not None and until > self.now()
+
+    def call(self, said: str) -> None:
+        """Say something to all nodes that listen."""
+        for listener in self.listeners:
+            listener.send_nowait(said)
 
     def append_audit(self, entry: AuditEntry) -> None:
         """Seal a line onto the chain, unless its id is known."""

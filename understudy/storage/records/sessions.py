@@ -28,7 +28,10 @@ class SessionKey:
 
 @attrs.frozen
 class Session:
-    """A conversation. ``epoch`` is the fencing number of the actor that may write it; ``last_seq`` its newest event."""
+    """A conversation. ``last_seq`` is its newest event.
+
+    ``epoch`` is the fencing number of the actor that may write it, and ``node`` where that actor lives.
+    """
 
     id: str
     key: SessionKey
@@ -41,6 +44,7 @@ class Session:
     token_count: int = 0
     summary: str | None = None
     archived_at: datetime | None = None
+    node: str | None = None
 
 
 @attrs.frozen

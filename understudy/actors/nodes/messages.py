@@ -1,0 +1,4 @@
+"""Where this node's membership lives."""
+
+NODE = "sessions/node"
+"""The address of the actor that keeps this node's lease, and hears what other nodes call."""
