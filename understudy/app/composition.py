@@ -25,6 +25,7 @@ from understudy.actors.memory.recall import Recall
 from understudy.actors.nodes.calls import NodeCalls
 from understudy.actors.nodes.ports import Membership
 from understudy.actors.outbound.guarded import GuardedClient
+from understudy.actors.services import Services
 from understudy.actors.session.compaction import Thresholds
 from understudy.actors.session.ground import Ground
 from understudy.actors.session.services import SessionServices
@@ -33,7 +34,7 @@ from understudy.actors.skills.library import SkillLibrary
 from understudy.actors.store.tree import storage_tree
 from understudy.actors.store.writer import JournalWriter
 from understudy.actors.traces.waiting import trace_consumer
-from understudy.actors.tree import Services, node_tree
+from understudy.actors.tree import node_tree
 from understudy.actors.webhooks.callbacks import callback_consumer
 from understudy.actors.webhooks.fanout import webhook_consumer
 from understudy.actors.webhooks.poster import GuardedPoster
