@@ -1,7 +1,8 @@
 """One live conversation.
 
 Longer than most files: it is one state machine, whose states only make sense side by side. How a turn begins is in
-`opening`, what it does in `turn`, who waits for it in `running`, how its events are written in `recorder`.
+`opening`, what it does in `turn`, who waits for it in `running`, how its events are written in `recorder`, and what is
+done because there are other nodes in `shared`.
 """
 
 import math
@@ -94,7 +95,7 @@ class SessionActor(SharedSession):
     """One conversation: runs its turns one at a time, keeps its event log, owns its history.
 
     Restarted, it takes the session over under a new epoch and ends the turn that its predecessor left running. While
-    another node runs a turn in it, this one only shows its readers what is written there; see `ownership`.
+    another node runs a turn in it, this one only shows its readers what is written there; see `shared`.
     """
 
     def __init__(self, session_id: str, services: SessionServices) -> None:
