@@ -11,6 +11,7 @@ import structlog
 from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.asking import Asker
+from understudy.actors.audit.messages import Author, act_of
 from understudy.actors.costs.prices import PriceBook
 from understudy.actors.costs.purse import Purse
 from understudy.actors.errors import Forbidden, Invalid, NotFound, TooLarge
@@ -182,17 +183,8 @@ class Extraction:
             return {"learned": 0}
         now = run.now()
         lesson = await self._lesson(heard, key, config, now)
-        audit = AuditEntry(
-            id=new_id("aud"),
-            event="memory.learned",
-            severity="info",
-            created_at=now,
-            uid=uid,
-            workspace_id=workspace_id,
-            agent_id=asked.agent_id,
-            session_id=asked.session_id,
-            metadata={"turn": asked.turn_id},
-        )
+        by, turn = Author(workspace_id, uid), {"turn": asked.turn_id}
+        audit = act_of(by, "memory.learned", now, turn, agent_id=asked.agent_id, session_id=asked.session_id)
         learned = await self.knowledge.learn(
             asked.turn_id,
             workspace_id,

@@ -16,6 +16,7 @@ import trio
 from understudy.actors.agents.config import AgentConfig
 from understudy.actors.agents.messages import AGENTS, ResolveAgent
 from understudy.actors.asking import Asker
+from understudy.actors.audit.messages import Author, act_of
 from understudy.actors.costs.prices import PriceBook
 from understudy.actors.costs.purse import Purse
 from understudy.actors.errors import Forbidden, Invalid, NotFound
@@ -27,6 +28,7 @@ from understudy.actors.jobs.kinds import JobKind, JobResult, JobRun
 from understudy.actors.jobs.messages import JOBS, EnqueueJob
 from understudy.actors.jobs.payloads import Fields, fits, read
 from understudy.actors.memory.lessons import MOST_DAILY, sift
+from understudy.actors.memory.listener import transcript
 from understudy.actors.memory.messages import MOST_A_DAY, MemoryTier
 from understudy.actors.memory.recall import memory_config
 from understudy.actors.memory.vectors import Vectors
@@ -178,15 +180,10 @@ class Flush:
             return await self._write(run, key, asked, await self._ask(request, notes), expires, notes, holder)
 
     def _question(self, agent: AgentConfig, told: Sequence[Message]) -> ModelRequest:
-        said = "\n\n".join(
-            f"{message.role.value.upper()}: {message.content}"
-            for message in told
-            if message.role in {Role.USER, Role.ASSISTANT} and message.content
-        )
         return ModelRequest(
             provider=agent.provider,
             model=agent.model_id,
-            messages=(ChatMessage(Role.SYSTEM, _PROMPT), ChatMessage(Role.USER, said[-LONGEST:])),
+            messages=(ChatMessage(Role.SYSTEM, _PROMPT), ChatMessage(Role.USER, transcript(told)[-LONGEST:])),
             tools=tuple(tool.spec() for tool in memory_tools(self.system) if tool.name == TOOL),
             temperature=TEMPERATURE,
             max_output_tokens=LONGEST_ANSWER,
@@ -246,17 +243,8 @@ class Flush:
                     now + expires if expires is not None else None,
                 )
             )
-        audit = AuditEntry(
-            id=new_id("aud"),
-            event="memory.flushed",
-            severity="info",
-            created_at=now,
-            uid=key.uid,
-            workspace_id=key.workspace_id,
-            agent_id=key.agent_id,
-            session_id=asked.session_id,
-            metadata={"through": asked.last},
-        )
+        by, through = Author(key.workspace_id, key.uid), {"through": asked.last}
+        audit = act_of(by, "memory.flushed", now, through, agent_id=key.agent_id, session_id=asked.session_id)
         written = await self.notebook.write_down(
             asked.last,
             entries,

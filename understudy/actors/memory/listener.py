@@ -97,17 +97,21 @@ class Listener:
         return "".join(text)
 
 
-def question(config: AgentConfig, told: Sequence[Message]) -> ModelRequest:
-    """What the agent's model is asked about the messages *told*."""
-    exchange = "\n\n".join(
+def transcript(told: Sequence[Message]) -> str:
+    """What user and agent said to each other."""
+    return "\n\n".join(
         f"{message.role.value.upper()}: {message.content}"
         for message in told
         if message.role in {Role.USER, Role.ASSISTANT} and message.content
     )
+
+
+def question(config: AgentConfig, told: Sequence[Message]) -> ModelRequest:
+    """What the agent's model is asked about the messages *told*."""
     return ModelRequest(
         provider=config.provider,
         model=config.model_id,
-        messages=(ChatMessage(Role.SYSTEM, _PROMPT), ChatMessage(Role.USER, exchange[:LONGEST_TURN])),
+        messages=(ChatMessage(Role.SYSTEM, _PROMPT), ChatMessage(Role.USER, transcript(told)[:LONGEST_TURN])),
         tools=(),
         temperature=0.0,
         max_output_tokens=LONGEST_ANSWER,
