@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -34,6 +35,9 @@ FAST = {
 
 _TEMPLATE = "tests_template"
 
+LEFT_BEHIND = 3600.0
+"""Seconds after which a directory whose lock is free is nobody's."""
+
 
 def fast_directory(prefix: str) -> Path:
     """A new temporary directory, in memory where there is plenty of it: making databases is mostly writing files."""
@@ -43,15 +47,18 @@ def fast_directory(prefix: str) -> Path:
 
 
 def sweep_killed_runs(prefix: str) -> None:
-    """Remove what runs left behind that were killed: directories whose lock nobody holds any more."""
+    """Remove what runs left behind that were killed: directories whose lock nobody holds any more.
+
+    A young one is left alone: whose it is may be about to take the lock.
+    """
     for parent in (Path("/dev/shm"), Path(tempfile.gettempdir())):  # only looked at
         for lock in parent.glob(f"{prefix}*/postgres.lock"):
-            with lock.open() as held:
-                try:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
+            with suppress(OSError):  # somebody holds it, or has just removed it
+                if time.time() - lock.stat().st_mtime < LEFT_BEHIND:
                     continue
-                shutil.rmtree(lock.parent, ignore_errors=True)
+                with lock.open() as held:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 class TestServer:
