@@ -104,7 +104,9 @@ async def test_the_node_that_loses_a_session_while_it_lives_is_told(store: Store
 async def test_requests_for_consent_are_withdrawn_with_their_turn_and_seen_when_decided_elsewhere(store: Store) -> None:
     repositories = store.repositories
     session = await store.session()
-    turn = opened(session)
+    gone, turn = opened(session), opened(session)
+    await store.write(gone)
+    await store.write(closed(session, gone.turn_id))
     await store.write(turn)
     key = session.key
     asked = Approval(
@@ -120,7 +122,7 @@ async def test_requests_for_consent_are_withdrawn_with_their_turn_and_seen_when_
         START,
         at(300),
     )
-    left = attrs.evolve(asked, id="apr_2", turn_id="trn_gone")
+    left = attrs.evolve(asked, id="apr_2", turn_id=gone.turn_id)
     for each in (asked, left):
         await repositories.approvals.request(each)
     assert await repositories.approvals.decided(("apr_1", "apr_2")) == ()

@@ -140,7 +140,8 @@ class Stage:
         """Of every table, how many rows it has and which transaction was the last to write one."""
         async with self.pool.connection() as connection:
             tables = await connection.execute(
-                "SELECT relname FROM pg_stat_user_tables WHERE relname NOT IN ('schema_migrations', 'job_schedule')"
+                "SELECT relname FROM pg_stat_user_tables"
+                " WHERE relname NOT IN ('schema_migrations', 'job_schedule', 'nodes')"
             )
             names = sorted(name for (name,) in await tables.fetchall())
             parts = [f"SELECT '{name}', count(*), coalesce(max(xmin::text::bigint), 0) FROM {name}" for name in names]

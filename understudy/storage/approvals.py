@@ -92,7 +92,7 @@ class ApprovalRepository(Repository):
     async def withdraw_abandoned(self, now: datetime) -> int:
         """Cancel what is pending of turns that have ended: nobody waits for it. How many."""
         return await self._count(
-            f"{_END} NOT EXISTS (SELECT FROM turns t WHERE t.id = approvals.turn_id AND t.status = 'running')",
+            f"{_END} EXISTS (SELECT FROM turns t WHERE t.id = approvals.turn_id AND t.status <> 'running')",
             ApprovalStatus.CANCELLED.value,
             now,
         )

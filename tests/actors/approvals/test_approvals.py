@@ -239,7 +239,9 @@ async def test_requests_of_a_node_that_died_are_cancelled_when_the_next_one_star
     async with consenting() as it:
         turn = await it.start("go")
         (approval,) = await asked(it)
-        left = attrs.evolve(approval, id="apr_left", session_id="ses_gone", turn_id="trn_gone")
+        ended = await it.start("/help", key=attrs.evolve(KEY, surface_id="other"))
+        await it.read(ended)
+        left = attrs.evolve(approval, id="apr_left", session_id="ses_gone", turn_id=ended.turn_id)
         await it.store.approvals.request(left)
         await it.system.kill(APPROVALS)
         while len(await listed(it)) != 1:

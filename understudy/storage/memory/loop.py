@@ -81,8 +81,8 @@ class MemoryApprovals:
     async def withdraw_abandoned(self, now: datetime) -> int:
         """As the real one."""
         turns = self._tables.turns
-        running = {turn.id for turn in turns.values() if turn.status is TurnStatus.RUNNING}
-        abandoned = [each.id for each in self._approvals.values() if each.turn_id not in running]
+        ended = {turn.id for turn in turns.values() if turn.status is not TurnStatus.RUNNING}
+        abandoned = [each.id for each in self._approvals.values() if each.turn_id in ended]
         return await self.end(abandoned, ApprovalStatus.CANCELLED, now)
 
     async def decided(self, ids: Sequence[str]) -> tuple[Approval, ...]:
