@@ -93,7 +93,8 @@ async def test_after_a_crash_summaries_and_pauses_hold_and_no_call_waits_for_con
 
             assert await approvals(mira, "pending") == []
             assert [each["status"] for each in await approvals(mira, "all")] == ["cancelled"]
-            assert (await mira.session(before["id"]))["summary"] == before["summary"]
+            # It may have grown since it was looked at: room is made ahead, beside what comes next.
+            assert (await mira.session(before["id"]))["summary"].startswith(before["summary"])
             after = await talk(mira, *(f"Letter {letter}. {MORE}" for letter in "abcdef"))
             assert after["sessionId"] == before["id"]
             summary = (await mira.session(before["id"]))["summary"]

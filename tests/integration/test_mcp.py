@@ -43,6 +43,14 @@ def children_of(pid: int) -> dict[int, str]:
     return found
 
 
+def pid_of(parent: int, last_word: str) -> int | None:
+    """The child whose command ends so."""
+    for pid, command in children_of(parent).items():
+        if command.split()[-1:] == [last_word]:
+            return pid
+    return None
+
+
 def is_gone(pid: int) -> bool:
     """Whether the process has ended, though nobody may have asked how yet."""
     try:
@@ -96,8 +104,9 @@ async def test_an_agent_uses_a_real_server_which_dies_in_the_middle_and_comes_ba
             assert '"timezone": "Asia/Tokyo"' in results(provider)[0]
 
             # Killed in the middle of a call: the turn is told, and goes on.
-            servers = {command.split()[-1]: pid for pid, command in children_of(node.process.pid).items()}
-            lab = servers[str(SCRIPT)]
+            lab, clock = pid_of(node.process.pid, str(SCRIPT)), pid_of(node.process.pid, "UTC")
+            assert lab is not None
+            assert clock is not None
             provider.enqueue(calling("mcp__lab__hang"), calling("calculator", expression="6*7"), Behaviour(tokens=2))
             async with trio.open_nursery() as nursery:
 
@@ -112,12 +121,12 @@ async def test_an_agent_uses_a_real_server_which_dies_in_the_middle_and_comes_ba
                 os.kill(lab, signal.SIGKILL)
             assert "the connection was lost" in results(provider)[-2]
             assert results(provider)[-1] == "42"
-            while lab in children_of(node.process.pid) or "connected" not in await state("lab"):
+            while pid_of(node.process.pid, str(SCRIPT)) in {None, lab} or "connected" not in await state("lab"):
                 await trio.sleep(0.05)
 
             # The real one, too; it comes back and is used again.
-            os.kill(servers["UTC"], signal.SIGKILL)
-            while servers["UTC"] in children_of(node.process.pid) or "connected" not in await state("time"):
+            os.kill(clock, signal.SIGKILL)
+            while pid_of(node.process.pid, "UTC") in {None, clock} or "connected" not in await state("time"):
                 await trio.sleep(0.05)
             provider.enqueue(calling("mcp__time__get_current_time", timezone="Europe/Berlin"), Behaviour(tokens=2))
             await mira.chat("and now?", agentId="keeper")
