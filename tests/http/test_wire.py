@@ -1,12 +1,14 @@
 """What the server does with connections, seen from a raw socket. Each fault of the stack has its test here."""
 
 import socket
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Event, RawData
+from hypercorn.protocol.events import Body, Response
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from structlog.testing import capture_logs
@@ -167,7 +169,8 @@ async def test_the_answer_to_a_broken_request_is_not_lost_to_a_reset() -> None:
         assert await client.closed()
 
 
-async def test_a_small_response_leaves_in_one_write() -> None:
+async def writes_of(app: Any, more: Callable[[Http1], Awaitable[None]] | None = None) -> list[bytes]:
+    """What is written to a client that asks *app*; with *more*, by the protocol itself until that ends."""
     writes: list[bytes] = []
 
     async def send(event: Event) -> None:
@@ -176,10 +179,32 @@ async def test_a_small_response_leaves_in_one_write() -> None:
 
     async with trio.open_nursery() as nursery:
         tasks, context = Tasks(nursery), WorkerContext(None)
-        protocol = Http1(cast(Any, hello), Config(), context, tasks, ConnectionState({}), False, None, None, send)
+        protocol = Http1(app, Config(), context, tasks, ConnectionState({}), False, None, None, send)
         await protocol.handle(RawData(GET.replace("\n", "\r\n").encode()))
+        if more is not None:
+            await more(protocol)
+            nursery.cancel_scope.cancel()
+    return writes
+
+
+async def test_a_small_response_leaves_in_one_write() -> None:
+    writes = await writes_of(hello)
     assert len(writes) == 1
     assert writes[0].endswith(b"\r\n\r\n/")
+
+
+async def test_an_empty_piece_of_a_stream_does_not_end_it() -> None:
+    async def silent(scope: Any, receive: Any, send: Any) -> None:
+        await trio.sleep_forever()  # the answer is written below it, where nobody drops what is empty
+
+    async def answer(protocol: Http1) -> None:
+        await protocol.stream_send(Response(stream_id=1, headers=[], status_code=200))
+        for piece in (b"a", b"", b"b"):
+            await protocol.stream_send(Body(stream_id=1, data=piece))
+
+    head, *pieces = await writes_of(silent, answer)
+    assert b"Transfer-Encoding: chunked" in head
+    assert pieces == [b"1\r\na\r\n", b"1\r\nb\r\n"]
 
 
 async def test_the_head_of_a_stream_leaves_before_its_first_chunk() -> None:

@@ -116,8 +116,8 @@ class Http1(H11Protocol):
         A head that promises a length waits for its body, so that both leave in one write; the end of a message that
         needs no bytes writes none. The head of a stream leaves at once.
         """
-        if type(event) is Body and self._chunked and self.connection.our_state is h11.SEND_BODY:
-            # As h11 frames it, without its ten microseconds: a stream is nothing but chunks.
+        if type(event) is Body and self._chunked and event.data and self.connection.our_state is h11.SEND_BODY:
+            # As h11 frames it, without its ten microseconds: a stream is nothing but chunks. An empty one would end it.
             await self._write(b"%x\r\n%b\r\n" % (len(event.data), event.data))
         elif isinstance(event, Response) and event.status_code >= 200:
             headers = event.headers + self.config.response_headers("h11")
