@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 
 from tests.support.storage import START, Store, at
 from understudy.actors.memory.ports import MemoryKeeper
@@ -172,10 +173,8 @@ async def test_a_tenant_reads_no_list_and_what_it_deletes_leaves_them(kept: Stor
         assert await rows(connection, "SELECT FROM memory_terms") == []
 
 
-async def test_what_was_remembered_before_there_were_lists_is_in_them(kept: Store, pool: Pool) -> None:
-    mira = await kept.user()
-    (step,) = (each for each in load_migrations() if each.name == "0027_memory_terms")
-    await write(kept, mira, ["green tea", "rye bread"])
+async def undo_lists(pool: Pool) -> None:
+    """As it was before there were any."""
     async with pool.connection() as connection:
         for statement in (
             "DROP TABLE memory_terms",
@@ -185,9 +184,44 @@ async def test_what_was_remembered_before_there_were_lists_is_in_them(kept: Stor
             "CREATE INDEX memory_entries_words ON memory_entries USING gin (words)",
         ):
             await connection.execute(statement.encode())
+
+
+async def make_lists(pool: Pool) -> None:
+    """As bringing the database up to date does it."""
+    (step,) = (each for each in load_migrations() if each.name == "0027_memory_terms")
+    async with pool.connection() as connection:
         await connection.execute(step.sql.encode(), prepare=False)
+
+
+async def test_what_was_remembered_before_there_were_lists_is_in_them(kept: Store, pool: Pool) -> None:
+    mira = await kept.user()
+    await write(kept, mira, ["green tea", "rye bread"])
+    await undo_lists(pool)
+    await make_lists(pool)
     await lists(pool)
     assert await words(kept.repositories.memories, mira, "teas") == ["green tea"]
+
+
+async def test_what_another_server_remembers_while_the_lists_are_made_is_in_them(kept: Store, pool: Pool) -> None:
+    await write(kept, await kept.user(), ["green tea"])
+    await undo_lists(pool)
+    columns = "workspace_id, uid, tier, day, category, created_at, weight, embedder, embedding"
+    with trio.fail_after(20):
+        async with (
+            trio.open_nursery() as nursery,
+            pool.connection() as looker,
+            pool.connection() as other,
+            other.transaction(),
+        ):
+            await rows(
+                other,
+                f"INSERT INTO memory_entries (id, content, {columns})"
+                f" SELECT 'mem_late', 'black coffee', {columns} FROM memory_entries",
+            )
+            nursery.start_soon(make_lists, pool)
+            while not await rows(looker, "SELECT FROM pg_locks WHERE NOT granted"):
+                await trio.lowlevel.checkpoint()
+    await lists(pool)
 
 
 async def test_a_list_is_read_from_its_index_alone_and_in_its_order(pool: Pool) -> None:

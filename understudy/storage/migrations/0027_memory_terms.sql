@@ -1,5 +1,8 @@
 -- Which words are in which of a person's entries, the newest first: what a search of many entries reads instead of them.
 
+-- What another server writes meanwhile waits for the triggers, or would be in no list.
+LOCK TABLE memory_entries IN SHARE ROW EXCLUSIVE MODE;
+
 -- One number for a shelf: whose, in which workspace, which tier. What a workspace shares is nobody's.
 CREATE FUNCTION memory_shelf(workspace_id text, uid text, tier text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
