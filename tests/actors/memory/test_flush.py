@@ -7,6 +7,8 @@ from typing import Any
 import attrs
 import msgspec
 import pytest
+import trio
+from trio.testing import MockClock
 
 from tests.actors.memory.test_extraction import VALET, Queue
 from tests.support.storage import START, Store, at, closed, message, opened
@@ -14,7 +16,7 @@ from understudy.actors.agents.actor import agents_spec
 from understudy.actors.agents.document import AgentTools
 from understudy.actors.costs.prices import PriceBook
 from understudy.actors.costs.purse import Purse
-from understudy.actors.errors import DomainError, ProviderFailed
+from understudy.actors.errors import DomainError, ProviderFailed, TimedOut
 from understudy.actors.facts import fact
 from understudy.actors.inference.messages import Finished, ModelRequest, ToolCallCompleted, ToolCallStarted
 from understudy.actors.jobs.kinds import JobRun
@@ -40,6 +42,7 @@ class Model:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] | DomainError = []
         self.asked: list[ModelRequest] = []
+        self.hangs = False
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest, budget: Any = None) -> AsyncIterator[AsyncIterator[Any]]:
@@ -52,6 +55,8 @@ class Model:
             for index, (name, arguments) in enumerate(calls):
                 yield ToolCallStarted(index, f"c{index}", name)
                 yield ToolCallCompleted(index, f"c{index}", name, arguments)
+            if self.hangs:
+                await trio.sleep_forever()
             yield Finished("tool_calls", Usage(100, 20), request.model, provider=request.provider)
 
         yield events()
@@ -141,6 +146,18 @@ async def test_a_model_that_fails_fails_the_attempt_and_the_next_one_writes(stag
         await stage.run(stage.job(first, last))
     stage.model.calls = [("memory_write", '{"content": "Mira likes tea"}')]
     assert await stage.run(stage.job(first, last)) == {"written": 1}
+
+
+async def test_a_model_that_comes_to_no_end_fails_the_attempt_and_half_of_it_is_not_all(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
+    first, *_, last = await stage.said()
+    stage.model.calls, stage.model.hangs = [("memory_write", '{"content": "Mira likes tea"}')], True
+    with pytest.raises(TimedOut):
+        await stage.run(stage.job(first, last))
+    assert stage.remembered() == []
+    stage.model.calls, stage.model.hangs = [*stage.model.calls, ("memory_write", '{"content": "It rains"}')], False
+    assert await stage.run(stage.job(first, last)) == {"written": 2}
 
 
 @pytest.mark.parametrize("agent", ["chad", "valet", "nobody"])

@@ -19,7 +19,7 @@ from understudy.actors.asking import Asker
 from understudy.actors.audit.messages import Author, act_of
 from understudy.actors.costs.prices import PriceBook
 from understudy.actors.costs.purse import Purse
-from understudy.actors.errors import Forbidden, Invalid, NotFound
+from understudy.actors.errors import Forbidden, Invalid, NotFound, TimedOut
 from understudy.actors.facts import read_fact
 from understudy.actors.inference.messages import ChatMessage, Finished, ModelRequest, ToolCallCompleted
 from understudy.actors.inference.rehearsal import PROVIDER as BUILTIN
@@ -192,11 +192,14 @@ class Flush:
         )
 
     async def _ask(self, request: ModelRequest, notes: Chronicle) -> list[MemoryWrite]:
-        """What the model wants to be written; calls that are none of ours, or malformed, are passed over."""
+        """What the model wants to be written; calls that are none of ours, or malformed, are passed over.
+
+        Raises a `DomainError` when the model fails or does not come to an end: what half an answer has is not all.
+        """
         (tool,) = (tool for tool in memory_tools(self.system) if tool.name == TOOL)
         found: list[MemoryWrite] = []
         retries = RetryBudget()
-        with trio.move_on_after(ANSWER), notes.inference(request, retries) as note:
+        with trio.move_on_after(ANSWER) as bound, notes.inference(request, retries) as note:
             async with self.models.stream(request, retries) as events:
                 async for event in events:
                     if isinstance(event, ToolCallCompleted) and event.name == TOOL and len(found) < MOST_DAILY:
@@ -209,6 +212,8 @@ class Flush:
                             found.append(arguments)
                     elif isinstance(event, Finished):
                         note.finished = event
+        if bound.cancelled_caught:
+            raise TimedOut(f"the model took longer than {ANSWER:g} s to say what matters")
         return found
 
     async def _write(
