@@ -119,3 +119,15 @@ async def test_what_nobody_settles_lapses_and_is_given_back_to_whoever_wants_it(
     assert await costs.counter("a:money", START) == (0, 10)
     await allowances.settle("learn/1", (SPENT,))
     assert await costs.counter("a:money", START) == (0, 10), "what has lapsed is not paid"
+
+
+async def test_what_lapsed_in_an_allowance_that_nobody_wants_any_more_is_forgotten_with_it(store: Store) -> None:
+    allowances, costs = store.repositories.allowances, store.repositories.costs
+    later = START + timedelta(minutes=10)
+    await allowances.reserve("learn/1", (MONEY,), now=START, lapses_at=later)
+    await store.write(opened(await store.session(), quotas=(TOKENS,)))
+    assert await costs.prune_counters(later) == 0
+    assert await costs.prune_counters(later + timedelta(seconds=1)) == 1, "the turn's is still its own"
+    assert await costs.counter("a:money", START) == (0, 0)
+    await allowances.settle("learn/1", (SPENT,))
+    assert await costs.counter("a:money", START) == (0, 0)

@@ -84,5 +84,14 @@ class CostRepository(Repository):
         return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
     async def prune_counters(self, before: datetime) -> int:
-        """Forget allowances that began before then; returns how many."""
-        return await self._prune("quota_counters", "starts < %s AND reserved = 0", before)
+        """Forget allowances that began before then; returns how many.
+
+        What lapsed by then in an allowance that nobody wants any more, of which nobody gives it back, goes with it.
+        """
+        await self._prune("quota_reservations", "lapses_at < %s", before)
+        return await self._prune(
+            "quota_counters",
+            "starts < %s AND NOT EXISTS (SELECT FROM quota_reservations r"
+            " WHERE r.scope = quota_counters.scope AND r.starts = quota_counters.starts)",
+            before,
+        )

@@ -156,6 +156,8 @@ class MemoryCosts:
     async def prune_counters(self, before: datetime) -> int:
         """As the real one."""
         self._tables.check()
+        for holder in [holder for holder, until in self._tables.lapsing.items() if until < before]:
+            settle(self._tables, holder, ())
         old = [key for key, (_, reserved) in self._tables.counters.items() if key[1] < before and not reserved]
         for key in old:
             del self._tables.counters[key]
