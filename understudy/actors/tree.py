@@ -10,7 +10,7 @@
     mcp            one_for_one       one actor per MCP server; absent without any
     webhooks       one_for_one       directory, live (dynamic, one actor per webhook with something to do), sweeper
     approvals, healing
-    sessions       one_for_one       node, directory, live (dynamic, one actor per session), recovery
+    sessions       one_for_one       node, flusher, directory, live (dynamic, one actor per session), recovery
     heartbeats     one_for_one       awake (dynamic, one actor per heartbeat that is due soon), directory
     jobs           one_for_one       running (dynamic, one actor per job being done), dispatcher, queue, schedule
 
