@@ -295,3 +295,27 @@ async def test_an_actor_cannot_be_used_before_it_has_its_place(system: ActorSyst
     with pytest.raises(ActorCrashed) as caught:
         await system.spawn(ChildSpec("a", Hasty))
     assert isinstance(caught.value.__cause__, AttributeError)
+
+
+class Relay(Actor):
+    """Whose work, cancelled, has other work begin."""
+
+    @receive
+    def start(self, message: Start) -> None:
+        self.work(self._toil)
+
+    async def _toil(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.work(trio.sleep_forever)
+
+
+async def test_work_that_begins_while_the_actor_ends_does_not_keep_it(system: ActorSystem) -> None:
+    ref = await system.spawn(ChildSpec("a", Relay))
+    ref.tell(Start(1))
+    await trio.sleep(1)
+    with trio.fail_after(60):
+        await system.kill("a")
+        await trio.sleep(1)
+        await system.stop()

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from understudy.actors.store.database import DatabaseActor, Lifetime
 from understudy.runtime import ActorSystem, ChildSpec
 from understudy.storage.errors import StoreUnavailable
+from understudy.storage.listening import listening
 from understudy.storage.pool import Pool
 from understudy.storage.probe import Probe
 from understudy.storage.repository import Repository
@@ -135,5 +136,21 @@ async def test_a_look_at_a_server_that_hangs_takes_no_longer_than_it_may(pg_dsn:
             with pytest.raises(StoreUnavailable):
                 await probe.ping(0.2)
         assert not patience.cancelled_caught
+        await pool.close()
+        way.opened.set()
+
+
+async def test_whoever_listens_notices_that_nothing_comes_through_any_more(pg_dsn: str, folder: Path) -> None:
+    async with way_to(pg_dsn, folder) as way:
+        pool = Pool(way.dsn, min_size=0, max_size=2)
+        await pool.open()
+        async with listening(pool, "news") as heard:
+            assert await heard(0.2) == ()
+            async with pool.connection() as connection:
+                await connection.execute(b"NOTIFY news, 'one'")
+            assert await heard(60) == ("one",)
+            way.shut()
+            with pytest.raises(StoreUnavailable, match="does not answer"):
+                await heard(0.2)
         await pool.close()
         way.opened.set()

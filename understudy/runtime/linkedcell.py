@@ -84,13 +84,15 @@ class LinkedCell(MailCell):
     # -- work ----------------------------------------------------------------------------------------------------------
 
     def start_work(self, fn: Callable[[], Awaitable[Any]], name: str, tag: object) -> Work:
-        """Start linked work on behalf of whoever is served now."""
+        """Start linked work on behalf of whoever is served now. While all work is being cancelled, this is, too."""
         here = HERE.get()
         origin = None if here is None or here.envelope is None else here.envelope[2]
         work = Work(self, fn, name, tag, origin, self.system.now())  # type: ignore[arg-type]  # always an ActorCell
         if self.works is None:
             self.works = {}
         self.works[work] = None
+        if self.collected is not None:
+            work.cancel()
         self.system.start_task(work.run, f"{self.address} {name}")
         self.changed()
         return work

@@ -8,13 +8,17 @@ import psycopg
 from understudy.storage.errors import StoreUnavailable
 from understudy.storage.pool import Pool
 
+_PATIENCE = 5.0
+"""Seconds for a server that said nothing for long to show that it is there."""
+
 
 @asynccontextmanager
 async def listening(pool: Pool, channel: str) -> AsyncIterator[Callable[[float], Awaitable[tuple[str, ...]]]]:
     """A function that waits, at most so many seconds, for hints on *channel*: what they say, in order.
 
     Holds a connection of *pool* meanwhile. A hint can be missed while there is none: nothing may depend on it alone.
-    It and this raise `StoreUnavailable` when the server goes away.
+    It and this raise `StoreUnavailable` when the server goes away, or does not answer either when it has been silent
+    for so many seconds: what lies between may have forgotten a connection on which nothing was said, and tells nobody.
     """
     async with pool.connection() as connection:
 
@@ -22,9 +26,12 @@ async def listening(pool: Pool, channel: str) -> AsyncIterator[Callable[[float],
             try:
                 # It stops after the packet with the first one, which may hold others.
                 async with aclosing(connection.notifies(timeout=seconds, stop_after=1)) as hints:
-                    return tuple([hint.payload async for hint in hints])
+                    heard = tuple([hint.payload async for hint in hints])
             except psycopg.OperationalError as error:
                 raise StoreUnavailable(f"the database went away: {error}") from error
+            if not heard and not await connection.answers(min(seconds, _PATIENCE)):
+                raise StoreUnavailable("the database does not answer")
+            return heard
 
         try:
             await connection.execute(f"LISTEN {channel}".encode(), prepare=False)

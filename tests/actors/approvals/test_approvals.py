@@ -250,6 +250,25 @@ async def test_requests_of_a_node_that_died_are_cancelled_when_the_next_one_star
         await it.read(turn)
 
 
+async def test_a_request_of_another_node_does_not_end_with_who_reads_the_conversation_here(
+    autojump_clock: MockClock,
+) -> None:
+    async with consenting(idle_after=1.0) as it:
+        turn = await it.start("go")
+        (approval,) = await asked(it)
+        reader = await it.start("/help", key=attrs.evolve(KEY, surface_id="read here, run elsewhere"))
+        await it.read(reader)
+        theirs = attrs.evolve(approval, id="apr_theirs", session_id=reader.session_id)
+        await it.store.approvals.request(theirs)
+        await it.system.kill(APPROVALS)
+        await decide(it, approval)  # by one that goes on with both
+        await it.read(turn)
+        while it.system.whereis(session_address(reader.session_id)) is not None:
+            await trio.sleep(1)
+        await trio.sleep(1)
+        assert [each.id for each in await listed(it)] == ["apr_theirs"]
+
+
 async def test_the_time_for_which_somebody_thinks_does_not_count(autojump_clock: MockClock) -> None:
     async with consenting(turn_timeout=0.1) as it:
         turn = await it.start("go", grace=0.1)

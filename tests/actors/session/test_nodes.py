@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import attrs
 import pytest
@@ -23,8 +24,9 @@ from understudy.actors.session.messages import (
     TurnStarted,
     session_address,
 )
+from understudy.actors.session.shared import SEIZE_BOUND
 from understudy.runtime import Numbered
-from understudy.storage.records import IdempotencyKey, Role, TurnStatus, Usage
+from understudy.storage.records import IdempotencyKey, Role, Session, TurnStatus, Usage
 
 
 @attrs.define
@@ -338,3 +340,47 @@ async def test_a_node_that_stops_leaves_nothing_to_wait_for(autojump_clock: Mock
         with trio.fail_after(6):
             assert types(await b.chat("two"))[-1] == "done"
         assert await status_of(b, turn) is TurnStatus.INTERRUPTED
+
+
+async def test_a_reset_that_has_begun_is_not_broken_off_when_the_time_to_wait_for_another_node_is_over(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage(patience=120) as it:
+        first = await it.start("one")
+        await it.read(first)
+        real = it.store.sessions.reset
+
+        async def slow(session_id: str, now: datetime, *, epoch: int) -> tuple[Session, Session]:
+            done = await real(session_id, now, epoch=epoch)
+            await trio.sleep(2 * SEIZE_BOUND)
+            return done
+
+        monkeypatch.setattr(it.store.sessions, "reset", slow)
+        done = await it.system.ask(DIRECTORY, Reset(KEY), timeout=60)
+        assert done.archived_session_id == first.session_id
+        assert (await it.start("two")).session_id == done.session_id
+
+
+async def test_what_another_node_writes_is_not_looked_at_while_nobody_reads_it_here(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cue = Cue()
+    async with two(lambda line: cue.say()) as (a, b):
+        turn = await a.start("hi")
+        await spoken(b, turn)
+        await trio.sleep(1)
+        looks = 0
+        real = b.store.sessions.load
+
+        async def load(session_id: str) -> Session | None:
+            nonlocal looks
+            looks += 1
+            return await real(session_id)
+
+        monkeypatch.setattr(b.store.sessions, "load", load)
+        await trio.sleep(2)
+        assert looks == 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(release, cue)
+            assert text(await b.read(attrs.evolve(turn, after=0))) == "slowly said"
+        assert looks

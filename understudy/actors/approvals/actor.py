@@ -47,6 +47,8 @@ class _Pending:
 
     approval: Approval
     timer: Timer
+    ours: bool
+    """A turn here asked: whose session ends here, it is over. Not yet known of what was found in the database."""
     waiting: list[Deferred[Approval]] = attrs.field(factory=list)
 
 
@@ -89,7 +91,7 @@ class Approvals(Server):
         await self._store.withdraw_abandoned(self._now())
         for approval in await self._store.pending():
             if self.system.whereis(session_address(approval.session_id)) is not None:
-                self._watch(approval)
+                self._watch(approval, ours=False)
         self.after(FIRST_SWEEP, _Sweep())
         self.every(SWEEP_EVERY, _Sweep())
 
@@ -109,6 +111,7 @@ class Approvals(Server):
         pending = self._pending.get(message.approval_id)
         if pending is None:
             return self.answer(message, self._get, message.workspace_id, message.approval_id)
+        pending.ours = True
         deferred = self.defer(message)
         pending.waiting = [each for each in pending.waiting if not each.expired] + [deferred]
         return deferred
@@ -139,7 +142,7 @@ class Approvals(Server):
     def down(self, message: Down) -> None:
         """A session's actor ended: nobody there waits any more."""
         session_id = message.address.partition("/")[2]
-        theirs = [x.approval.id for x in self._pending.values() if x.approval.session_id == session_id]
+        theirs = [x.approval.id for x in self._pending.values() if x.approval.session_id == session_id and x.ours]
         if theirs:
             self.work(self._end, theirs, ApprovalStatus.CANCELLED, name="cancel")
         self._monitors.pop(session_id, None)
@@ -186,7 +189,7 @@ class Approvals(Server):
         try:
             stored = await self._store.request(approval, told)
             if stored.status is ApprovalStatus.PENDING and approval.id in self._storing:
-                self._watch(stored)
+                self._watch(stored, ours=True)
                 return stored
         finally:
             self._storing.discard(approval.id)
@@ -258,11 +261,12 @@ class Approvals(Server):
             else:
                 return
 
-    def _watch(self, approval: Approval) -> None:
-        if approval.id in self._pending:
+    def _watch(self, approval: Approval, *, ours: bool) -> None:
+        if (known := self._pending.get(approval.id)) is not None:
+            known.ours |= ours
             return
         left = max(0.0, (approval.expires_at - self._now()).total_seconds())
-        self._pending[approval.id] = _Pending(approval, self.after(left, _Expired(approval.id)))
+        self._pending[approval.id] = _Pending(approval, self.after(left, _Expired(approval.id)), ours)
         if not self._looking:
             self._looking = True
             self.after(LOOK_EVERY, _Look())

@@ -54,6 +54,7 @@ class NodeActor(Actor):
         """End the lease, when the sessions are gone: the other nodes need not wait for what is left of it."""
         del reason
         if self.system.whereis(DIRECTORY) is None:  # else it is only us who are being restarted
+            await self.cancel_work()  # a renewal under way might come after
             try:
                 await self._store.leave(self._incarnation.id)
             except StoreUnavailable:
