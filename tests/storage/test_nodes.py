@@ -144,6 +144,17 @@ async def test_a_node_that_could_not_renew_while_the_database_was_down_is_not_ta
     assert row == (True, False)
 
 
+async def test_a_node_that_was_away_for_days_is_there_again_and_others_are_forgotten(pool: Pool) -> None:
+    nodes = Repositories.on(pool).nodes
+    for node in ("nod_1", "nod_2"):
+        await nodes.renew(node, LONG)
+    async with pool.connection() as connection:
+        await connection.execute("UPDATE nodes SET leased_until = clock_timestamp() - interval '3 days'")
+        await nodes.renew("nod_1", LONG)
+        found = await connection.execute("SELECT id, leased_until > clock_timestamp() FROM nodes")
+        assert await found.fetchall() == [("nod_1", True)]
+
+
 def test_the_next_run_in_a_data_directory_knows_the_one_before_once_that_is_over(tmp_path: Path) -> None:
     first = Incarnation(tmp_path / "data")
     assert first.predecessor is None

@@ -9,7 +9,15 @@ import trio.lowlevel
 from trio.testing import MockClock
 
 from tests.actors.session.stage import CHAD, KEY, Line, say, stage, text, types
-from understudy.actors.errors import Conflict, Invalid, NotFound, ProviderFailed, RateLimited, TurnCancelled
+from understudy.actors.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    ProviderFailed,
+    RateLimited,
+    TurnCancelled,
+    Unavailable,
+)
 from understudy.actors.inference.messages import (
     Finished,
     ModelEvent,
@@ -32,6 +40,7 @@ from understudy.actors.session.messages import (
     session_address,
 )
 from understudy.actors.session.session import MAX_QUEUE
+from understudy.storage.errors import StoreUnavailable
 from understudy.storage.records import IdempotencyKey, Role, TurnStatus, Usage
 
 
@@ -423,3 +432,26 @@ async def test_an_idle_session_leaves_memory_and_wakes_where_it_was(autojump_clo
         assert second.after == 3
         await it.read(second)
         assert [m.content for m in it.models.requests[-1].messages[1:]] == ["one", "hello there", "two"]
+
+
+async def test_a_repeated_request_while_the_database_is_away_is_refused_and_the_turn_under_way_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go = trio.Event()
+
+    async def slowly() -> AsyncIterator[ModelEvent]:
+        await go.wait()
+        async for event in say("said"):
+            yield event
+
+    async with stage(lambda line: slowly()) as it:
+        turn = await it.start("one")
+
+        async def away(scope: str, key: str) -> None:
+            raise StoreUnavailable("the database is away")
+
+        monkeypatch.setattr(it.store.sessions, "turn_by_idempotency", away)
+        with pytest.raises(Unavailable):
+            await it.start("two", idempotency=IdempotencyKey("usr_1:POST /agent/chat", "k", b"0" * 32))
+        go.set()
+        assert types(await it.read(turn))[-1] == "done"

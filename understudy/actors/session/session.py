@@ -80,7 +80,7 @@ from understudy.actors.session.shared import (
 from understudy.actors.session.toolcalls import AWAITING
 from understudy.actors.session.turn import Turn
 from understudy.runtime import Deferred, EventLog, Exit, Numbered, Raised, Work, WorkDone, current_context, receive
-from understudy.storage.errors import Fenced, StoreConflict
+from understudy.storage.errors import Fenced, StoreConflict, StoreUnavailable
 from understudy.storage.records import IdempotencyKey, RunEvent, Session, SessionStatus, TurnStatus, new_id
 
 MAX_QUEUE = 16
@@ -274,6 +274,8 @@ class SessionActor(SharedSession):
             replay = await find_replay(self._services.store, key)
             if replay is not None:
                 await self._refresh()
+        except StoreUnavailable as error:
+            started.fail(refused(error))  # and no more: a turn may be running here, which waits for the database
         except DomainError as refusal:
             started.fail(refusal)
         else:
@@ -409,7 +411,10 @@ class SessionActor(SharedSession):
     async def _recollect(self) -> Conversation:
         """What was said so far; read from the database when nobody has asked for it since the actor started."""
         if self._conversation is None:
-            said = await self._services.store.messages(self._id, limit=HISTORY_LIMIT)
+            try:
+                said = await self._services.store.messages(self._id, limit=HISTORY_LIMIT)
+            except StoreUnavailable as error:
+                raise refused(error) from error
             self._conversation = Conversation([m for m in said if not m.compacted], self._require().summary)
         return self._conversation
 
