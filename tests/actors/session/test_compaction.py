@@ -15,6 +15,7 @@ from understudy.actors.inference.errors import ContextTooLong
 from understudy.actors.inference.messages import Finished, ModelEvent, TextDelta
 from understudy.actors.session.compaction import Thresholds
 from understudy.actors.session.messages import DIRECTORY, GetSession, Reset, SessionDetail, session_address
+from understudy.storage.errors import StoreUnavailable
 from understudy.storage.records import Usage
 
 SMALL = attrs.evolve(CHAD, max_context_tokens=1500, max_output_tokens=500, tools=())
@@ -194,3 +195,28 @@ async def test_a_summary_that_the_allowance_does_not_suffice_for_is_left_to_a_tu
         facts = [o.item for o in it.store.tables.outbox.values() if o.item.topic == "agent.compacted"]
         assert len(facts) == events.count("compacted") > 0, "each was made within a turn"
         assert await counter(it) == (0, 0)
+
+
+async def test_a_summary_for_which_the_database_is_away_is_left_to_later_and_the_session_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = 0
+
+    async def away(*given: object, **named: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise StoreUnavailable
+
+    marks = Thresholds(soft=0.5, hard=1.0)
+    async with stage(script, agent=SMALL, thresholds=marks, purse=purse_of(10_000)) as it:
+        monkeypatch.setattr(it.store.allowances, "reserve", away)
+        session_id = await talk(it, 4)
+        while not asked:
+            await trio.lowlevel.checkpoint()
+        await talk(it, 1)
+        node = it.system.node(session_address(session_id))
+        assert node is not None
+        assert node.restarts == 0
+        monkeypatch.undo()
+        await talk(it, 1)
+        await until_summarised(it, session_id)

@@ -95,9 +95,13 @@ class Compactor:
             return await self._summarise(wanted, notes, budget)
         request = summary_request(config, conversation.summary, part, room)
         holder = f"summary/{turn_id}"
-        async with services.purse.spending(holder, config, session.key, request, notes) as suffices:
-            # Where it does not, a later turn will do it, whose own allowance suffices.
-            return await self._summarise(wanted, notes, budget, holder) if suffices else None
+        try:
+            async with services.purse.spending(holder, config, session.key, request, notes) as suffices:
+                # Where it does not, a later turn will do it, whose own allowance suffices.
+                return await self._summarise(wanted, notes, budget, holder) if suffices else None
+        except StoreUnavailable as error:
+            log.warning("a conversation stays as long as it is: %s", error)
+            return None
 
     async def _summarise(
         self, wanted: _Wanted, notes: Chronicle, retries: RetryBudget, holder: str | None = None
