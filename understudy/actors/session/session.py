@@ -102,7 +102,8 @@ class SessionActor(SharedSession):
         super().__init__(session_id, services)
         self._compacting: Work | None = None
         self._queue: deque[tuple[StartTurn, Deferred[TurnStarted]]] = deque()
-        self._resetting = False
+        self._resetting = 0
+        """Resets and handoffs that are to be done, or being done: turns that come meanwhile wait."""
         self._successor: str | None = None
         self._state = "idle"
         self._since = services.now()
@@ -193,9 +194,9 @@ class SessionActor(SharedSession):
         if message.key != session.key:
             self.system.tell(DIRECTORY, Left(message.key, self._id))
             return self.forward(DIRECTORY, message)
-        busy = self._current is not None or self._resetting or bool(self._queue)
+        busy = self._current is not None or self._resetting > 0 or bool(self._queue)
         deferred = self.defer(message)
-        self._resetting = True
+        self._resetting += 1
         self._drop_queue()
         if self._current is None:
             self.work(self._reset, message, deferred, busy, name="reset")
@@ -213,7 +214,7 @@ class SessionActor(SharedSession):
         if self._current is not None or self._resetting:
             raise Conflict(MID_TURN)
         deferred = self.defer(message)
-        self._resetting = True  # turns that come meanwhile wait
+        self._resetting += 1
         self.work(self._hand_off, message, deferred, name="handoff")
         return deferred
 
@@ -494,7 +495,7 @@ class SessionActor(SharedSession):
             await self._seize(self._reset_owned, message, deferred, busy)
         except DomainError as refusal:
             deferred.fail(refusal)
-        self._resetting = False
+        self._resetting -= 1
         self._next()
 
     async def _reset_owned(self, message: Reset, deferred: Deferred[ResetDone], busy: bool) -> None:
@@ -532,7 +533,7 @@ class SessionActor(SharedSession):
         except Fenced:
             self._disown()
             deferred.fail(Unavailable(TRY_AGAIN, retry_after=1.0))
-        self._resetting = False
+        self._resetting -= 1
         self._next()
 
     async def _hand_off_owned(self, message: HandOff, deferred: Deferred[Session]) -> None:

@@ -47,8 +47,8 @@ class MemorySessions:
         self._tables.check()
         if (session := self._tables.sessions.get(session_id)) is None:
             return None
-        if session.node != node and self._tables.lives(session.node):
-            if await self.running_turn(session_id) is not None:
+        if session.node is not None and session.node != node:
+            if self._tables.lives(session.node) and await self.running_turn(session_id) is not None:
                 return session
             self._tables.call(
                 msgspec.json.encode({"lost": session_id, "node": session.node, "epoch": session.epoch + 1}).decode()

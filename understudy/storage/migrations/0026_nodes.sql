@@ -20,7 +20,7 @@ RETURN EXISTS (
 );
 
 -- Take a session over. The row comes back as it is then: with another node in it, a turn runs there and it was left
--- alone. No row: there is no such session. The node that loses it while it lives is told.
+-- alone. No row: there is no such session. The node that loses it is told, in case it was only paused.
 CREATE FUNCTION session_claim(wanted text, claimant text) RETURNS SETOF sessions
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -29,8 +29,8 @@ DECLARE
 BEGIN
     -- In statements of their own: what the owner commits while we wait for the row must be seen by the next.
     SELECT s.node, s.epoch INTO former, held FROM sessions s WHERE s.id = wanted FOR NO KEY UPDATE;
-    IF former <> claimant AND node_lives(former) THEN
-        IF EXISTS (SELECT FROM turns t WHERE t.session_id = wanted AND t.status = 'running') THEN
+    IF former <> claimant THEN
+        IF node_lives(former) AND EXISTS (SELECT FROM turns t WHERE t.session_id = wanted AND t.status = 'running') THEN
             RETURN QUERY SELECT s.* FROM sessions s WHERE s.id = wanted;
             RETURN;
         END IF;
