@@ -1,7 +1,7 @@
 """One live conversation.
 
 Longer than most files: turns are one state machine, whose states only make sense side by side. How a turn begins is in
-`opening`, what it does in `turn`, who waits for it in `running`, how its events are written in `recorder`, and what is
+`opening`, what it does in `turn`, who waits for it in `running`, how its events are written in `recorder`, what is
 done because there are other nodes in `shared`, and what is done between two turns in `succession`.
 """
 
