@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import trio
 
@@ -140,9 +141,12 @@ async def test_no_server_outlives_a_killed_process_and_the_next_start_comes_up_a
 async def test_a_server_whose_guardian_was_killed_too_is_stopped_before_a_new_one_starts(data_dir: Path) -> None:
     with trio.fail_after(110):
         other, pid = start_predecessor(data_dir)
-        guardian = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        guardian = psutil.Process(pid).parent()
+        assert guardian is not None
         other.send_signal(signal.SIGSTOP)  # or else it would see the guardian die, and put things in order
-        os.kill(guardian, signal.SIGKILL)
+        for process in (guardian, *guardian.children()):  # its watcher would stop the server all the same
+            if process.pid != pid:
+                process.kill()
         other.kill()
         other.wait()
         assert runs_in(pid, data_dir / "postgres"), "an orphan indeed"
